@@ -1,0 +1,85 @@
+"""Durable writes: a file is old or new, never half.
+
+Every write that must survive goes through here: a partial file beside the target, flush,
+fsync, rename, fsync of the folder. The partial file is locked while it is written, so that a
+second writer is refused and the rest of a killed one is simply overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path to write to; `target` appears, whole and on disk, only if the block succeeds."""
+    partial = target.with_name(target.name + ".partial")
+    descriptor = _open_locked(partial)
+    try:
+        yield partial
+        with open(partial, "rb") as written:  # the block may have put another file in place
+            os.fsync(written.fileno())
+        os.replace(partial, target)
+        sync_folder(target.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Replace `target` by `content`, durably."""
+    with replacing(target) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Replace `target` by `content` in UTF-8, durably."""
+    write_bytes(target, content.encode())
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Replace `target` by `content` as readable JSON, durably; nan and infinity are refused."""
+    write_text(target, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def append_line(target: Path, line: str) -> None:
+    """Add one line to a log and wait until it is on disk."""
+    with open(target, "ab") as log:
+        log.write(line.encode() + b"\n")
+        log.flush()
+        os.fsync(log.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(partial: Path) -> int:
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UserError(f"{partial}: another process is writing this file") from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(partial).st_ino == os.fstat(descriptor).st_ino:
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        os.close(descriptor)  # its owner renamed it away between our open and our lock

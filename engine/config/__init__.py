@@ -1,0 +1,1 @@
+"""The configuration: what can be set (`schema`) and how it is read and checked (`options`)."""

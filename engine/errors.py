@@ -1,0 +1,67 @@
+"""How a command ends: a user's mistake in one line each, a bug with its traceback.
+
+Exit codes: 0 done, 1 the run failed or a bug, 2 something the user can put right,
+75 interrupted and resumable, 130 stopped by Ctrl-C where nothing can be resumed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+OK, FAILED, USER_ERROR, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
+
+# The machine's refusals: they need a person at the disk or the permissions, not at the code.
+REFUSALS = {
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would exceed the size limit of this process or disk",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "operation not permitted",
+    errno.EIO: "the disk reports an input/output error",
+}
+
+
+class UserError(Exception):
+    """Something the user can put right: each problem prints as one line, then exit 2."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class RunFailed(Exception):
+    """The run cannot go on through no fault of the command line (nan loss): exit 1, no traceback."""
+
+
+def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Call `main` and turn what it raises into messages on stderr and an exit code."""
+    try:
+        code = main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        _say(*error.problems)
+        return USER_ERROR
+    except RunFailed as error:
+        _say(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        _say("stopped by Ctrl-C")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our stdout (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        _say(f"{error.filename or 'writing'}: {REFUSALS[error.errno]}")
+        return USER_ERROR
+
+
+def _say(*problems: str) -> None:
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
