@@ -1,0 +1,77 @@
+"""The optimizers, and how their rates and state are set, saved and brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from engine.config.schema import Optim
+from engine.optim.schedules import Rates
+
+
+def make(network: nn.Module, optim: Optim) -> Optimizer:
+    """The optimizer over all parameters, in its fused form: one kernel, one pass over memory."""
+    parameters = list(network.parameters())
+    if optim.name == "adam":
+        return Adam(
+            parameters,
+            optim.lr,
+            (optim.betas[0], optim.betas[1]),
+            optim.eps,
+            optim.weight_decay,
+            fused=True,
+        )
+    return SGD(
+        parameters,
+        optim.lr,
+        optim.momentum,
+        weight_decay=optim.weight_decay,
+        nesterov=optim.nesterov,
+        fused=True,
+    )
+
+
+def set_rates(optimizer: Optimizer, rates: Rates) -> None:
+    """Run the next step with `rates`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rates.lr
+        if "betas" in group:
+            group["betas"] = (rates.momentum, group["betas"][1])
+        else:
+            group["momentum"] = rates.momentum
+
+
+def clip(parameters: list[nn.Parameter], optim: Optim) -> None:
+    """Clip the gradients by value or by norm, where the configuration asks for it."""
+    if optim.clip_value:
+        nn.utils.clip_grad_value_(parameters, optim.clip_value)
+    if optim.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, optim.clip_norm)
+
+
+def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's memory as flat named tensors: `<parameter index>.<name>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, entry in state.items()
+        for name, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Bring back what `state_tensors` gave."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        if value.dim():  # in the parameter's memory layout, which files do not keep
+            value = torch.empty_like(parameters[int(index)]).copy_(value)
+        state.setdefault(int(index), {})[name] = value
+    whole = optimizer.state_dict()
+    whole["state"] = state
+    optimizer.load_state_dict(whole)

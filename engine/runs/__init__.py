@@ -1,0 +1,1 @@
+"""A run's folder: lock, checkpoints, log, record, and what the person at the terminal sees."""

@@ -1,0 +1,124 @@
+"""The state of a run on disk: safetensors and JSON, so that loading cannot run code.
+
+A checkpoint is two files, `step-00001170.safetensors` and, written after it, the `.json` that
+names its digest. Without a JSON that fits, the tensors do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from engine import atomic
+from engine.errors import UserError
+
+Tensors = dict[str, Tensor]
+
+
+class Saved(NamedTuple):
+    """A checkpoint that read back whole."""
+
+    tensors: Tensors
+    facts: dict[str, Any]
+
+
+def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> Path:
+    """Write the state after `step` steps, durably; returns the path of its JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step:08d}.json"
+    content = pack(tensors)
+    atomic.write_bytes(path.with_suffix(".safetensors"), content)
+    # The digest of the facts as well: a flipped digit in a step count must not pass.
+    body = json.dumps(facts, sort_keys=True, allow_nan=False)
+    digests = {"tensors": _sha256(content), "facts": _sha256(body.encode())}
+    atomic.write_json(path, {"step": step, "sha256": digests, "facts": facts})
+    return path
+
+
+def newest_valid(folder: Path) -> Saved | None:
+    """The latest checkpoint that reads back whole, or None where there is none at all.
+
+    A kill can leave a temporary file behind but never a half-written checkpoint; disks and
+    people can, so a file that fails its digest is renamed to `*.bad` and skipped. If all are
+    damaged the run is refused: a silent fresh start would pass for a continued one.
+    """
+    paths = sorted(folder.glob("step-*.json"), reverse=True)
+    for path in paths:
+        try:
+            return _read(path)
+        except (ValueError, KeyError, TypeError, OSError, safetensors.SafetensorError) as error:
+            _set_aside(path, error)
+    damaged = sorted(folder.glob("step-*.bad"))
+    if paths or damaged:
+        raise UserError(
+            f"{folder}: every checkpoint is damaged ({len(damaged)} files set aside as *.bad); "
+            "start over with: --fresh"
+        )
+    return None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints, and tensors that never got their JSON."""
+    facts = sorted(folder.glob("step-*.json"), reverse=True)
+    for path in facts[keep:]:
+        path.unlink()  # first: tensors without a JSON do not count
+    kept = {path.stem for path in facts[:keep]}
+    for path in folder.glob("step-*.safetensors"):
+        if path.stem not in kept:
+            path.unlink()
+
+
+def newest_step(folder: Path) -> int | None:
+    """The step of the latest checkpoint, for messages; it is not read."""
+    steps = [int(path.stem.removeprefix("step-")) for path in folder.glob("step-????????.json")]
+    return max(steps, default=None)
+
+
+def pack(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as the bytes of a safetensors file."""
+    plain = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    return safetensors.torch.save(plain)
+
+
+def load_weights(path: Path) -> Tensors:
+    """The tensors of a weights file; anything wrong with it is a `UserError`."""
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the run has not finished") from None
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"{path}: damaged, or not a safetensors file ({error})") from None
+
+
+def _read(path: Path) -> Saved:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    body = json.dumps(content["facts"], sort_keys=True)
+    if _sha256(body.encode()) != content["sha256"]["facts"]:
+        raise ValueError("its facts do not fit their digest")
+    raw = path.with_suffix(".safetensors").read_bytes()
+    if _sha256(raw) != content["sha256"]["tensors"]:
+        raise ValueError("its tensors do not fit their digest")
+    return Saved(safetensors.torch.load(raw), content["facts"])
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    import warnings
+
+    warnings.warn(f"{path}: damaged checkpoint set aside ({error})", stacklevel=3)
+    for part in (path, path.with_suffix(".safetensors")):
+        if part.exists():
+            part.rename(part.with_name(part.name + ".bad"))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+

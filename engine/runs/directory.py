@@ -1,0 +1,88 @@
+"""The folder of one run: its names, its lock, and who may write to it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from engine import atomic
+from engine.errors import UserError
+
+RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
+
+
+class RunFolder:
+    """While entered, this process alone writes to the folder; the kernel frees the lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.environment = path / "environment.json"
+        self.log = path / "log.jsonl"
+        self.record = path / "record.json"
+        self.weights = path / "weights.safetensors"
+        self.checkpoints = path / "checkpoints"
+        self._lock: int | None = None
+
+    def __enter__(self) -> RunFolder:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: a file stands where the run's folder should be")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise UserError(f"{self.path}: another process is writing this run") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def clear(self) -> None:
+        """Forget all that was done (`--fresh`); the lock stays."""
+        self.record.unlink(missing_ok=True)  # first: what is left over then counts as nothing
+        for entry in self.path.iterdir():
+            if entry.name == "lock":
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def read_record(self) -> dict[str, Any] | None:
+        """The record as it was last written, or None before the first."""
+        return read_json(self.record)
+
+    def truncate_log(self, lines: int) -> None:
+        """Drop the lines of epochs that will be trained again."""
+        if self.log.exists():
+            kept = self.log.read_bytes().splitlines(keepends=True)[:lines]
+            atomic.write_bytes(self.log, b"".join(kept))
+
+    def write_once(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write a file that says how the run began, and never again."""
+        if not path.exists():
+            atomic.write_json(path, dict(content))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a run's folder; None where there is none; a broken one is an error."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return content

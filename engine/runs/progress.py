@@ -1,0 +1,80 @@
+"""What the person at the terminal sees: a live bar, or plain lines in a log.
+
+All of it goes to stderr; stdout carries results. Where stderr is no terminal there is neither
+a bar nor colour. A terminal that is gone never stops a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+
+REDRAW_SECONDS = 0.1
+FILLED, EMPTY = "━", "─"
+
+
+class Progress:
+    """The bar of one run; the loss that it shows is the last epoch's, so it never waits."""
+
+    def __init__(self, epochs: int, steps: int, samples: int, quiet: bool) -> None:
+        self._epochs, self._steps, self._samples = epochs, steps, samples
+        self._quiet = quiet
+        self._live = not quiet and sys.stderr.isatty()
+        self._started = self._drawn = time.monotonic()
+        self._first_step: int | None = None
+        self._last = ""
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if not self._quiet:
+            self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
+
+    def step(self, epoch: int, step: int) -> None:
+        """Step `step` of epoch `epoch` (both counted from 0) was given to the device."""
+        done = epoch * self._steps + step + 1
+        if self._first_step is None:
+            self._first_step, self._started = done, time.monotonic()
+        now = time.monotonic()
+        if not self._live or now - self._drawn < REDRAW_SECONDS:
+            return
+        self._drawn = now
+        steps = done - self._first_step
+        rate = steps / (now - self._started) if steps else 0.0
+        images = rate * self._samples / self._steps
+        left = (self._epochs * self._steps - done) / rate if rate else 0.0
+        text = (
+            f" epoch {epoch + 1}/{self._epochs}  {images:,.0f} images/s"
+            f"  {duration(left)} left  {self._last}"
+        )
+        columns = shutil.get_terminal_size().columns
+        width = max(8, min(30, columns - len(text) - 1))
+        filled = round(width * (step + 1) / self._steps)
+        bar = FILLED * filled + EMPTY * (width - filled)
+        self._write("\r\x1b[2K" + (bar + text)[: columns - 1])
+
+    def epoch(self, line: str, short: str) -> None:
+        """An epoch is over: `line` stays, `short` goes beside the bar."""
+        self._last = short
+        self.say(line)
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        if self._live:
+            self._write("\r\x1b[2K")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError, UnicodeEncodeError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3:05, 1:02:09."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

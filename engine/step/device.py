@@ -1,0 +1,115 @@
+"""The device, its precision and its threads, chosen once at the start."""
+
+from __future__ import annotations
+
+import functools
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.config.schema import Runtime
+from engine.errors import UserError
+
+CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the tensors live and in which numbers the network computes."""
+
+    device: torch.device
+    precision: str  # fp32, bf16, fp16
+    compile: bool
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision for what runs inside; weights stay float32."""
+        if self.precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype)
+
+    def wait(self) -> None:
+        """Return when the device has done all that it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def name(self) -> str:
+        """The model of the processor, for records."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return _cpu_facts()[0]
+
+
+def prepare(runtime: Runtime) -> Machine:
+    """Choose the device and set torch's global switches, once a process."""
+    device = _device(runtime.device)
+    precision = runtime.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16_units(device) else "fp32"
+    _set_threads(runtime, device)
+    _set_exact(runtime.exact)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return Machine(device, precision, _compile(runtime, device))
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether bfloat16 is computed by the hardware and not emulated."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return not _cpu_facts()[1].isdisjoint(CPU_BF16_UNITS)
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if not wanted.startswith("cuda"):
+        return torch.device(wanted)
+    if not torch.cuda.is_available():
+        raise UserError(f"runtime.device {wanted}: torch sees no GPU here; use auto or cpu")
+    device = torch.device("cuda", int(wanted.partition(":")[2] or 0))
+    if (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(f"runtime.device {wanted}: this machine has cuda:0 to cuda:{count - 1}")
+    return device
+
+
+def _compile(runtime: Runtime, device: torch.device) -> bool:
+    if isinstance(runtime.compile, bool):
+        return runtime.compile
+    return device.type == "cuda"
+
+
+def _set_threads(runtime: Runtime, device: torch.device) -> None:
+    threads = runtime.threads or len(os.sched_getaffinity(0))
+    if runtime.exact and device.type == "cpu":
+        threads = 1  # the order of the sums in a weight gradient follows the threads
+    torch.set_num_threads(threads)
+
+
+def _set_exact(exact: bool) -> None:
+    torch.use_deterministic_algorithms(exact)
+    torch.backends.cudnn.benchmark = not exact
+    if exact:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
+
+
+@functools.cache
+def _cpu_facts() -> tuple[str, frozenset[str]]:
+    """The CPU's name and its feature flags, as far as the system tells them."""
+    name, flags = "unknown CPU", frozenset[str]()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return name, flags
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        elif key.strip().lower() in ("flags", "features"):
+            flags = frozenset(value.split())
+    return name, flags

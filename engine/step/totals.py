@@ -1,0 +1,54 @@
+"""Loss and accuracy summed on the device and read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a pass over images came to."""
+
+    images: int
+    loss: float
+    accuracy: float  # 0 to 1
+
+
+class Totals:
+    """Running sums; adding to them never waits for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.images = 0
+
+    def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count one batch."""
+        self.loss += mean_loss.detach().double() * len(labels)
+        self.correct += (logits.detach().argmax(1) == labels).sum()
+        self.images += len(labels)
+
+    def read(self) -> Means:
+        """The means so far; waits for the device."""
+        images = max(self.images, 1)
+        return Means(self.images, self.loss.item() / images, self.correct.item() / images)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The sums, to be saved in the middle of an epoch."""
+        images = torch.tensor(self.images)
+        return {"loss": self.loss, "correct": self.correct, "images": images}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Bring back what `tensors` gave."""
+        self.loss.copy_(tensors["loss"])
+        self.correct.copy_(tensors["correct"])
+        self.images = int(tensors["images"])
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy, in float32 whatever the network computed in."""
+    return cross_entropy(logits.float(), labels)
