@@ -1,0 +1,43 @@
+"""`fingerprint`: one name for everything that can change a run's result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from engine.config.schema import Config
+from engine.config.settings import settings_of
+
+FORMAT = 1  # a change of what is hashed, or how, gives old runs new names: count it here
+
+# Where a run lies, how often it is saved, on how many threads: none changes what it learns. The
+# budget only refuses.
+WITHOUT_EFFECT = ("run.", "checkpoint.", "runtime.threads", "model.budget")
+
+
+def fingerprint(config: Config, digests: Mapping[str, str]) -> str:
+    """64 hex digits that name the settings and the data; where the data lies does not count.
+
+    `digests` holds the SHA-256 of the two data files as "train" and "test".
+    """
+    settings: dict[str, Any] = {}
+    for key, setting in settings_of(Config).items():
+        if key.startswith(WITHOUT_EFFECT):
+            continue
+        value = getattr(getattr(config, setting.section), setting.name)
+        settings[key] = _canonical(value, setting.kind)
+    settings["data.train"] = digests["train"]
+    settings["data.test"] = digests["test"]
+    content = {"format": FORMAT, "settings": settings}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(value: Any, kind: type) -> Any:
+    if isinstance(value, tuple):
+        return [_canonical(item, kind) for item in value]
+    if kind is float and isinstance(value, (int, float)):
+        return float(value) + 0.0  # 1 is 1.0, and -0.0 is 0.0
+    return value

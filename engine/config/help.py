@@ -1,0 +1,98 @@
+"""What `--help` and `--print-config` print: plain text, no terminal codes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from engine.config.argv import FILE, HELP, Flag
+from engine.config.settings import Setting, sections_of, settings_of
+
+_PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+
+
+def help_text(root: type, program: str, summary: str, flags: Sequence[Flag]) -> str:
+    """Every option with its type, default, limits and explanation."""
+    width = max(40, min(100, shutil.get_terminal_size().columns - 1))
+    settings = settings_of(root)
+    lines = textwrap.wrap(
+        f"usage: {program} [{FILE[0]} FILE]... [--SECTION.OPTION VALUE]..."
+        + "".join(f" [{_usage(flag)}]" for flag in flags),
+        width,
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+    )
+    lines += ["", *textwrap.wrap(summary, width), "", "Options:"]
+    lines += _item(
+        f"{FILE[0]} FILE, {FILE[1]} FILE",
+        "YAML file of settings; may be repeated, later files win, and options win over files",
+        width,
+    )
+    for flag in flags:
+        lines += _item(_usage(flag), flag.doc, width)
+    lines += _item(", ".join(HELP), "print this and stop", width)
+    for section, kind in sections_of(root).items():
+        doc = " ".join((inspect.getdoc(kind) or "").split())
+        lines += ["", *textwrap.wrap(f"{section}: {doc}", width, subsequent_indent="    ")]
+        for setting in settings.values():
+            if setting.section == section:
+                lines += _item(f"--{setting.key}", _about(setting), width)
+    return "\n".join(lines) + "\n"
+
+
+def render_values(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """The settings as YAML, each with its origin as an end-of-line comment."""
+    lines: list[str] = []
+    current = ""
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        if section != current:
+            lines.append(f"{section}:")
+            current = section
+        lines.append(f"  {name}: {written(value)}  # {origins[key]}")
+    return "\n".join(lines) + "\n"
+
+
+def written(value: Any) -> str:
+    """A value as our config files and other YAML 1.1 readers both take it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(written(item) for item in value)}]"
+    if isinstance(value, float):
+        text = repr(value)
+        return text if "." in text else text.replace("e", ".0e")  # 1e-08 is a word in YAML 1.1
+    if isinstance(value, int):
+        return str(value)
+    if _PLAIN_WORD.fullmatch(value) and yaml.safe_load(value) == value:
+        return str(value)
+    quoted: str = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9)
+    return quoted.rstrip("\n")
+
+
+def _about(setting: Setting) -> str:
+    default = "not given" if setting.default is None else json.dumps(setting.default)
+    if isinstance(setting.default, str) and setting.default:
+        default = setting.default
+    return f"{setting.limits.doc} ({setting.expected}; default: {default})"
+
+
+def _item(name: str, text: str, width: int) -> list[str]:
+    indent = " " * 8
+    body = textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return [f"  {name}", *body]
+
+
+def _usage(flag: Flag) -> str:
+    return f"--{flag.name}" + (f" [{flag.value}]" if flag.value else "")

@@ -1,0 +1,198 @@
+"""Config files: YAML read node by node, so that every value knows its line.
+
+Covers PyYAML's own surprises: duplicate keys (the last would win), `5e-4` (a word to it), tags,
+several documents, endless nesting, named pipes and exceptions that are not YAMLErrors.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.config.values import Entry, Nested, Raw, Scalar
+from engine.config.wording import did_you_mean, shown
+
+LARGEST_FILE = 1_000_000  # bytes; a config has a few hundred
+_MOST_GUESSES = 50  # close matches cost time; a file with more mistakes is no config
+_CORE = "tag:yaml.org,2002:"
+_NOT_TEXT = {_CORE + name for name in ("bool", "int", "float", "null")}
+
+
+@dataclass
+class Content:
+    """What a config file gives, and what is wrong with it."""
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    readable: bool = True  # False: what it would have set is not known
+
+
+def read_file(path: Path, keys: Collection[str], sections: Collection[str]) -> Content:
+    """The settings of one config file, in its order; never raises for what a file may hold."""
+    try:
+        node, tags = _compose(path, _read_text(path))
+    except _Unreadable as error:
+        return Content([], [str(error)], readable=False)
+    if not isinstance(node, yaml.MappingNode):
+        line = f"{shown(str(path), None)}, line {_line(node)}"
+        expected = f"expected sections such as `{next(iter(sections), 'section')}:` at the top"
+        return Content([], [f"{line}: {expected}"], readable=False)
+    reader = _Reader(path, keys, sections)
+    reader.content.problems += [
+        f"{reader.place(line)}: explicit tags are not allowed, found {shown(tag)}"
+        for tag, line in tags
+    ]
+    reader.top(node)
+    return reader.content
+
+
+class _Reader:
+    def __init__(self, path: Path, keys: Collection[str], sections: Collection[str]) -> None:
+        self.path, self.keys, self.sections = path, keys, sections
+        self.content = Content()
+        self.lines: dict[str, int] = {}  # of the keys and sections seen
+        self.guesses = 0
+
+    def place(self, line: int) -> str:
+        return f"{shown(str(self.path), None)}, line {line}"
+
+    def top(self, node: yaml.MappingNode) -> None:
+        for name, line, value in self.pairs(node, ""):
+            if name not in self.sections:
+                self.setting(name, line, value)
+            elif isinstance(value, yaml.MappingNode):
+                for key, inner_line, inner in self.pairs(value, name + "."):
+                    self.setting(key, inner_line, inner)
+            else:
+                self.problem(line, f"{name}: expected this section's settings, indented below it")
+
+    def pairs(self, node: yaml.MappingNode, prefix: str) -> list[tuple[str, int, yaml.Node]]:
+        """The pairs of a mapping whose names are words and stand in the file for the first time."""
+        found = []
+        for key, value in node.value:
+            line = _line(key)
+            if not isinstance(key, yaml.ScalarNode):
+                self.problem(line, "expected a name before the colon, found a list or mapping")
+                continue
+            name = prefix + key.value
+            if name in self.lines:
+                where = f"already given on line {self.lines[name]}"
+                self.problem(line, f"{shown(name)}: {where}")
+                continue
+            self.lines[name] = line
+            found.append((name, line, value))
+        return found
+
+    def setting(self, key: str, line: int, node: yaml.Node) -> None:
+        if key in self.keys:
+            self.content.entries.append(Entry(key, _raw(node), self.place(line)))
+            return
+        self.guesses += 1
+        guess = did_you_mean(key, self.keys) if self.guesses <= _MOST_GUESSES else ""
+        if isinstance(node, yaml.MappingNode) and "." not in key:
+            section = did_you_mean(key, self.sections)
+            self.problem(line, f"{shown(key)}: no such section{section or guess}")
+        else:
+            self.problem(line, f"{shown(key)}: no such option{guess}")
+
+    def problem(self, line: int, message: str) -> None:
+        self.content.problems.append(f"{self.place(line)}: {message}")
+
+
+class _Unreadable(Exception):
+    pass
+
+
+class _Loader(yaml.SafeLoader):
+    """Remembers tags that were written out, which the nodes alone do not tell."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.tags: list[tuple[str, int]] = []
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if tag := getattr(event, "tag", None):
+            self.tags.append((tag, event.start_mark.line + 1))
+        return super().compose_node(parent, index)
+
+
+def _compose(path: Path, text: str) -> tuple[yaml.Node, list[tuple[str, int]]]:
+    name = shown(str(path), None)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except RecursionError:
+        raise _Unreadable(f"{name}: nested too deeply") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _Unreadable(f"{name}, line {line}: a character that YAML forbids") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}, line {mark.line + 1}" if mark else name
+        what = " ".join(str(part) for part in (error.context, error.problem) if part)
+        hint = "; indent with spaces, not tabs" if "\\t" in what else ""
+        if "single document" in what:
+            what = "a second document begins here; a config file holds one"
+        raise _Unreadable(f"{place}: not valid YAML: {shown(what, 200)}{hint}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise _Unreadable(f"{name}: not valid YAML: {shown(str(error), 200)}") from None
+    if node is None:
+        raise _Unreadable(f"{name}: the file is empty; expected at least one setting")
+    return node, loader.tags
+
+
+def _read_text(path: Path) -> str:
+    name = shown(str(path), None)
+    try:
+        # Without O_NONBLOCK, opening a named pipe that nobody writes to would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _Unreadable(f"{name}: no such config file{_neighbours(path)}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _Unreadable(f"{name}: not readable as a config file: {shown(reason)}") from None
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _Unreadable(f"{name}: not a regular file; expected a YAML file")
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise _Unreadable(f"{name}: larger than {LARGEST_FILE:,} bytes; expected a YAML file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _Unreadable(f"{name}, line {line}: not valid UTF-8") from None
+
+
+def _neighbours(path: Path) -> str:
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return "" if str(path.parent) == "." else f"; nor the folder {shown(str(path.parent))}"
+    names = [name for name in names if name.endswith((".yaml", ".yml"))]
+    return did_you_mean(str(path), [str(path.parent / name) for name in names])
+
+
+def _raw(node: yaml.Node) -> Raw:
+    if isinstance(node, yaml.ScalarNode):
+        quoted = node.style is not None  # quotes or a block: text by the writer's will
+        if node.tag == _CORE + "null" and not quoted:
+            return None
+        return Scalar(node.value, quoted, quoted or node.tag not in _NOT_TEXT)
+    if isinstance(node, yaml.SequenceNode):
+        items: Sequence[yaml.Node] = node.value
+        return tuple(
+            _raw(item) if isinstance(item, yaml.ScalarNode) else Nested() for item in items
+        )
+    return Nested()
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
