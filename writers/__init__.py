@@ -1,0 +1,1 @@
+"""From published data to `.beton` files: `python writers/cifar.py`."""
