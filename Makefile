@@ -1,0 +1,51 @@
+# The whole project in a few words: `make` lists them. Each needs nothing set up beforehand.
+#   CONFIG=configs/X.yaml   what to train          ARGS="..."           further flags
+#   PYTHON=python3.12       which interpreter      VENV=folder          another environment
+
+CONFIG ?= configs/quickstart.yaml
+ARGS ?=
+PYTHON ?=
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+CHECKED := engine writers benchmarks tools tests setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all lint format ffcv-wheel check-wheel image clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo '  with CONFIG=configs/X.yaml, ARGS="--train.epochs=3", PYTHON=python3.12, VENV=folder'
+
+setup: ## .venv with everything, made once (train and test do it by themselves)
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' sh tools/setup.sh
+
+train: setup ## set up, write the data, train CONFIG (configs/quickstart.yaml)
+	@data=$$($(RUN) -m writers.prepare --config-file '$(CONFIG)' $(ARGS)) \
+		&& exec $(RUN) -m engine.train --config-file '$(CONFIG)' $$data $(ARGS)
+
+test: setup ## set up, run all tests (but the slow ones and those for a GPU)
+	@$(RUN) -m pytest -q $(ARGS)
+
+test-all: setup ## the slow tests and those for a GPU as well
+	@$(RUN) -m pytest -q -m 'slow or gpu or not slow' $(ARGS)
+
+lint: setup ## ruff and mypy
+	@$(RUN) -m ruff check $(CHECKED)
+	@$(RUN) -m ruff format --check $(CHECKED)
+	@$(RUN) -m mypy
+
+format: setup ## let ruff put the code into form
+	@$(RUN) -m ruff format $(CHECKED)
+
+ffcv-wheel: ## a portable FFCV wheel in wheelhouse/
+	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && "$$python" -m tools.ffcv_wheel
+
+check-wheel: ## prove that wheel: set up where compilers, headers and OpenCV are hidden
+	@PYTHON='$(PYTHON)' sh tools/check_wheel.sh
+
+image: ## a Docker image (untested)
+	docker build --tag ffcv-engine .
+
+clean: ## remove .venv and caches; data, runs and wheelhouse stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find engine writers benchmarks tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

