@@ -103,8 +103,9 @@ class _Scanner:
     def unknown(self, token: str) -> None:
         name, given, _ = token.partition("=")
         if token.startswith("--") and token != "--":
-            guess = did_you_mean(name, [f"--{known}" for known in (*self.settings, *self.flags)]
-                                 + [FILE[0], HELP[0]])
+            guess = did_you_mean(
+                name, [f"--{known}" for known in (*self.settings, *self.flags)] + [FILE[0], HELP[0]]
+            )
             self.line.problems.append(f"{shown(name)}: no such option{guess}")
             if not given:
                 self.next_value()  # most likely its value: one mistake, one line

@@ -161,7 +161,7 @@ def _hold_one(setting: Setting, value: Any, wrong: Wrong) -> None:
             raise wrong
         if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value):
             raise Wrong(wrong.expected, "; it has a control character or is not UTF-8")
-    elif not isinstance(value, bool):
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
         _hold_number(setting, value, wrong)
 
 

@@ -34,12 +34,12 @@ def close(name: str, names: Sequence[str]) -> list[str]:
     last = _last_part(name)
     if same := [other for other in names if _last_part(other) == last]:
         return same[:4]
-    if best := difflib.get_close_matches(name, names, n=1, cutoff=0.7):
+    if best := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
         return best
     if longer := [other for other in names if other.startswith(name)]:
         return longer[:4]
     parts = {_last_part(other): other for other in names}
-    return [parts[part] for part in difflib.get_close_matches(last, parts, n=1, cutoff=0.7)]
+    return [parts[part] for part in difflib.get_close_matches(last, parts, n=1, cutoff=0.6)]
 
 
 def either(words: Sequence[str]) -> str:

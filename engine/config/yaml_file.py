@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,9 +72,8 @@ class _Reader:
             else:
                 self.problem(line, f"{name}: expected this section's settings, indented below it")
 
-    def pairs(self, node: yaml.MappingNode, prefix: str) -> list[tuple[str, int, yaml.Node]]:
+    def pairs(self, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, int, yaml.Node]]:
         """The pairs of a mapping whose names are words and stand in the file for the first time."""
-        found = []
         for key, value in node.value:
             line = _line(key)
             if not isinstance(key, yaml.ScalarNode):
@@ -86,8 +85,7 @@ class _Reader:
                 self.problem(line, f"{shown(name)}: {where}")
                 continue
             self.lines[name] = line
-            found.append((name, line, value))
-        return found
+            yield name, line, value
 
     def setting(self, key: str, line: int, node: yaml.Node) -> None:
         if key in self.keys:
@@ -158,9 +156,10 @@ def _read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _Unreadable(f"{name}: not readable as a config file: {shown(reason)}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _Unreadable(f"{name}: not a regular file; expected a YAML file")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _Unreadable(f"{name}: not a regular file; expected a YAML file")
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise _Unreadable(f"{name}: larger than {LARGEST_FILE:,} bytes; expected a YAML file")

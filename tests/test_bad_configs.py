@@ -1,0 +1,315 @@
+"""Every bad config is refused, with its place, what was found and what would be right."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.config import checks, options
+from engine.config.schema import Config
+from engine.errors import UserError
+
+FILES = [
+    # mistaken names
+    (
+        "train:\n  epoch: 3",
+        "c.yaml, line 2: train.epoch: no such option; did you mean train.epochs?",
+    ),
+    ("tran:\n  epochs: 3", "line 1: tran: no such section; did you mean train?"),
+    ("epochs: 3", "line 1: epochs: no such option; did you mean train.epochs?"),
+    ("\nname: sgd", "line 2: name: no such option; did you mean model.name, optim.name, "),
+    ("train.epoch: 3", "did you mean train.epochs?"),
+    ("data: {epochs: 3}", "data.epochs: no such option; did you mean train.epochs?"),
+    ("train: {train.epochs: 3}", "train.train.epochs: no such option; did you mean train.epochs?"),
+    ("TRAIN: {epochs: 3}", "TRAIN: no such section"),
+    ("zzz: 3", "line 1: zzz: no such option"),
+    ("? [a, b]\n: 3", "expected a name before the colon"),
+    ("? {a: b}\n: 3", "expected a name before the colon"),
+    ("1: 3", "1: no such option"),
+    ("<<: {train: {epochs: 3}}", "<<: no such"),
+    # duplicates
+    ("train:\n  epochs: 3\n  epochs: 4", "line 3: train.epochs: already given on line 2"),
+    ("train: {epochs: 3}\ntrain: {seed: 4}", "line 2: train: already given on line 1"),
+    ("train: {epochs: 3}\ntrain.epochs: 4", "line 2: train.epochs: already given on line 1"),
+    ('train: {epochs: 3}\n"train": {seed: 1}', "line 2: train: already given on line 1"),
+    # wrong types
+    ("train: {epochs: 5.9}", "expected a whole number, 1 to 100,000, found 5.9"),
+    ("train: {epochs: 5.0}", "train.epochs: expected a whole number, 1 to 100,000, found 5.0"),
+    ("train: {epochs: 1e2}", "expected a whole number"),
+    ("train: {epochs: 010}", "expected a whole number"),
+    ("train: {epochs: 0x10}", "expected a whole number"),
+    ("train: {epochs: 1_0_}", "expected a whole number"),
+    ("train: {epochs: ten}", "found ten"),
+    ("train: {epochs: true}", "expected a whole number, 1 to 100,000, found true"),
+    ("train: {epochs: '5'}", 'found "5"; take the quotes off'),
+    ("train: {epochs: }", "expected a whole number, 1 to 100,000, found nothing"),
+    ("train: {epochs: ''}", 'expected a whole number, 1 to 100,000, found ""'),
+    ("train: {epochs: [5]}", "expected a whole number, 1 to 100,000, found [5]"),
+    ("train: {epochs: {a: 5}}", "found a nested mapping"),
+    ("train: {epochs: |\n  5\n  }", "c.yaml"),
+    ("train:\n  epochs: |\n    5", "take the quotes off"),
+    ("train: {epochs: ٣}", "expected a whole number"),
+    ("optim: {lr: fast}", "expected a number, above 0, found fast"),
+    ("optim: {lr: yes}", "expected a number, above 0, found yes"),
+    ("optim: {lr: '0.1'}", "take the quotes off"),
+    ("optim: {lr: 1:30}", "expected a number, above 0, found 1:30"),
+    ("augment: {flip: 1}", "expected true or false, found 1"),
+    ("augment: {flip: 'true'}", "take the quotes off"),
+    ("augment: {flip: maybe}", "expected true or false, found maybe"),
+    ("runtime: {compile: atuo}", "expected auto or true or false, found atuo; did you mean auto?"),
+    ("data: {train: 5}", "data.train: expected text, found 5; put it in quotes"),
+    ("data: {train: true}", "expected text, found true; put it in quotes"),
+    ("data: {train: null}", "expected text, found nothing"),
+    ("data: {train: [a]}", "expected text, found [a]"),
+    ("model: {blocks: 3}", "expected a list of whole numbers, each 1 to 1,000, found 3; write [3]"),
+    ("model: {blocks: [3, x]}", "entry 2 is x"),
+    ("model: {blocks: [3, [4]]}", "entry 2 is a nested mapping"),
+    ("model: {blocks: [3, null]}", "entry 2 is nothing"),
+    ("model: {blocks: [3, 4.5]}", "entry 2 is 4.5"),
+    ("model: {blocks: ['3']}", 'entry 1 is "3"; take the quotes off'),
+    ("augment: {mean: [0.1, 0.2]}", "a list of 3 numbers, each 0 to 1, found [0.1, 0.2]; it has 2"),
+    ("augment: {mean: []}", "it has 0"),
+    ("augment: {mean: dat}", "expected data or a list of 3 numbers"),
+    ("model: {pool: globl}", "expected global or a whole number, 1 to 32, found globl"),
+    # out of range, not finite
+    ("train: {epochs: 0}", "expected a whole number, 1 to 100,000, found 0"),
+    ("train: {epochs: -3}", "found -3"),
+    ("train: {epochs: 100001}", "found 100001"),
+    ("train: {seed: 9223372036854775808}", "train.seed: expected"),
+    ("checkpoint: {keep: 9223372036854775808}", "at most 9,223,372,036,854,775,807"),
+    ("train: {seed: %s}" % ("9" * 6000), "it is out of range"),
+    ("optim: {lr: 0}", "expected a number, above 0, found 0"),
+    ("optim: {lr: 1e-999}", "expected a number, above 0"),
+    ("optim: {lr: .nan}", "found .nan; it must be finite"),
+    ("optim: {lr: nan}", "found nan; it must be finite"),
+    ("optim: {lr: .inf}", "it must be finite"),
+    ("optim: {lr: -Infinity}", "it must be finite"),
+    ("optim: {lr: 1e999}", "it must be finite"),
+    ("optim: {lr: %s}" % ("9" * 6000), "it must be finite"),
+    ("optim: {momentum: 1.0}", "expected a number, at least 0 and below 1, found 1.0"),
+    ("augment: {mean: [0.1, 0.2, .nan]}", "entry 3 is .nan; it must be finite"),
+    ("augment: {std: [0.1, 0.2, 0]}", "entry 3 is 0"),
+    ("model: {blocks: [0]}", "entry 1 is 0"),
+    ("optim: {name: sdg}", "expected sgd or adam, found sdg; did you mean sgd?"),
+    ("model: {se: on}", "expected none, stem or block, found on"),
+    ('data: {train: "a\\0b"}', "it has a control character"),
+    ('data: {train: "a\\ud800b"}', "is not UTF-8"),
+    ('run: {name: "a\\nb"}', "it has a control character"),
+    # broken or hostile YAML
+    ("", "c.yaml: the file is empty"),
+    ("# only a comment", "c.yaml: the file is empty"),
+    ("---\n...\n", "expected sections such as `data:` at the top"),
+    ("- a", "c.yaml, line 1: expected sections such as `data:` at the top"),
+    ("just words", "expected sections"),
+    ("null", "expected sections"),
+    ("train: 5", "line 1: train: expected this section's settings, indented below it"),
+    ("train:\nepochs: 3", "line 1: train: expected this section's settings"),
+    ("train: [1, 2]", "train: expected this section's settings"),
+    ("train: {epochs: 3", "c.yaml, line 1: not valid YAML"),
+    ("train:\n  epochs: 3\n seed: 4", "line 3: not valid YAML"),
+    ("train:\n\tepochs: 3", "line 2: not valid YAML: .*indent with spaces, not tabs"),
+    ("train: {epochs: 3}\n---\ntrain: {epochs: 4}", "line 2: not valid YAML: a second document"),
+    (
+        "train: {epochs: !!int 5}",
+        "line 1: explicit tags are not allowed, found tag:yaml.org,2002:int",
+    ),
+    ("train: !!python/object/apply:os.system ['true']", "explicit tags are not allowed"),
+    ("!!map {train: {epochs: 3}}", "explicit tags are not allowed"),
+    ("train: {epochs: *missing}", "not valid YAML: found undefined alias"),
+    ("a: &a [*a]", "a: no such option"),
+    ("train: {epochs: \x07}", "c.yaml, line 1: a character that YAML forbids"),
+    ('data: {train: "\\UFFFFFFFF"}', "not valid YAML"),
+    ("%YAML 9.9\n---\ntrain: {epochs: 3}", "not valid YAML"),
+    ("[" * 5000, "nested too deeply"),
+    ("{train: " * 3000, "nested too deeply"),
+    ("train: {epochs: @}", "not valid YAML"),
+    # settings that contradict each other
+    ("optim: {nesterov: true, momentum: 0}", "line 1: optim.nesterov: needs a momentum"),
+    ("optim: {nesterov: true, name: adam}", "only sgd has it; optim.name is adam"),
+    ("optim: {clip_value: 0.1, clip_norm: 1}", "expected only one of optim.clip_value"),
+    ("schedule: {base_momentum: 0.99}", "expected at most schedule.max_momentum, which is 0.95"),
+    ("schedule: {minimum: 0.2}", "expected at most optim.lr, which is 0.1"),
+    ("schedule: {name: onecycle, t_max: 10}", "only cosine has it; schedule.name is onecycle"),
+    ("schedule: {name: constant, minimum: 0.01}", "only cosine has it"),
+    ("data: {validation: 1.5}", "expected a fraction below 1 or a whole number of images"),
+    ("data: {train: ./x.beton, test: x.beton}", "data.test: expected another file than data.train"),
+    ("data: {train: ''}", "data.train: expected a path"),
+    ("run: {root: ' '}", "run.root: expected a path"),
+    ("run: {name: ../x}", "run.name: expected a folder's name"),
+    ("run: {name: a\\b}", "run.name: expected a folder's name"),
+    ("run: {name: ..}", "run.name: expected a folder's name"),
+    ("run: {name: %s}" % ("é" * 101), "run.name: expected at most 200 bytes"),
+    ("runtime: {device: tpu}", "runtime.device: expected auto, cpu, cuda or cuda:N"),
+    ("runtime: {device: 'cuda:01'}", "expected auto, cpu, cuda or cuda:N"),
+    ("runtime: {device: cpu, precision: fp16}", "runtime.precision: fp16 needs a GPU"),
+]
+
+ARGUMENTS = [
+    ("--train.epochs 5.9", "--train.epochs 5.9: expected a whole number"),
+    ("--train.epochs", "--train.epochs: expected a whole number, 1 to 100,000 after it"),
+    ("--train.epochs --train.seed 3", "--train.epochs: expected a whole number"),
+    ("--train.epochs=", '--train.epochs "": expected a whole number'),
+    ("--train.epochs -5", "--train.epochs -5: expected a whole number, 1 to 100,000"),
+    ("--train.epochs null", "--train.epochs null: expected a whole number"),
+    ("--train.epoch 3", "--train.epoch: no such option; did you mean --train.epochs?"),
+    ("--train.epo 3", "--train.epo: no such option; did you mean --train.epochs?"),
+    ("--train-epochs 3", "--train-epochs: no such option; did you mean --train.epochs?"),
+    ("--epochs 3", "--epochs: no such option; did you mean --train.epochs?"),
+    ("--config x.yaml", "--config: no such option; did you mean --config-file?"),
+    ("--dry", "--dry: no such option; did you mean --dry-run?"),
+    ("--no-augment.flip", "--no-augment.flip: no such option; did you mean --augment.flip?"),
+    ("--train.epochs 3 --train.epochs 3", "--train.epochs 3: given more than once"),
+    ("--dry-run --dry-run", "--dry-run: given more than once"),
+    ("--dry-run=yes", "--dry-run: takes no value, found yes"),
+    ("--augment.flip maybe", "--augment.flip maybe: expected true or false"),
+    ("--augment.flip 1", "--augment.flip 1: expected true or false"),
+    ("--model.blocks 4,x,3", "entry 2 is x"),
+    ("--model.blocks 4,,3", 'entry 2 is ""'),
+    ("--model.blocks [4,5", "entry 1 is [4"),
+    ("--augment.mean=", "it has 0"),
+    ("--optim.lr nan", "--optim.lr nan: expected a number, above 0; it must be finite"),
+    ("configs/x.yaml", "unexpected argument; did you mean --config-file configs/x.yaml?"),
+    ("stray", "stray: unexpected argument"),
+    ("-x", "-x: unexpected argument"),
+    ("--", "--: unexpected argument"),
+    ("--config-file", "--config-file: expected the name of a YAML file after it"),
+    ("-C", "-C: expected the name of a YAML file after it"),
+    ("--config-file=", "--config-file: expected the name of a YAML file after it"),
+    ("--config-file no/such.yaml", "no/such.yaml: no such config file; nor the folder no"),
+    ("--run.name=a\x1b[31m", "it has a control character"),
+    ("--run.name \udcff", "is not UTF-8"),
+    ("--optim.nesterov --optim.momentum 0", "--optim.nesterov true: needs a momentum"),
+]
+
+
+def problems_of(argv: list[str]) -> tuple[str, ...]:
+    with pytest.raises(UserError) as caught:
+        options.read(
+            Config,
+            argv,
+            program="test",
+            summary="",
+            flags=[options.Flag("dry-run", "check")],
+            checks=checks.TRAINING,
+        )
+    assert all("\n" not in line and "\x1b" not in line for line in caught.value.problems)
+    return caught.value.problems
+
+
+def holds(problems: tuple[str, ...], part: str) -> bool:
+    pattern = re.escape(part).replace(re.escape(".*"), ".*")
+    return any(re.search(pattern, line) for line in problems)
+
+
+def file_of(folder: Path, text: str) -> Path:
+    path = folder / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("text", "part"), FILES, ids=lambda text: text[:40])
+def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, text: str, part: str) -> None:
+    problems = problems_of(["--config-file", str(file_of(tmp_path, text))])
+    assert holds(problems, part), problems
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+@pytest.mark.parametrize(("line", "part"), ARGUMENTS, ids=lambda text: ascii(text[:40]))
+def test_a_bad_command_line_is_refused_with_the_reason(line: str, part: str) -> None:
+    problems = problems_of(line.split(" "))
+    assert holds(problems, part), problems
+
+
+@pytest.mark.parametrize("text", [text for text, _ in FILES[:70:3]], ids=lambda text: text[:40])
+def test_one_mistake_is_one_line(tmp_path: Path, text: str) -> None:
+    assert len(problems_of(["--config-file", str(file_of(tmp_path, text))])) == 1
+
+
+def test_all_problems_are_told_at_once_and_in_order(tmp_path: Path) -> None:
+    first = tmp_path / "a.yaml"
+    first.write_text("train:\n  epoch: 3\n  seed: -1\noptim: {lr: fast, nesterov: true}\n")
+    second = tmp_path / "b.yaml"
+    second.write_text("train: {batch_size: 1}\n")
+    problems = problems_of(
+        [f"--config-file={first}", "-C", str(second), "--optim.momentum=0", "--x", "--data.train=5"]
+        + ["--runtime.device=tpu"]
+    )
+    places = [line.partition(": ")[0] for line in problems]
+    assert places == [
+        f"{first}, line 2",
+        f"{first}, line 3",
+        f"{first}, line 4",
+        f"{second}, line 1",
+        "--x",
+        f"{first}, line 4",  # nesterov without momentum, from a file and a flag
+        "--runtime.device tpu",
+    ]
+
+
+def test_a_check_is_left_out_where_its_values_are_wrong(tmp_path: Path) -> None:
+    text = "schedule: {base_momentum: x, max_momentum: 0.5}\nruntime: {device: tpu}"
+    problems = problems_of([f"--config-file={file_of(tmp_path, text)}"])
+    assert len(problems) == 2  # not: 0.85, the default, is above 0.5
+    assert "base_momentum: expected a number" in problems[0]
+    assert "runtime.device" in problems[1]
+
+
+def test_a_bad_value_is_told_even_where_a_later_one_wins(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "train: {epochs: 5.9}")
+    assert len(problems_of([f"--config-file={path}", "--train.epochs=5"])) == 1
+
+
+def test_a_file_that_is_not_there_names_its_neighbour(tmp_path: Path) -> None:
+    file_of(tmp_path, "train: {epochs: 3}")
+    (problem,) = problems_of([f"--config-file={tmp_path}/d.yaml"])
+    expected = f"{tmp_path}/d.yaml: no such config file; did you mean {tmp_path}/c.yaml?"
+    assert problem == expected
+
+
+def test_folders_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    began = time.monotonic()
+    assert holds(problems_of([f"--config-file={tmp_path}"]), "not a regular file")
+    assert holds(problems_of([f"--config-file={tmp_path}/pipe"]), "not a regular file")
+    assert holds(problems_of(["--config-file=/dev/zero"]), "not a regular file")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"data: {train: \xff\xfe}", "line 1: not valid UTF-8"),
+        ("train: {epochs: 3}".encode("utf-16"), "not valid UTF-8"),
+        (b"#" * 1_000_001, "larger than 1,000,000 bytes"),
+        (b"train: {epochs: 3}\n\0", "line 2: a character that YAML forbids"),
+        (b"\x80\x04}q\x00.", "not valid UTF-8"),
+    ],
+    ids=["latin", "utf-16", "huge", "nul", "pickle"],
+)
+def test_other_files_are_no_configs(tmp_path: Path, content: bytes, part: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    assert holds(problems_of([f"--config-file={path}"]), part)
+
+
+def test_unreadable_names_are_refused() -> None:
+    assert holds(problems_of(["--config-file=a\0b"]), "not readable as a config file")
+    assert holds(problems_of(["--config-file=" + "a" * 5000]), "not readable as a config file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "train: {epochs: 3}")
+    path.chmod(0)
+    assert holds(problems_of([f"--config-file={path}"]), "Permission denied")
+
+
+def test_many_mistakes_are_told_in_seconds(tmp_path: Path) -> None:
+    path = file_of(tmp_path, "\n".join(f"unknown_{i}: 3" for i in range(3000)))
+    began = time.monotonic()
+    assert len(problems_of([f"--config-file={path}"])) == 3000
+    assert time.monotonic() - began < 20

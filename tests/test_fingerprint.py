@@ -1,0 +1,71 @@
+"""A fingerprint changes with everything that can change the result, and with nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from engine.config.fingerprint import fingerprint
+from engine.config.schema import Config
+from engine.config.settings import settings_of
+
+DIGESTS = {"train": "a" * 64, "test": "b" * 64}
+UNSEEN = {
+    key
+    for key in settings_of(Config)
+    if key.startswith(("run.", "checkpoint."))
+    or key in ("runtime.threads", "model.budget", "data.train", "data.test")
+}
+
+
+def with_value(key: str, value: Any) -> Config:
+    section, _, name = key.partition(".")
+    changed = dataclasses.replace(getattr(Config(), section), **{name: value})
+    return dataclasses.replace(Config(), **{section: changed})
+
+
+@pytest.mark.parametrize("key", settings_of(Config))
+def test_each_setting_counts_exactly_if_it_can_change_the_result(key: str) -> None:
+    default = settings_of(Config)[key].default
+    other = {bool: not default, int: 7, float: 0.123, str: "other", tuple: (1, 2, 3)}.get(
+        type(default), 7
+    )
+    same = fingerprint(with_value(key, other), DIGESTS) == fingerprint(Config(), DIGESTS)
+    assert same == (key in UNSEEN)
+
+
+def test_the_data_counts_by_its_digests() -> None:
+    ours = fingerprint(Config(), DIGESTS)
+    assert fingerprint(Config(), {"train": "a" * 64, "test": "c" * 64}) != ours
+    assert fingerprint(Config(), {"train": "b" * 64, "test": "a" * 64}) != ours
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "other"),
+    [
+        ("optim.lr", 1, 1.0),
+        ("optim.clip_norm", -0.0, 0),
+        ("model.dropout", -0.0, 0.0),
+        ("augment.std", (1, 1, 1), (1.0, 1.0, 1.0)),
+        ("augment.mean", (0, -0.0, 0.0), (0.0, 0.0, 0)),
+    ],
+)
+def test_equal_numbers_count_as_equal(key: str, one: Any, other: Any) -> None:
+    assert fingerprint(with_value(key, one), DIGESTS) == fingerprint(
+        with_value(key, other), DIGESTS
+    )
+
+
+def test_what_is_not_given_differs_from_zero_and_false() -> None:
+    for key in ("model.dropout", "model.preactivation"):
+        assert fingerprint(with_value(key, None), DIGESTS) != fingerprint(
+            with_value(key, 0), DIGESTS
+        )
+
+
+def test_it_is_the_same_on_every_machine_and_day() -> None:
+    """Changing this value renames every run there is: count up FORMAT and say so."""
+    fixed = "c526030e8640f84446d2829d57bbe55ec35b4db3031077dfa5f5f6d1c6af7e79"
+    assert fingerprint(Config(), DIGESTS) == fixed

@@ -1,0 +1,225 @@
+"""What `options.read` takes, where values come from, and what it prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from engine.config import checks, options
+from engine.config.fields import option, section
+from engine.config.schema import Config
+from engine.config.settings import settings_of
+from engine.errors import USER_ERROR, UserError, run_command
+
+FLAGS = [
+    options.Flag("dry-run", "checks everything, writes nothing"),
+    options.Flag("list", "all variants, or those like GLOB", "GLOB"),
+]
+
+
+def read(*argv: str) -> options.Parsed[Config]:
+    return options.read(
+        Config, argv, program="python -m x", summary="S.", flags=FLAGS, checks=checks.TRAINING
+    )
+
+
+def read_text(folder: Path, text: str, *argv: str) -> options.Parsed[Config]:
+    path = folder / "c.yaml"
+    path.write_bytes(text.encode())
+    return read(f"--config-file={path}", *argv)
+
+
+def test_nothing_given_means_the_defaults() -> None:
+    parsed = read()
+    assert parsed.config == Config()
+    assert set(parsed.origins.values()) == {"default"}
+    assert (parsed.files, parsed.flags) == ((), {})
+    assert list(parsed.origins) == list(settings_of(Config))
+
+
+def test_later_files_win_and_flags_win_over_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("train:\n  epochs: 3\n  seed: 4\n  batch_size: 5\n")
+    second.write_text("\ntrain: {seed: 7, batch_size: 8}\n")
+    parsed = read("--train.batch_size=9", "-C", str(first), "--config-file", str(second))
+    train = parsed.config.train
+    assert (train.epochs, train.seed, train.batch_size) == (3, 7, 9)
+    assert parsed.origins["train.epochs"] == f"{first}, line 2"
+    assert parsed.origins["train.seed"] == f"{second}, line 2"
+    assert parsed.origins["train.batch_size"] == "--train.batch_size"
+    assert parsed.origins["optim.lr"] == "default"
+    assert parsed.files == (first, second)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("optim: {lr: 5e-4}", "optim.lr", 5e-4),
+        ("optim: {lr: 1}", "optim.lr", 1.0),
+        ("optim: {lr: .5}", "optim.lr", 0.5),
+        ("optim: {lr: +1.5E+1}", "optim.lr", 15.0),
+        ("model: {budget: 5_000_000}", "model.budget", 5_000_000),
+        ("model: {blocks: [4, 5, 3]}", "model.blocks", (4, 5, 3)),
+        ("model:\n  blocks:\n  - 4\n  - 5", "model.blocks", (4, 5)),
+        ("model: {blocks: []}", "model.blocks", ()),
+        ("model: {pool: global}", "model.pool", "global"),
+        ("model: {pool: 4}", "model.pool", 4),
+        ("model: {se: none}", "model.se", "none"),
+        ("model: {se: 'none'}", "model.se", "none"),
+        ("model: {se: null}", "model.se", None),
+        ("model: {dropout: ~}", "model.dropout", None),
+        ("model: {preactivation: no}", "model.preactivation", False),
+        ("augment: {mean: data}", "augment.mean", "data"),
+        ("augment: {mean: [0, 0.5, 1]}", "augment.mean", (0.0, 0.5, 1.0)),
+        ("runtime: {compile: auto}", "runtime.compile", "auto"),
+        ("runtime: {compile: Off}", "runtime.compile", False),
+        ("run: {name: 2024-01-31}", "run.name", "2024-01-31"),
+        ("run: {name: '5'}", "run.name", "5"),
+        ('run: {name: <b>& "q"}', "run.name", '<b>& "q"'),
+        ("train.epochs: 3", "train.epochs", 3),
+        ("train: {epochs: &n 3, seed: *n}", "train.seed", 3),
+        ("\ufefftrain: {epochs: 3}", "train.epochs", 3),
+        ("train:\r\n  epochs: 3\r\n", "train.epochs", 3),
+        ("--- \ntrain: {epochs: 3}\n...\n", "train.epochs", 3),
+        ("{}", "train.epochs", 200),
+        ("train: {seed: 9223372036854775807}", "train.seed", 2**63 - 1),
+    ],
+)
+def test_files_mean_what_they_say(tmp_path: Path, text: str, key: str, value: object) -> None:
+    got = value_at(read_text(tmp_path, text).config, key)
+    assert got == value
+    assert type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "key", "value"),
+    [
+        (["--optim.lr", "5e-4"], "optim.lr", 5e-4),
+        (["--optim.lr=1"], "optim.lr", 1.0),
+        (["--model.blocks", "4,5,3"], "model.blocks", (4, 5, 3)),
+        (["--model.blocks=[4, 5, 3]"], "model.blocks", (4, 5, 3)),
+        (["--model.blocks", "7"], "model.blocks", (7,)),
+        (["--model.blocks", "[]"], "model.blocks", ()),
+        (["--model.blocks="], "model.blocks", ()),
+        (["--augment.mean", "data"], "augment.mean", "data"),
+        (["--augment.flip", "false"], "augment.flip", False),
+        (["--augment.flip=No"], "augment.flip", False),
+        (["--runtime.exact"], "runtime.exact", True),
+        (["--runtime.exact", "--train.epochs", "3"], "runtime.exact", True),
+        (["--runtime.exact", "--train.epochs", "3"], "train.epochs", 3),
+        (["--runtime.compile"], "runtime.compile", True),
+        (["--runtime.compile", "auto"], "runtime.compile", "auto"),
+        (["--model.se", "null"], "model.se", None),
+        (["--run.name", "-dashed"], "run.name", "-dashed"),
+        (["--run.name=--help"], "run.name", "--help"),
+        (["--run.name=a=b"], "run.name", "a=b"),
+        (["--run.name", "123"], "run.name", "123"),
+        (["--run.name="], "run.name", ""),
+        (["--data.train", "null"], "data.train", "null"),
+    ],
+)
+def test_flags_mean_what_they_say(argv: list[str], key: str, value: object) -> None:
+    got = value_at(read(*argv).config, key)
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_a_later_null_takes_an_earlier_value_back(tmp_path: Path) -> None:
+    assert read_text(tmp_path, "model: {se: stem}", "--model.se=null").config.model.se is None
+
+
+def test_switches_come_with_and_without_their_optional_value() -> None:
+    assert read("--dry-run", "--list").flags == {"dry-run": True, "list": True}
+    assert read("--list", "*443", "--dry-run").flags == {"dry-run": True, "list": "*443"}
+    assert read("--list=*443").flags == {"list": "*443"}
+    assert read("--list", "--train.epochs", "3").flags == {"list": True}
+
+
+def test_help_tells_every_option_with_default_and_limits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for columns, widest in (("72", 72), ("300", 100)):
+        monkeypatch.setenv("COLUMNS", columns)
+        with pytest.raises(SystemExit) as stopped:
+            read("--train.epochs", "bad", "--help")
+        assert stopped.value.code == 0
+        told = capsys.readouterr()
+        assert told.err == ""
+        assert told.out.isascii() and "\x1b" not in told.out
+        assert max(len(line) for line in told.out.splitlines()) <= widest
+        words = " ".join(told.out.split())
+        for setting in settings_of(Config).values():
+            assert f"--{setting.key} {setting.limits.doc} ({setting.expected}; default: " in words
+        assert "a whole number, 1 to 100,000; default: 200" in words
+        assert "--list [GLOB] all variants" in words and "--config-file FILE, -C FILE" in words
+        assert "python -m x" in words and " S. " in words
+
+
+def test_the_printed_config_reads_back_as_the_same(tmp_path: Path) -> None:
+    parsed = read_text(
+        tmp_path,
+        "model: {blocks: [4, 5], se: stem, pool: global}\noptim: {eps: 1e-12}",
+        "--run.name=a: #b 'c' \"d\" é \U0001f600",
+        "--data.train=yes",
+    )
+    text = options.render(parsed)
+    assert f"  blocks: [4, 5]  # {tmp_path}/c.yaml, line 1\n" in text
+    assert "  eps: 1.0e-12  # " in text and "  epochs: 200  # default\n" in text
+    again = tmp_path / "again.yaml"
+    again.write_text(text, encoding="utf-8")
+    assert read(f"--config-file={again}").config == parsed.config
+
+
+def test_bad_configs_end_the_command_with_2_and_a_line_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(argv: object) -> int:
+        read("--train.epochs=5.9", "--train.sed=3")
+        return 0
+
+    assert run_command(main, []) == USER_ERROR
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "error: --train.epochs 5.9: expected a whole number, 1 to 100,000",
+        "error: --train.sed: no such option; did you mean --train.seed?",
+    ]
+
+
+def test_reading_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        read("--run.root=here", "--data.train=there", "--train.epochs=x")
+    read("--run.root=here", "--data.train=there")
+    assert list(tmp_path.iterdir()) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Another command's section."""
+
+    count: int = option(3, "how many", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """Another command's settings."""
+
+    source: Source = section(Source)
+
+
+def test_any_dataclass_of_sections_can_be_read() -> None:
+    def even(config: Other) -> list[tuple[str, str]]:
+        return [("source.count", "expected an even number")] if config.source.count % 2 else []
+
+    parsed = options.read(Other, ["--source.count=4"], program="p", summary="s", checks=[even])
+    assert parsed.config == Other(Source(4))
+    with pytest.raises(UserError, match="^source.count: expected an even number$"):
+        options.read(Other, [], program="p", summary="s", checks=[even])
+
+
+def value_at(config: Config, key: str) -> object:
+    section_name, _, name = key.partition(".")
+    return getattr(getattr(config, section_name), name)

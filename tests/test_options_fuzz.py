@@ -1,0 +1,165 @@
+"""Whatever a file or a command line holds: a complete configuration or a UserError."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.config import checks, options
+from engine.config.schema import Config
+from engine.config.settings import LARGEST_INT, Setting, settings_of
+from engine.errors import UserError
+
+SETTINGS = settings_of(Config)
+FLAGS = [options.Flag("dry-run", "check"), options.Flag("list", "variants", "GLOB")]
+QUICK = settings(
+    max_examples=200,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+VALUES = st.sampled_from(
+    "3 -1 0 5.9 1e-3 .nan .inf 1e999 true no null ~ auto data global sgd cuda:0 '5' \"x\" [] [3] "
+    "[1,2,3] [0.1,0.2,0.3] {} {a:b} *a &a !!int !x | > - ? : # % @ ` 010 0x1F 1_0 1:30 <<".split()
+) | st.text(max_size=12)
+NAMES = (
+    st.sampled_from([*SETTINGS])
+    | st.sampled_from([part for key in SETTINGS for part in key.split(".")])
+    | st.text(max_size=12)
+)
+BREAKS = st.sampled_from(["\n", "\n  ", "\n    ", " ", ", ", "\n---\n", "\n\t", "\r\n", ""])
+LINES = st.tuples(NAMES, st.sampled_from([": ", ":", " ", ":\n  ", ": {"]), VALUES, BREAKS)
+TEXTS = st.lists(LINES.map("".join), max_size=8).map("".join)
+WORDS = (
+    NAMES.map("--{}".format)
+    | st.tuples(NAMES, VALUES).map(lambda pair: f"--{pair[0]}={pair[1]}")
+    | VALUES
+    | st.sampled_from(["--dry-run", "--list", "-C", "--config-file", "--", "-", "--=", "--help"])
+)
+
+
+def outcome(argv: list[str]) -> options.Parsed[Config] | None:
+    """What reading gives: a configuration, or None for a UserError or help; all else raises."""
+    try:
+        parsed = options.read(
+            Config, argv, program="p", summary="s", flags=FLAGS, checks=checks.TRAINING
+        )
+    except UserError as error:
+        assert error.problems
+        assert all(line and line.isprintable() for line in error.problems), error.problems
+        return None
+    except SystemExit as stopped:
+        assert stopped.code == 0
+        assert {"--help", "-h"} & set(argv)
+        return None
+    complete(parsed.config)
+    return parsed
+
+
+def complete(config: Config) -> None:
+    for setting in SETTINGS.values():
+        value = getattr(getattr(config, setting.section), setting.name)
+        for item in value if isinstance(value, tuple) else (value,):
+            right = isinstance(item, setting.kind) or item in setting.limits.words
+            assert right or (item is None and setting.optional)
+            assert not isinstance(item, float) or math.isfinite(item)
+
+
+@QUICK
+@given(text=TEXTS | st.text(max_size=60))
+def test_any_text_of_a_file_is_read_or_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    outcome([f"--config-file={path}"])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.yaml"]
+
+
+@QUICK
+@given(content=st.binary(max_size=80))
+def test_any_bytes_of_a_file_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    outcome([f"--config-file={path}"])
+
+
+@QUICK
+@given(key=st.sampled_from([*SETTINGS]), text=VALUES)
+def test_any_value_of_a_setting_is_read_or_refused(tmp_path: Path, key: str, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(f"{key}: {text}".encode("utf-8", "surrogatepass"))
+    outcome([f"--config-file={path}"])
+    outcome([f"--{key}={text}"])
+    outcome([f"--{key}", text])
+
+
+@QUICK
+@given(argv=st.lists(WORDS, max_size=6))
+def test_any_command_line_is_read_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome(argv)
+    assert list(tmp_path.iterdir()) == []
+
+
+def right_values(setting: Setting) -> st.SearchStrategy[Any]:
+    """Values that `setting` takes."""
+    limits = setting.limits
+    one: st.SearchStrategy[Any]
+    if limits.choices:
+        one = st.sampled_from(limits.choices)
+    elif setting.kind is bool:
+        one = st.booleans()
+    elif setting.kind is int:
+        high = LARGEST_INT if limits.high is None else int(limits.high)
+        one = st.integers(int(limits.low or 0), min(high, LARGEST_INT))
+    elif setting.kind is float:
+        one = st.floats(
+            limits.low,
+            limits.high,
+            exclude_min=limits.above,
+            exclude_max=limits.below,
+            allow_nan=False,
+            allow_infinity=False,
+        )
+    else:
+        one = st.text(
+            st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
+            | st.sampled_from("\ufeff'\"\\#:{}[]&*!|>%@`,?- ~")
+        )
+    if setting.many:
+        size = limits.length
+        one = st.lists(one, min_size=size or 0, max_size=size or 4).map(tuple)
+    if limits.words:
+        one |= st.sampled_from(limits.words)
+    return st.none() | one if setting.optional else one
+
+
+def as_argument(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, tuple):
+        return ",".join(map(repr, value))
+    return value if isinstance(value, str) else repr(value).lower()
+
+
+@QUICK
+@given(data=st.data())
+def test_the_printed_config_reads_back_as_the_same(tmp_path: Path, data: st.DataObject) -> None:
+    keys = data.draw(st.sets(st.sampled_from([*SETTINGS]), max_size=6))
+    wanted = {key: data.draw(right_values(SETTINGS[key]), label=key) for key in sorted(keys)}
+    argv = [f"--{key}={as_argument(value)}" for key, value in wanted.items()]
+    parsed = options.read(Config, argv, program="p", summary="s")
+    for key, value in wanted.items():
+        setting = SETTINGS[key]
+        assert getattr(getattr(parsed.config, setting.section), setting.name) == value
+    path = tmp_path / "c.yaml"
+    path.write_text(options.render(parsed), encoding="utf-8", newline="")
+    again = options.read(Config, [f"--config-file={path}"], program="p", summary="s")
+    assert repr(again.config) == repr(parsed.config)  # repr: -0.0 is not 0.0 here
