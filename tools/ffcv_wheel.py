@@ -103,7 +103,9 @@ def _unpack(folder: Path) -> Path:
     return tree
 
 
-def _do(what: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+def _do(
+    what: str, command: list[str], log: Path, environment: dict[str, str] | None = None
+) -> None:
     if not run(what, command, log, environment):
         raise Stop(f"{what} failed:\n" + "\n".join(f"  {line}" for line in last_lines(log, 12)))
 

@@ -22,6 +22,7 @@ INSTALL = {
     "conda": "conda install -c conda-forge cxx-compiler libopencv libjpeg-turbo pkg-config",
     "macOS": "brew install opencv jpeg-turbo pkg-config",
 }
+PYTHON_HEADER = "the headers of Python (Python.h)"
 APT_OPTIONS = ["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"]
 
 
@@ -60,15 +61,12 @@ def missing() -> list[str]:
     return absent
 
 
-PYTHON_HEADER = "the headers of Python (Python.h)"
-
-
 def explain(absent: list[str], reason: str) -> str:
     """The one message for those who have to install the packages themselves."""
     python = ""
     if PYTHON_HEADER in absent:
         python = f"; for Python.h also python{_version()}-dev (Debian) or python3-devel (Fedora)"
-    lines = [f"FFCV is built from source here, and there is no {', no '.join(absent)} ({reason})."]
+    lines = [f"FFCV is built from source here, which lacks {', '.join(absent)} ({reason})."]
     lines += [f"Install them, then repeat the command{python}:"]
     lines += [f"  {system:<14} {command}" for system, command in INSTALL.items()]
     lines += ["A portable FFCV wheel in wheelhouse/ needs none of this: see docs/install.md."]
@@ -78,7 +76,7 @@ def explain(absent: list[str], reason: str) -> str:
 def ensure_venv_module(log: Path) -> None:
     """Debian packs Python's own `venv` apart: fetch it there, or say how."""
     try:
-        import ensurepip  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401
     except ImportError:
         package = f"python{_version()}-venv"
         administrator = _administrator()

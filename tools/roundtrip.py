@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ffcv.fields import IntField, RGBImageField
@@ -26,10 +27,9 @@ class Gradients:
     def __len__(self) -> int:
         return SAMPLES
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        ramp = np.linspace(index, 255 - index, SIDE)
-        image = np.stack([ramp[:, None] + 0 * ramp, ramp + 0 * ramp[:, None], *[ramp[:, None] / 2 + ramp / 2]], -1)
-        return image.astype(np.uint8), index
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        down, across = np.meshgrid(*[np.linspace(index, 255 - index, SIDE)] * 2, indexing="ij")
+        return np.stack([down, across, (down + across) / 2], -1).astype(np.uint8), index
 
 
 def roundtrip(path: Path, mode: str) -> int:

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     if options.is_ready:
         return 0 if is_ready(venv) else 1
     try:
-        with _alone():
+        with _alone(venv):
             if options.anew or not is_ready(venv):
                 make(venv, anew=options.anew)
         return 0
@@ -141,10 +141,11 @@ def _pip(python: str, what: str, arguments: list[str], log: Path) -> None:
 
 def _create(venv: Path) -> None:
     """A new, empty environment; marked before it exists, so that half of one is recognised."""
-    venv.mkdir(parents=True, exist_ok=True)
     entries = list(venv.iterdir())
     if entries and not any((venv / mark).exists() for mark in (UNFINISHED, "pyvenv.cfg")):
-        raise Stop(f"{venv} is not a virtual environment; move it away, or name another by VENV=...")
+        raise Stop(
+            f"{venv} is not a virtual environment; move it away, or name another by VENV=..."
+        )
     for entry in entries:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -175,9 +176,10 @@ def _has_ffcv(python: str) -> bool:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _alone(venv: Path) -> Iterator[None]:
     """One set-up at a time: a second `make` waits for the first, then finds it done."""
-    descriptor = os.open(ROOT / "tools", os.O_RDONLY)
+    venv.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(venv, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
