@@ -214,3 +214,14 @@ def as_dict(config: Any) -> dict[str, Any]:
         return list(value) if isinstance(value, tuple) else value
 
     return dict(plain(dataclasses.asdict(config)))
+
+
+def from_dict(content: dict[str, Any]) -> Config:
+    """The `Config` that `as_dict` turned into plain dictionaries."""
+    sections = {
+        name: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content[name].items()})
+        for name, kind in (
+            (field.name, field.default_factory) for field in dataclasses.fields(Config)
+        )
+    }
+    return Config(**sections)

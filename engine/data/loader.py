@@ -77,7 +77,7 @@ class Loader:
                 f"augment.crop_padding {crop_padding}: reflect padding must be smaller than the "
                 f"image ({resident.images.shape[1]} pixels)"
             )
-        self.resident = resident
+        self._resident: Resident | None = resident
         self.batch_size = batch_size
         self._seed = seed
         self._dtype = dtype
@@ -93,6 +93,13 @@ class Loader:
         """Steps in an epoch."""
         whole, rest = divmod(len(self._all), self.batch_size)
         return whole + (rest > 0 and not self._drop_last)
+
+    @property
+    def resident(self) -> Resident:
+        """The data set on the device."""
+        if self._resident is None:
+            raise ValueError("this loader is closed")
+        return self._resident
 
     @property
     def samples(self) -> int:
@@ -121,7 +128,7 @@ class Loader:
 
     def close(self) -> None:
         """Let go of the data set; batches that were handed out stay valid."""
-        del self.resident
+        self._resident = None
 
     def __enter__(self) -> Loader:
         return self

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from engine import atomic
@@ -43,7 +42,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: dict[str
     return path
 
 
-def newest_valid(folder: Path) -> Saved | None:
+def newest_valid(folder: Path, warn: Callable[[str], None]) -> Saved | None:
     """The latest checkpoint that reads back whole, or None where there is none at all.
 
     A kill can leave a temporary file behind but never a half-written checkpoint; disks and
@@ -55,7 +54,8 @@ def newest_valid(folder: Path) -> Saved | None:
         try:
             return _read(path)
         except (ValueError, KeyError, TypeError, OSError, safetensors.SafetensorError) as error:
-            _set_aside(path, error)
+            warn(f"warning: {path}: damaged checkpoint set aside as *.bad ({error})")
+            _set_aside(path)
     damaged = sorted(folder.glob("step-*.bad"))
     if paths or damaged:
         raise UserError(
@@ -109,10 +109,7 @@ def _read(path: Path) -> Saved:
     return Saved(safetensors.torch.load(raw), content["facts"])
 
 
-def _set_aside(path: Path, error: Exception) -> None:
-    import warnings
-
-    warnings.warn(f"{path}: damaged checkpoint set aside ({error})", stacklevel=3)
+def _set_aside(path: Path) -> None:
     for part in (path, path.with_suffix(".safetensors")):
         if part.exists():
             part.rename(part.with_name(part.name + ".bad"))

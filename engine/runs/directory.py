@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,15 +48,10 @@ class RunFolder:
             os.close(self._lock)
 
     def clear(self) -> None:
-        """Forget all that was done (`--fresh`); the lock stays."""
-        self.record.unlink(missing_ok=True)  # first: what is left over then counts as nothing
-        for entry in self.path.iterdir():
-            if entry.name == "lock":
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        """Forget all that was done (`--fresh`); whatever is not ours stays."""
+        for path in (self.record, self.weights, self.log, self.config, self.environment):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def read_record(self) -> dict[str, Any] | None:
         """The record as it was last written, or None before the first."""
@@ -69,10 +63,10 @@ class RunFolder:
             kept = self.log.read_bytes().splitlines(keepends=True)[:lines]
             atomic.write_bytes(self.log, b"".join(kept))
 
-    def write_once(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Write a file that says how the run began, and never again."""
-        if not path.exists():
-            atomic.write_json(path, dict(content))
+    def last_log_line(self) -> dict[str, Any]:
+        """What the last epoch came to."""
+        last: dict[str, Any] = json.loads(self.log.read_bytes().splitlines()[-1])
+        return last
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

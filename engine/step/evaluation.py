@@ -1,8 +1,9 @@
-"""Evaluation: every image once, without augmentation, in the running averages of training."""
+"""Evaluation: every image once, without augmentation, with the running averages of training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,20 @@ from engine.step.device import Machine
 from engine.step.totals import Means, Totals, loss_of
 
 
-def evaluate(network: nn.Module, loader: Loader, machine: Machine) -> Means:
-    """Loss and accuracy over all images of `loader`."""
+class Stoppable(Protocol):
+    """What may ask an evaluation to end early."""
+
+    requested: bool
+
+
+def evaluate(
+    network: nn.Module, loader: Loader, machine: Machine, stop: Stoppable | None = None
+) -> Means | None:
+    """Loss and accuracy over all images of `loader`; None where it was stopped before the end."""
     totals = Totals(machine.device)
     for logits, labels in outputs(network, loader, machine):
+        if stop is not None and stop.requested:
+            return None
         totals.add(loss_of(logits, labels), logits, labels)
     return totals.read()
 

@@ -37,6 +37,12 @@ class Totals:
         images = max(self.images, 1)
         return Means(self.images, self.loss.item() / images, self.correct.item() / images)
 
+    def reset(self) -> None:
+        """Begin again at nothing."""
+        self.loss.zero_()
+        self.correct.zero_()
+        self.images = 0
+
     def tensors(self) -> dict[str, Tensor]:
         """The sums, to be saved in the middle of an epoch."""
         images = torch.tensor(self.images)

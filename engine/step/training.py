@@ -14,46 +14,47 @@ from engine.step.totals import Totals, loss_of
 
 
 class TrainingStep:
-    """Call it with a batch and rates; `healthy()` says whether every update so far was finite.
+    """Call it with a batch, its rates and its number; sums are kept in `totals`.
 
-    A non-finite loss or gradient is caught before the update and no later update is made. On a
-    CPU `healthy` is known at once; on a GPU the updates are masked by a flag on the device, so
-    that nothing waits, and the flag is read when the caller asks.
+    A non-finite loss or gradient is caught before the update, and no later update is made. On a
+    GPU the updates are masked by a flag on the device, so that nothing waits; `trouble` reads
+    what happened when the caller is ready to wait.
     """
 
     def __init__(self, network: nn.Module, optim: Optim, machine: Machine) -> None:
         self.network = network
-        self.machine = machine
-        self.optim = optim
-        self.parameters = list(network.parameters())
-        self.optimizer = optimizers.make(network, optim)
         self.totals = Totals(machine.device)
-        self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
-        self._broken = torch.zeros((), device=machine.device)
+        self._machine = machine
+        self._optim = optim
+        self._parameters = list(network.parameters())
+        self._optimizer = optimizers.make(network, optim)
         self._forward = torch.compile(network) if machine.compile else network
+        self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
+        self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
+        self._bad_loss = torch.zeros((), device=machine.device)
 
-    def __call__(self, batch: Batch, rates: Rates) -> None:
+    def __call__(self, batch: Batch, rates: Rates, number: int) -> None:
         images, labels = batch
         self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.machine.autocast():
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._machine.autocast():
             logits = self._forward(images)
         loss = loss_of(logits, labels)
         (loss if self._scaling is None else loss * self._scaling.scale).backward()
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        overflow = self._check(loss, gradients)
-        optimizers.clip(self.parameters, self.optim)
-        optimizers.set_rates(self.optimizer, rates)
-        self._update(overflow)
+        hold = self._check(loss.detach(), number)
+        optimizers.clip(self._parameters, self._optim)
+        optimizers.set_rates(self._optimizer, rates)
+        self._update(hold)
         self.totals.add(loss, logits, labels)
 
-    def healthy(self) -> bool:
-        """Whether no loss or gradient was nan or infinite; waits for the device."""
-        return not bool(self._broken)
+    def trouble(self) -> tuple[int, float] | None:
+        """The first step whose loss or gradient was not finite, and its loss; waits for a GPU."""
+        step = int(self._bad_step)
+        return None if step < 0 else (step, float(self._bad_loss))
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on, beside the network."""
-        named = {f"optimizer.{k}": v for k, v in optimizers.state_tensors(self.optimizer).items()}
+        named = {f"optimizer.{k}": v for k, v in optimizers.state_tensors(self._optimizer).items()}
         named |= {f"totals.{k}": v for k, v in self.totals.tensors().items()}
         if self._scaling is not None:
             named |= {f"scaling.{k}": v for k, v in self._scaling.tensors().items()}
@@ -61,34 +62,36 @@ class TrainingStep:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Bring back what `tensors` gave."""
-        optimizers.restore(self.optimizer, _under("optimizer.", tensors))
+        optimizers.restore(self._optimizer, _under("optimizer.", tensors))
         self.totals.restore(_under("totals.", tensors))
         if self._scaling is not None:
             self._scaling.restore(_under("scaling.", tensors))
 
-    def _check(self, loss: Tensor, gradients: list[Tensor]) -> Tensor:
-        """Note a non-finite loss or gradient; returns 1 where this update must not happen."""
-        norm = torch.stack(torch._foreach_norm(gradients)).sum()
+    def _check(self, loss: Tensor, number: int) -> Tensor:
+        """Note a non-finite loss or gradient; true where this update must not happen."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        finite = torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum())
+        bad = ~(torch.isfinite(loss) & finite)
+        hold = bad
         if self._scaling is not None:
             # An overflow of scaled gradients is the scale's fault, and mended by lowering it.
-            overflow = (~torch.isfinite(norm)).float()
             torch._foreach_div_(gradients, self._scaling.scale)
-            self._scaling.update(overflow)
-            self._broken.copy_(torch.maximum(self._broken, self._scaling.hopeless(loss)))
-            return torch.maximum(overflow, self._broken)
-        finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
-        self._broken.copy_(torch.maximum(self._broken, (~finite).float()))
-        return self._broken
+            self._scaling.update(~finite)
+            bad = ~torch.isfinite(loss) | self._scaling.used_up()
+        first = bad & (self._bad_step < 0)
+        self._bad_loss.copy_(torch.where(first, loss, self._bad_loss))
+        self._bad_step.copy_(torch.where(first, number, self._bad_step))
+        return hold | (self._bad_step >= 0)
 
-    def _update(self, overflow: Tensor) -> None:
-        if self.machine.device.type == "cpu":
-            if not overflow:
-                self.optimizer.step()
+    def _update(self, hold: Tensor) -> None:
+        if self._machine.device.type == "cpu":
+            if not hold:
+                self._optimizer.step()
             return
-        # The fused optimizers skip the update on the device where this flag is set.
-        self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-        self.optimizer.found_inf = overflow  # type: ignore[attr-defined]
-        self.optimizer.step()
+        # The fused optimizers leave everything as it is, on the device, where this flag is set.
+        self._optimizer.grad_scale = None  # type: ignore[attr-defined]
+        self._optimizer.found_inf = hold.float()  # type: ignore[attr-defined]
+        self._optimizer.step()
 
 
 class LossScale:
@@ -102,14 +105,14 @@ class LossScale:
 
     def update(self, overflow: Tensor) -> None:
         """Halve after an overflow, double after many good steps."""
-        self.good_steps.copy_((self.good_steps + 1) * (1 - overflow))
-        grow = (self.good_steps >= self.GROW_EVERY).float()
-        self.good_steps.mul_(1 - grow)
-        self.scale.mul_(torch.where(overflow > 0, 0.5, 1.0 + grow))
+        self.good_steps.copy_(torch.where(overflow, 0.0, self.good_steps + 1))
+        grow = self.good_steps >= self.GROW_EVERY
+        self.good_steps.copy_(torch.where(grow, 0.0, self.good_steps))
+        self.scale.mul_(torch.where(overflow, 0.5, torch.where(grow, 2.0, 1.0)))
 
-    def hopeless(self, loss: Tensor) -> Tensor:
-        """1 where no scale can help: the loss itself is not finite, or the scale is used up."""
-        return ((~torch.isfinite(loss.detach())) | (self.scale < self.LOWEST)).float()
+    def used_up(self) -> Tensor:
+        """True where lowering the scale has not helped."""
+        return self.scale < self.LOWEST
 
     def tensors(self) -> dict[str, Tensor]:
         """The scale and its count."""

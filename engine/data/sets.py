@@ -1,0 +1,159 @@
+"""The loaders of one run: training, what is watched every epoch, and the test set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from engine.config.schema import Augment, Config
+from engine.data import order
+from engine.data.beton import Beton
+from engine.data.loader import Loader, Resident, load
+from engine.data.order import Ids
+from engine.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataSets:
+    """What a run reads."""
+
+    train: Loader
+    watched: Loader  # evaluated during training: the validation images, else the test set
+    test: Loader
+    validated: bool  # the test set is read once, at the end
+    classes: tuple[str, ...]
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digests: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def open_sets(config: Config, device: torch.device) -> DataSets:
+    """Check both files and bring them to the device."""
+    train, test = load(config.data.train, device), load(config.data.test, device)
+    _check_pair(train.beton, test.beton)
+    for resident in (train, test):
+        if int(resident.beton.labels.min()) < 0:
+            raise UserError(
+                f"{resident.beton.path}: holds images without a label; train on labelled files and "
+                "predict such a set with: python -m engine.evaluate RUN --data FILE"
+            )
+    mean, std = constants(config.augment, train.beton)
+    train_ids, held_out = _split(config, len(train))
+    batch = config.train.evaluate_batch_size
+
+    def plain(resident: Resident, subset: Ids | None = None) -> Loader:
+        return evaluation_loader(resident, batch, mean, std, subset)
+
+    test_loader = plain(test)
+    return DataSets(
+        train=Loader(
+            train,
+            config.train.batch_size,
+            seed=config.train.seed,
+            crop_padding=config.augment.crop_padding,
+            padding_mode=config.augment.padding_mode,
+            flip=config.augment.flip,
+            mean=mean,
+            std=std,
+            subset=train_ids,
+        ),
+        watched=plain(train, held_out) if len(held_out) else test_loader,
+        test=test_loader,
+        validated=len(held_out) > 0,
+        classes=class_names(train.beton),
+        side=train.beton.height,
+        mean=mean,
+        std=std,
+        digests={"train": train.beton.sha256, "test": test.beton.sha256},
+        warnings=tuple(_doubts(train.beton, test.beton)),
+    )
+
+
+def evaluation_loader(
+    resident: Resident,
+    batch_size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    subset: Ids | None = None,
+) -> Loader:
+    """Every image once, in the order of the file, only normalised."""
+    return Loader(
+        resident,
+        batch_size,
+        crop_padding=0,
+        flip=False,
+        shuffle=False,
+        mean=mean,
+        std=std,
+        subset=subset,
+    )
+
+
+def class_names(beton: Beton) -> tuple[str, ...]:
+    """The names of the classes; their numbers where the file has no sidecar."""
+    if beton.sidecar is not None:
+        return beton.sidecar.classes
+    return tuple(str(i) for i in range(beton.classes))
+
+
+def constants(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation to normalise with, as given or as the training file records."""
+    known = beton.sidecar
+    if known is None and "data" in (augment.mean, augment.std):
+        raise UserError(
+            f"augment.mean data: {beton.path} has no sidecar to take it from; give three numbers"
+        )
+    mean = known.mean if known and isinstance(augment.mean, str) else augment.mean
+    std = known.std if known and isinstance(augment.std, str) else augment.std
+    assert not isinstance(mean, str) and not isinstance(std, str)
+    return tuple(mean), tuple(std)
+
+
+def _split(config: Config, samples: int) -> tuple[Ids, Ids]:
+    wanted = config.data.validation
+    held_out = round(wanted * samples) if wanted < 1 else int(wanted)
+    if wanted and not 0 < held_out <= samples - config.train.batch_size:
+        raise UserError(
+            f"data.validation {wanted:g}: holds out {held_out:,} of {samples:,} images; leave at "
+            f"least one batch ({config.train.batch_size}) to train on, and hold out at least one"
+        )
+    return order.split(samples, held_out, config.train.seed)
+
+
+def _check_pair(train: Beton, test: Beton) -> None:
+    if (train.height, train.width) != (test.height, test.width):
+        raise UserError(
+            f"{test.path}: images of {test.height}x{test.width}, but {train.path} has "
+            f"{train.height}x{train.width}"
+        )
+    if train.height != train.width:
+        raise UserError(f"{train.path}: images of {train.height}x{train.width}; expected squares")
+    if train.sidecar and test.sidecar and train.sidecar.classes != test.sidecar.classes:
+        raise UserError(
+            f"{test.path}: holds {test.sidecar.dataset} with {test.classes} classes, but "
+            f"{train.path} holds {train.sidecar.dataset} with {train.classes}"
+        )
+    if test.classes > train.classes:
+        raise UserError(
+            f"{test.path}: labels up to {test.classes - 1}, but {train.path} has "
+            f"{train.classes} classes"
+        )
+
+
+def _doubts(train: Beton, test: Beton) -> list[str]:
+    """What is allowed but should not go unseen."""
+    doubts = [
+        f"{beton.path} has no sidecar: damage to it cannot be seen"
+        for beton in (train, test)
+        if beton.sidecar is None
+    ]
+    if train.sha256 == test.sha256:
+        doubts.append("training and test set are the same file: the accuracy says nothing new")
+    elif train.sidecar and train.sidecar.split == "test":
+        doubts.append(f"{train.path} is a test set, and is trained on")
+    elif test.sidecar and test.sidecar.split == "train":
+        doubts.append(f"{test.path} is a training set, and is tested on")
+    return doubts

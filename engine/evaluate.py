@@ -1,0 +1,163 @@
+"""Evaluate a finished run on any `.beton` file: `python -m engine.evaluate runs/RUN`.
+
+Labelled files give accuracy, loss and accuracy per class. Files without labels (hidden test
+sets) give the predictions alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from engine import atomic
+from engine.config.schema import Config, Runtime, from_dict
+from engine.data.loader import Loader, Resident, load
+from engine.data.sets import class_names, evaluation_loader
+from engine.errors import OK, UserError, run_command
+from engine.model import ResNet, resolve
+from engine.runs import checkpoint, console
+from engine.runs.directory import RunFolder
+from engine.step import device
+from engine.step.evaluation import outputs
+
+PROGRAM = "python -m engine.evaluate"
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command."""
+    asked = _arguments(argv)
+    folder = RunFolder(Path(asked.run))
+    record = _record(folder)
+    config = from_dict(record["config"])
+    machine = device.prepare(
+        Runtime(device=asked.device, precision=record["precision"], exact=config.runtime.exact)
+    )
+    path = Path(asked.data or config.data.test)
+    resident = load(path, machine.device)
+    _refuse_other_classes(folder.path, record, path, resident)
+    network = ResNet(resolve(config.model), len(record["classes"]))
+    network.load_state_dict(checkpoint.load_weights(folder.weights))
+    network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loader = evaluation_loader(
+        resident, config.train.evaluate_batch_size, tuple(record["mean"]), tuple(record["std"])
+    )
+    logits, labels = _all_outputs(network, loader, machine)
+    labelled = labels >= 0
+    if not labelled.any() and not asked.predictions:
+        raise UserError(f"{path}: holds no label; ask for its predictions with: --predictions FILE")
+    if asked.predictions:
+        _write_predictions(Path(asked.predictions), logits)
+        print(f"{asked.predictions}: {len(logits):,} predictions", file=sys.stderr)
+    if labelled.any():
+        found = _measure(logits[labelled], labels[labelled], record["classes"])
+        found = {"run": str(folder.path), "data": str(path)} | found
+        print(json.dumps(found, indent=2) if asked.json else _text(found))
+    return OK
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument("--data", metavar="X.beton", help="default: the test set of the run")
+    parser.add_argument("--predictions", metavar="OUT.csv", help="write them as id,label")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser.parse_args(argv)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {PROGRAM} --help")
+
+
+def _record(folder: RunFolder) -> dict[str, Any]:
+    if not folder.path.is_dir():
+        raise UserError(f"{folder.path}: no such run; a run's folder is what training printed")
+    record = folder.read_record()
+    if record is None:
+        raise UserError(f"{folder.record}: no such file; expected the folder of a run")
+    if record.get("status") != "finished":
+        raise UserError(
+            f"{folder.path}: this run is {record.get('status')}, not finished; the command that "
+            "began it continues it"
+        )
+    return record
+
+
+def _refuse_other_classes(
+    run: Path, record: dict[str, Any], path: Path, resident: Resident
+) -> None:
+    known, found = record["classes"], list(class_names(resident.beton))
+    side = resident.beton.height
+    labels = int(resident.labels.max()) + 1
+    if resident.beton.sidecar is not None and labels > 0 and found != known:
+        raise UserError(
+            f"{path}: holds {len(found)} classes ({', '.join(found[:3])} ...), but {run} was "
+            f"trained on {len(known)} ({', '.join(known[:3])} ...)"
+        )
+    if labels > len(known):
+        raise UserError(
+            f"{path}: has labels up to {labels - 1}, but {run} knows {len(known)} classes"
+        )
+    if resident.beton.width != side:
+        raise UserError(f"{path}: images of {side}x{resident.beton.width}; expected squares")
+
+
+def _all_outputs(
+    network: ResNet, loader: Loader, machine: device.Machine
+) -> tuple[Tensor, Tensor]:
+    parts = list(outputs(network, loader, machine))
+    return torch.cat([p[0] for p in parts]).cpu(), torch.cat([p[1] for p in parts]).cpu()
+
+
+def _measure(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, Any]:
+    right = logits.argmax(1) == labels
+    per_class = {
+        name: right[labels == number].float().mean().item() if (labels == number).any() else None
+        for number, name in enumerate(classes)
+    }
+    return {
+        "images": len(labels),
+        "accuracy": right.double().mean().item(),
+        "loss": cross_entropy(logits.double(), labels).item(),
+        "per_class_accuracy": per_class,
+    }
+
+
+def _write_predictions(target: Path, logits: Tensor) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "label"))
+    writer.writerows(enumerate(logits.argmax(1).tolist()))
+    atomic.write_text(target, text.getvalue())
+
+
+def _text(found: dict[str, Any]) -> str:
+    width = max(len(name) for name in found["per_class_accuracy"])
+    lines = [
+        f"accuracy  {console.percent(found['accuracy'])} of {found['images']:,} images",
+        f"loss      {found['loss']:.4f}",
+    ]
+    for name, share in found["per_class_accuracy"].items():
+        lines.append(f"  {name:<{width}}  {'-' if share is None else console.percent(share)}")
+    return "\n".join(lines)
+
+
+def command() -> int:
+    """The installed command `ffcv-engine-evaluate`."""
+    return run_command(main)
+
+
+if __name__ == "__main__":
+    raise SystemExit(command())

@@ -1,0 +1,76 @@
+"""The words of a run: how it begins, an epoch's line, what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.config.schema import Config
+from engine.data.sets import DataSets
+from engine.runs.progress import duration
+from engine.step.totals import Means
+
+
+def opening(say: Callable[[str], None], folder: Path, record: dict[str, Any], sets: DataSets) -> None:
+    """What is about to be trained, on what, where."""
+    for doubt in sets.warnings:
+        say(f"warning: {doubt}")
+    watched = f"{sets.test.samples:,} test images"
+    if sets.validated:
+        watched = f"{sets.watched.samples:,} validation and {watched}"
+    compiled = ", compiled" if record["compiled"] else ""
+    say(
+        f"{record['variant']}: {record['params']:,} parameters, "
+        f"{record['flops']['training'] / 1e9:.3f} GFLOPs an image in training\n"
+        f"{sets.train.samples:,} training images, {watched}, {len(sets.classes)} classes\n"
+        f"{record['device']}, {record['precision']}{compiled}; writing to {folder}"
+    )
+
+
+def epoch_line(line: dict[str, Any], epochs: int) -> str:
+    """One epoch for a person to read."""
+    text = (
+        f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
+        f"  lr {line['lr']:<8.4g}  train {line['train_loss']:.4f} {percent(line['train_accuracy'])}"
+    )
+    for kind in ("validation", "test"):
+        if line.get(f"{kind}_accuracy") is not None:
+            text += f"  {kind} {line[f'{kind}_loss']:.4f} {percent(line[f'{kind}_accuracy'])}"
+    return text + f"  {line['images_per_second']:>6,.0f} images/s  {duration(line['seconds'])}"
+
+
+def result(folder: Path, record: dict[str, Any]) -> str:
+    """What a finished run came to; the last epoch is the result, the best is only named."""
+    kind = "validation" if record["validation_images"] else "test"
+    best = (
+        f"best {kind} {percent(record[f'best_{kind}_accuracy'])} at epoch "
+        f"{record[f'best_{kind}_epoch']}, not a fair result"
+        if kind == "test"
+        else f"best validation {percent(record['best_validation_accuracy'])} at epoch "
+        f"{record['best_validation_epoch']}; the test set was read once"
+    )
+    speed = record["images_per_second"] or 0
+    return (
+        f"test accuracy  {percent(record['test_accuracy'])}  (last of {record['epochs']} epochs; "
+        f"{best})\n"
+        f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
+        f"run            {folder}"
+    )
+
+
+def rehearsal(config: Config, device: str, sets: DataSets, means: Means) -> str:
+    """What a dry run found."""
+    files = "\n".join(
+        f"{path}: {loader.samples:,} images, {len(sets.classes)} classes"
+        for path, loader in ((config.data.train, sets.train), (config.data.test, sets.test))
+    )
+    return (
+        f"{files}\n{device}: two steps made, loss {means.loss:.4f}; nothing was written\n"
+        f"a run would take {config.train.epochs} epochs of {len(sets.train):,} steps"
+    )
+
+
+def percent(share: float) -> str:
+    """A share as per cent with two decimals."""
+    return f"{100 * share:.2f} %"

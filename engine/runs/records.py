@@ -1,0 +1,89 @@
+"""`record.json`: what a run was and what it came to, from its first second on."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from engine.config.schema import Config, as_dict
+from engine.data.sets import DataSets
+from engine.errors import UserError
+from engine.runs import environment
+from engine.runs.state import Counters
+from engine.step.device import Machine
+
+FORMAT = 1
+
+
+def begin(
+    config: Config, identity: str, design: dict[str, Any], sets: DataSets, machine: Machine
+) -> dict[str, Any]:
+    """The record of a run that has no result yet."""
+    kind = "validation" if sets.validated else "test"
+    return {
+        "format": FORMAT,
+        "status": "running",
+        "variant": design["variant"],
+        "params": design["parameters"]["total"],
+        "flops": design["flops"],
+        "config": as_dict(config),
+        "fingerprint": identity,
+        "seed": config.train.seed,
+        "data_digests": sets.digests,
+        "classes": list(sets.classes),
+        "mean": list(sets.mean),
+        "std": list(sets.std),
+        "train_images": sets.train.samples,
+        "validation_images": sets.watched.samples if sets.validated else 0,
+        "test_images": sets.test.samples,
+        "versions": environment.versions(),
+        "device": machine.name(),
+        "precision": machine.precision,
+        "compiled": machine.compile,
+        "epochs": 0,
+        "steps": 0,
+        "seconds": 0.0,
+        "images_per_second": None,
+        "test_accuracy": None,
+        "test_loss": None,
+        "train_accuracy": None,
+        "train_loss": None,
+        f"best_{kind}_accuracy": None,
+        f"best_{kind}_epoch": None,
+    }
+
+
+def progressed(record: dict[str, Any], status: str, counters: Counters) -> dict[str, Any]:
+    """The record as the run stands now."""
+    kind = "validation" if record["validation_images"] else "test"
+    # The first epoch holds warm-up and compiling: it counts only where there is no other.
+    speeds = counters.speeds[1:] or counters.speeds
+    return record | {
+        "status": status,
+        "epochs": counters.epoch,
+        "steps": counters.step,
+        "seconds": round(counters.seconds, 3),
+        "images_per_second": round(statistics.median(speeds), 1) if speeds else None,
+        f"best_{kind}_accuracy": counters.best_accuracy,
+        f"best_{kind}_epoch": counters.best_epoch,
+        "sample_trace": counters.trace,
+    }
+
+
+def refuse_another(record: dict[str, Any], folder: Path, identity: str, config: Config) -> None:
+    """Raise where the folder holds a run of other settings or data."""
+    if record.get("fingerprint") == identity:
+        return
+    before, now = record.get("config", {}), as_dict(config)
+    differing = [
+        f"{section}.{key} ({before.get(section, {}).get(key)!r} there, {value!r} here)"
+        for section, values in now.items()
+        for key, value in values.items()
+        if section not in ("run", "checkpoint") and before.get(section, {}).get(key) != value
+    ]
+    what = ", ".join(differing[:5]) or "the data"
+    raise UserError(
+        f"{folder}: holds another run, which differs in {what}; give another run.name, or forget "
+        "what is there with: --fresh"
+    )

@@ -1,0 +1,170 @@
+"""One run on disk and on the screen: everything about it that is not training itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from engine import atomic
+from engine.config.fingerprint import fingerprint
+from engine.config.schema import Config
+from engine.data.sets import DataSets
+from engine.errors import RESUMABLE, RunFailed
+from engine.model import describe, resolve
+from engine.runs import checkpoint, console, environment, records
+from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from engine.runs.progress import Progress
+from engine.runs.state import State
+from engine.runs.tensorboard import Board
+from engine.step.device import Machine
+from engine.step.totals import Means
+
+
+class Run:
+    """While entered, the run's folder is locked and its record tells how the run stands."""
+
+    def __init__(
+        self, config: Config, label: str, machine: Machine, sets: DataSets, *, quiet: bool
+    ) -> None:
+        identity = fingerprint(config, sets.digests)
+        name = config.run.name or f"{label}-s{config.train.seed}-{identity[:8]}"
+        self.folder = RunFolder(Path(config.run.root) / name)
+        self._config, self._machine, self._sets = config, machine, sets
+        self._identity = identity
+        self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
+        self._board = Board(None)
+        self._state: State | None = None
+        design = describe(resolve(config.model), len(sets.classes))
+        self._record = records.begin(config, identity, design, sets, machine)
+
+    def __enter__(self) -> Run:
+        self.folder.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.close()
+        self._board.close()
+        try:
+            if isinstance(error, RunFailed):
+                saved = checkpoint.newest_step(self.folder.checkpoints)
+                good = "none" if saved is None else f"step {saved:,}"
+                error = RunFailed(f"{error}; last good checkpoint: {good}")
+            if error is not None and self._state is not None:
+                said = isinstance(error, RunFailed)
+                self._write_record(FAILED, error=str(error) if said else repr(error))
+            if isinstance(error, RunFailed):
+                raise error from None
+        finally:
+            self.folder.__exit__(kind, error, trace)
+
+    def forget(self) -> None:
+        """Start over (`--fresh`)."""
+        self.folder.clear()
+
+    def finished(self) -> bool:
+        """Whether there is nothing left to do; a folder of another run is refused."""
+        before = self.folder.read_record()
+        if before is None:
+            return False
+        records.refuse_another(before, self.folder.path, self._identity, self._config)
+        if before["status"] != FINISHED:
+            return False
+        self._progress.say("this run is finished; train it again with: --fresh")
+        print(console.result(self.folder.path, before))
+        return True
+
+    def resume(self, state: State) -> None:
+        """Bring `state` to the newest checkpoint, the log with it, and begin to keep record."""
+        console.opening(self._progress.say, self.folder.path, self._record, self._sets)
+        saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.say)
+        if saved is not None:
+            state.restore(saved)
+            counters = state.counters
+            self._progress.say(
+                f"continuing after step {counters.step:,} (epoch {counters.epoch + 1}, "
+                f"{counters.step_in_epoch} of its {len(self._sets.train)} steps done)"
+            )
+        self.folder.truncate_log(state.counters.epoch)
+        atomic.write_json(self.folder.config, self._record["config"])
+        atomic.write_json(self.folder.environment, environment.describe(self._machine))
+        if self._config.run.tensorboard:
+            self._board = Board(self.folder.path / "tensorboard")
+        self._state = state
+        self._write_record(RUNNING)
+
+    def stepped(self, state: State) -> None:
+        """A step was made: move the bar, save where a checkpoint is due within the epoch."""
+        counters, every = state.counters, self._config.checkpoint.every_steps
+        self._progress.step(counters.epoch, counters.step_in_epoch)
+        if every and counters.step % every == 0:
+            state.settle()
+            self._save(state)
+
+    def end_epoch(self, state: State, watched: Means | None) -> None:
+        """Log the epoch; save where a checkpoint is due. The epoch's one wait for the device."""
+        counters, sets = state.counters, self._sets
+        trained = state.step.totals.read()
+        state.step.totals.reset()
+        rate = state.rates(counters.step - 1).lr
+        counters.end_epoch(watched and watched.accuracy, trained.images)
+        line: dict[str, Any] = {
+            "epoch": counters.epoch,
+            "step": counters.step,
+            "lr": rate,
+            "train_loss": trained.loss,
+            "train_accuracy": trained.accuracy,
+        }
+        if watched is not None:
+            kind = "validation" if sets.validated else "test"
+            line |= {f"{kind}_loss": watched.loss, f"{kind}_accuracy": watched.accuracy}
+        line |= {
+            "sample_trace": counters.trace,
+            "images_per_second": counters.speeds[-1],
+            "seconds": round(counters.seconds, 3),
+        }
+        atomic.append_line(self.folder.log, json.dumps(line, allow_nan=False))
+        self._board.add(counters.step, {k: v for k, v in line.items() if isinstance(v, float)})
+        self._progress.epoch(console.epoch_line(line, self._config.train.epochs))
+        every = self._config.checkpoint.every_epochs
+        last = counters.epoch == self._config.train.epochs
+        if last or (every and counters.epoch % every == 0):
+            self._save(state)
+        state.spend(training=False)
+
+    def interrupt(self, state: State) -> int:
+        """Save the exact step, say how to go on; returns the exit code."""
+        state.settle()
+        self._save(state)
+        self._write_record(INTERRUPTED)
+        self._progress.say(
+            f"stopped after step {state.counters.step:,}; the same command continues there"
+        )
+        return RESUMABLE
+
+    def finish(self, state: State, tested: Means | None) -> None:
+        """Write the weights and, last of all, the record that says so."""
+        last = self.folder.last_log_line()
+        result = {key: last[key] for key in last if key.endswith(("_loss", "_accuracy"))}
+        if tested is not None:  # with a validation split the test set is read here, once
+            result |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
+        atomic.write_bytes(self.folder.weights, checkpoint.pack(state.network.state_dict()))
+        record = self._write_record(FINISHED, **result)
+        self._progress.close()
+        print(console.result(self.folder.path, record))
+
+    def _save(self, state: State) -> None:
+        state.check()  # a broken state is never saved
+        state.save(self.folder.checkpoints, self._config.checkpoint.keep)
+
+    def _write_record(self, status: str, **more: Any) -> dict[str, Any]:
+        assert self._state is not None
+        record = records.progressed(self._record, status, self._state.counters) | more
+        atomic.write_json(self.folder.record, record)
+        return record

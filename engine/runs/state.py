@@ -1,0 +1,128 @@
+"""Where a run stands: everything that the next step depends on, saved and brought back whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.config.schema import Config
+from engine.data.counter import Purpose, derive
+from engine.data.loader import Batch
+from engine.data.order import Ids
+from engine.data.sets import DataSets
+from engine.errors import RunFailed
+from engine.model import ResNet, resolve
+from engine.optim.schedules import Rates, rates
+from engine.runs import checkpoint
+from engine.runs.checkpoint import Saved
+from engine.step.device import Machine
+from engine.step.training import TrainingStep
+
+
+@dataclass
+class Counters:
+    """The plain numbers of a run, kept in every checkpoint."""
+
+    epoch: int = 0  # of the next step, from 0
+    step_in_epoch: int = 0  # steps already made in it
+    step: int = 0  # steps already made in the run
+    best_accuracy: float | None = None  # over the epochs, of what is watched
+    best_epoch: int | None = None  # from 1, as people count
+    trace: str = ""  # digest of all sample ids so far, in order
+    seconds: float = 0.0  # of work, over all sessions
+    epoch_seconds: float = 0.0  # of training in this epoch, evaluation left out
+    speeds: list[float] = field(default_factory=list)  # images/s, a number an epoch
+
+    def visit(self, ids: Ids) -> None:
+        """A step over the samples `ids` was made."""
+        self.step += 1
+        self.step_in_epoch += 1
+        self.trace = hashlib.sha256(bytes.fromhex(self.trace) + ids.tobytes()).hexdigest()
+
+    def end_epoch(self, accuracy: float | None, images: int) -> None:
+        """The epoch is trained and evaluated."""
+        self.epoch += 1
+        if accuracy is not None and accuracy > (self.best_accuracy or -1.0):
+            self.best_accuracy, self.best_epoch = accuracy, self.epoch
+        self.speeds.append(round(images / max(self.epoch_seconds, 1e-9), 1))
+        self.step_in_epoch, self.epoch_seconds = 0, 0.0
+
+
+class State:
+    """Network, optimizer and counters, and the one step that moves them on."""
+
+    def __init__(self, config: Config, machine: Machine, sets: DataSets) -> None:
+        # The weights are drawn on the CPU, so that every device starts from the same.
+        torch.manual_seed(derive(config.train.seed, Purpose.INIT))
+        network = ResNet(resolve(config.model), len(sets.classes))
+        self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.step = TrainingStep(self.network, config.optim, machine)
+        self.counters = Counters()
+        self._config = config
+        self._steps_per_epoch = len(sets.train)
+        self._draws_dropout = resolve(config.model).dropout > 0
+        self._on_cpu = machine.device.type == "cpu"
+        self._lap = time.monotonic()
+
+    def rates(self, number: int) -> Rates:
+        """Learning rate and momentum of step `number`."""
+        return rates(self._config, number, self._steps_per_epoch)
+
+    def advance(self, batch: Batch, ids: Ids) -> None:
+        """One step over `batch`, part of the epoch's `ids`; a GPU is not waited for."""
+        counters = self.counters
+        if self._draws_dropout:  # a function of the step, so that resuming repeats it
+            torch.manual_seed(derive(self._config.train.seed, Purpose.DROPOUT, counters.step))
+        self.step(batch, self.rates(counters.step), counters.step)
+        if self._on_cpu:
+            self.check()
+        first = counters.step_in_epoch * self._config.train.batch_size
+        counters.visit(ids[first : first + self._config.train.batch_size])
+
+    def settle(self) -> None:
+        """The steps of an epoch are made: wait for the device, refuse a broken state."""
+        self.check()
+        self.spend(training=True)
+
+    def check(self) -> None:
+        """Raise `RunFailed` where a loss or gradient was not finite; waits for the device."""
+        trouble = self.step.trouble()
+        if trouble is None:
+            return
+        number, loss = trouble
+        what = "a gradient is not finite" if math.isfinite(loss) else f"loss became {loss}"
+        epoch = number // self._steps_per_epoch + 1
+        rate = self.rates(number).lr
+        raise RunFailed(f"{what} at step {number + 1:,} (epoch {epoch}, lr {rate:.4g})")
+
+    def spend(self, *, training: bool) -> None:
+        """Count the time since the last call."""
+        now = time.monotonic()
+        self.counters.seconds += now - self._lap
+        self.counters.epoch_seconds += (now - self._lap) if training else 0.0
+        self._lap = now
+
+    def save(self, folder: Path, keep: int) -> None:
+        """Write a checkpoint, durably, then drop the oldest."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
+        checkpoint.save(folder, self.counters.step, tensors, dataclasses.asdict(self.counters))
+        checkpoint.prune(folder, keep)
+
+    def restore(self, saved: Saved) -> None:
+        """Continue from a checkpoint."""
+        parts: dict[str, dict[str, Any]] = {"network": {}, "step": {}}
+        for key, value in saved.tensors.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = value
+        self.network.load_state_dict(parts["network"])
+        self.step.restore(parts["step"])
+        self.counters = Counters(**saved.facts)
+        self._lap = time.monotonic()

@@ -1,0 +1,46 @@
+"""TensorBoard events beside the run, for those who like them; their failure stops nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UserError
+
+
+class Board:
+    """Writes scalars to `folder`, or nowhere where it is None."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._writer: Any = None
+        if folder is None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError(
+                'run.tensorboard: not installed; get it with: pip install "ffcv-engine[tensorboard]"'
+            ) from None
+        self._guard(lambda: setattr(self, "_writer", SummaryWriter(str(folder))))
+
+    def add(self, step: int, scalars: Mapping[str, float | None]) -> None:
+        """The numbers of one epoch."""
+        for name, value in scalars.items():
+            if self._writer is not None and value is not None:
+                self._guard(lambda n=name, v=value: self._writer.add_scalar(n, v, step))
+        if self._writer is not None:
+            self._guard(lambda: self._writer.flush())
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._guard(lambda: self._writer.close())
+
+    def _guard(self, action: Any) -> None:
+        try:
+            action()
+        except Exception as error:  # whatever it is, training goes on
+            self._writer = None
+            print(f"TensorBoard stopped ({error!r}); training goes on", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""What `engine.train` can show without training: variants, one network, a merged configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine.config import options
+from engine.config.options import Flag, Parsed
+from engine.config.schema import Config
+from engine.data import sidecar
+from engine.errors import OK
+from engine.model import describe, resolve, rows
+
+FLAGS = (
+    Flag("list", "list all variants, or those that match GLOB, and exit", "GLOB"),
+    Flag("json", "with --list: as JSON"),
+    Flag("describe", "describe the network as JSON and exit"),
+    Flag("print-config", "print the merged settings with the origin of each and exit"),
+    Flag("dry-run", "check the data, make two steps, write nothing"),
+    Flag("fresh", "forget an earlier start of this run and train from the beginning"),
+    Flag("quiet", "print the result only"),
+)
+CLASSES = 10  # where the data set is not there to tell
+
+
+def lists(argv: Sequence[str]) -> bool:
+    """Whether `argv` asks for the list, which needs no network to be named."""
+    return any(word == "--list" or word.startswith("--list=") for word in argv)
+
+
+def asked(flags: Mapping[str, str | bool]) -> bool:
+    """Whether something is to be shown instead of trained."""
+    return not flags.keys().isdisjoint({"list", "describe", "print-config"})
+
+
+def show(parsed: Parsed[Config]) -> int:
+    """Print what was asked for; returns the exit code."""
+    flags = parsed.flags
+    if "list" in flags:
+        pattern = flags["list"]
+        _list(pattern if isinstance(pattern, str) else None, as_json="json" in flags)
+    elif "describe" in flags:
+        train = Path(parsed.config.data.train)
+        known = sidecar.read(train)
+        classes = len(known.classes) if known is not None else CLASSES
+        _print_json(describe(resolve(parsed.config.model), classes))
+    else:
+        sys.stdout.write(options.render(parsed))
+    return OK
+
+
+def _list(pattern: str | None, *, as_json: bool) -> None:
+    found = rows(pattern)
+    if as_json:
+        _print_json(found)
+        return
+    width = max(len(row["variant"]) for row in found)
+    print(f"{'variant':<{width}}  {'parameters':>10}  {'GFLOPs':>6}  {'training':>8}  config")
+    for row in found:
+        flops = row["flops"]
+        print(
+            f"{row['variant']:<{width}}  {row['parameters']:>10,}  {flops['forward'] / 1e9:>6.3f}"
+            f"  {flops['training'] / 1e9:>8.3f}  {row['config'] or '-'}"
+        )
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=2))

@@ -1,0 +1,109 @@
+"""Train one network: `python -m engine.train --config-file configs/quickstart.yaml`.
+
+`train` shows the whole life of a run. The same command continues an interrupted run at the
+exact step, and does not repeat a finished one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine import show
+from engine.config import checks, options
+from engine.config.schema import Config
+from engine.data.sets import DataSets, open_sets
+from engine.errors import OK, UserError, run_command
+from engine.model import problems
+from engine.runs import console
+from engine.runs.run import Run
+from engine.runs.signals import Stop
+from engine.runs.state import State
+from engine.step import device
+from engine.step.device import Machine
+from engine.step.evaluation import evaluate
+
+PROGRAM = "python -m engine.train"
+SUMMARY = "Train one network on a .beton data set; the same command continues where it stopped."
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command: show something, rehearse, or train."""
+    parsed = options.read(
+        Config,
+        argv,
+        program=PROGRAM,
+        summary=SUMMARY,
+        flags=show.FLAGS,
+        checks=() if show.lists(argv) else (*checks.TRAINING, lambda config: problems(config.model)),
+    )
+    if show.asked(parsed.flags):
+        return show.show(parsed)
+    config, flags = parsed.config, parsed.flags
+    label = parsed.files[-1].stem if parsed.files else config.model.name or "run"
+    with Stop() as stop:
+        if "dry-run" in flags:
+            return rehearse(config)
+        return train(config, label, stop, fresh="fresh" in flags, quiet="quiet" in flags)
+
+
+def train(
+    config: Config, label: str, stop: Stop, *, fresh: bool = False, quiet: bool = False
+) -> int:
+    """Train from wherever the run stands to the end; returns the exit code."""
+    machine, sets = prepare(config)
+    with Run(config, label, machine, sets, quiet=quiet) as run:
+        if fresh:
+            run.forget()
+        if run.finished():
+            return OK
+        state = State(config, machine, sets)
+        run.resume(state)
+        for epoch in range(state.counters.epoch, config.train.epochs):
+            ids = sets.train.ids(epoch)
+            for batch in sets.train.epoch(epoch, skip=state.counters.step_in_epoch):
+                if stop.requested:
+                    return run.interrupt(state)
+                state.advance(batch, ids)  # nothing here waits for a GPU
+                run.stepped(state)
+            state.settle()
+            watched = None
+            if (epoch + 1) % config.train.evaluate_every == 0 or epoch + 1 == config.train.epochs:
+                watched = evaluate(state.network, sets.watched, machine, stop)
+                state.spend(training=False)
+            if stop.requested:  # before the epoch counts as done: its evaluation may be cut short
+                return run.interrupt(state)
+            run.end_epoch(state, watched)
+        tested = evaluate(state.network, sets.test, machine) if sets.validated else None
+        run.finish(state, tested)
+    return OK
+
+
+def rehearse(config: Config) -> int:
+    """Check the data and make two steps; nothing is written."""
+    machine, sets = prepare(config)
+    state = State(config, machine, sets)
+    ids = sets.train.ids(0)
+    for _, batch in zip(range(2), sets.train.epoch(0), strict=False):
+        state.advance(batch, ids)
+    state.check()
+    print(console.rehearsal(config, machine.name(), sets, state.step.totals.read()))
+    return OK
+
+
+def prepare(config: Config) -> tuple[Machine, DataSets]:
+    """The device and the checked data, with the network checked against both."""
+    machine = device.prepare(config.runtime)
+    sets = open_sets(config, machine.device)
+    wrong = problems(config.model, len(sets.classes), sets.side)
+    if wrong:
+        raise UserError(*(f"{key}: {message}" for key, message in wrong))
+    return machine, sets
+
+
+def command() -> int:
+    """The installed command `ffcv-engine-train`."""
+    return run_command(main)
+
+
+if __name__ == "__main__":
+    raise SystemExit(command())

@@ -1,0 +1,98 @@
+"""What several test files share: a small data set, the real one where it lies, one CPU thread."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+CLASSES = ("red", "green", "blue", "grey")
+TRAIN_IMAGES, TEST_IMAGES = 75, 41  # neither is a multiple of a batch
+
+
+@dataclass(frozen=True)
+class Files:
+    """A data set of a few coloured images, written by FFCV."""
+
+    train: Path
+    test: Path
+
+    def flags(self) -> list[str]:
+        """The command-line flags that name the files."""
+        return ["--data.train", str(self.train), "--data.test", str(self.test)]
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_before() -> object:
+    """Commands set torch's switches for their process; a test must not leave them behind."""
+    torch.set_num_threads(1)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A training and a test set that a small network learns in a few steps."""
+    folder = tmp_path_factory.mktemp("data")
+    pair = Files(folder / "few_train.beton", folder / "few_test.beton")
+    write_beton(pair.train, *coloured(TRAIN_IMAGES, seed=1), split="train")
+    write_beton(pair.test, *coloured(TEST_IMAGES, seed=2), split="test")
+    return pair
+
+
+@pytest.fixture(scope="session")
+def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `cifar-10-batches-py` of the real CIFAR-10, where the sheets lie beside us."""
+    unpack = SHARED / "data" / "unpack_cifar10.py"
+    if not unpack.exists():
+        pytest.skip("the real CIFAR-10 does not lie in ../shared/data")
+    folder = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, str(unpack), str(folder)], check=True, capture_output=True)
+    return folder / "cifar-10-batches-py"
+
+
+def coloured(samples: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Noise with a class's colour on top; all classes are equally frequent."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(samples, dtype=np.int64) % len(CLASSES)
+    images = random.integers(0, 120, (samples, 32, 32, 3), np.uint8)
+    for channel in range(3):
+        images[labels == channel, :, :, channel] += 100
+    return images, labels
+
+
+def write_beton(
+    path: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], split: str
+) -> None:
+    """A `.beton` file with its sidecar."""
+    from engine.data import ffcv_files, sidecar
+
+    ffcv_files.write(path, images, labels)
+    written = ffcv_files.verify(path, images, labels)
+    counts = np.bincount(labels[labels >= 0], minlength=len(CLASSES))
+    sidecar.write(
+        path,
+        sidecar.Sidecar(
+            dataset="coloured",
+            split=split,
+            samples=len(images),
+            classes=CLASSES,
+            class_counts=tuple(int(count) for count in counts),
+            mean=tuple(float(m) for m in images.mean((0, 1, 2)) / 255),
+            std=tuple(float(s) for s in images.std((0, 1, 2)) / 255),
+            image_shape=images.shape[1:],
+            bytes=written.bytes,
+            sha256=written.sha256,
+            sources={},
+            versions={},
+        ),
+    )

@@ -1,0 +1,100 @@
+"""Our step equals the textbook writing of the same optimizer; its state survives a save."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine.config.schema import Optim
+from engine.optim import optimizers
+from engine.optim.schedules import Rates
+
+STEPS = 200
+
+
+def _textbook_sgd(w: Tensor, optim: Optim, gradients: list[Tensor], lrs: list[float]) -> Tensor:
+    velocity = None
+    for gradient, lr in zip(gradients, lrs, strict=True):
+        g = gradient + optim.weight_decay * w
+        velocity = g if velocity is None else optim.momentum * velocity + g
+        w = w - lr * (g + optim.momentum * velocity if optim.nesterov else velocity)
+    return w
+
+
+def _textbook_adam(w: Tensor, optim: Optim, gradients: list[Tensor], lrs: list[float]) -> Tensor:
+    mean, square = torch.zeros_like(w), torch.zeros_like(w)
+    b1, b2 = optim.betas
+    for t, (gradient, lr) in enumerate(zip(gradients, lrs, strict=True), start=1):
+        g = gradient + optim.weight_decay * w
+        mean, square = b1 * mean + (1 - b1) * g, b2 * square + (1 - b2) * g * g
+        w = w - lr * (mean / (1 - b1**t)) / ((square / (1 - b2**t)).sqrt() + optim.eps)
+    return w
+
+
+@pytest.mark.parametrize(
+    "optim",
+    [
+        Optim(),
+        Optim(nesterov=True, weight_decay=0),
+        Optim(momentum=0.0),
+        Optim(name="adam", lr=0.01),
+        Optim(name="adam", lr=0.1, betas=(0.85, 0.99), weight_decay=1e-4),
+    ],
+)
+def test_hundreds_of_steps_equal_the_textbook(optim: Optim) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(5, 3, bias=False).double()
+    start = layer.weight.detach().clone()
+    gradients = [torch.randn(3, 5, dtype=torch.float64) for _ in range(STEPS)]
+    lrs = [optim.lr * (1 - k / STEPS) for k in range(STEPS)]
+    optimizer = optimizers.make(layer, optim)
+    momentum = optim.betas[0] if optim.name == "adam" else optim.momentum
+    for gradient, lr in zip(gradients, lrs, strict=True):
+        layer.weight.grad = gradient.clone()
+        optimizers.set_rates(optimizer, Rates(lr, momentum))
+        optimizer.step()
+    textbook = _textbook_adam if optim.name == "adam" else _textbook_sgd
+    torch.testing.assert_close(layer.weight.detach(), textbook(start, optim, gradients, lrs))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_a_saved_state_continues_to_the_bit(name: str) -> None:
+    def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(1)
+        layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return layer, optimizers.make(layer, Optim(name=name))
+
+    def advance(layer: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        torch.manual_seed(seed)
+        for p in layer.parameters():
+            p.grad = torch.randn(p.shape).contiguous(
+                memory_format=torch.channels_last if p.dim() == 4 else torch.contiguous_format
+            )
+        optimizer.step()
+
+    one, optimizer = fresh()
+    for seed in range(3):
+        advance(one, optimizer, seed)
+    other, restored = fresh()
+    other.load_state_dict(one.state_dict())
+    saved = {k: v.clone().contiguous() for k, v in optimizers.state_tensors(optimizer).items()}
+    optimizers.restore(restored, saved)
+    for seed in range(3, 6):
+        advance(one, optimizer, seed)
+        advance(other, restored, seed)
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_gradients_are_clipped_by_value_or_by_norm() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    parameters = list(layer.parameters())
+    layer.weight.grad = torch.tensor([[3.0, -0.05]])
+    optimizers.clip(parameters, Optim(clip_value=0.1))
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.1, -0.05]]))
+    layer.weight.grad = torch.tensor([[3.0, -4.0]])
+    optimizers.clip(parameters, Optim(clip_norm=0.5))
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.3, -0.4]]), rtol=1e-5, atol=0)
+    optimizers.clip(parameters, Optim())
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.3, -0.4]]), rtol=1e-5, atol=0)
