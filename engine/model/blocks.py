@@ -1,0 +1,108 @@
+"""What residual layers are made of: convolution, skip path, squeeze and excitation, block.
+
+Every convolution and pool turns a map of side n into one of ceil(n / stride), whatever the kernel,
+so that the two paths of a block always meet.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from engine.model.variants import Layer, Variant
+
+
+class Convolution(nn.Conv2d):
+    """A convolution without bias, for any kernel from 1 up.
+
+    Each side is padded by (kernel - 1) // 2: an odd kernel sits in the middle, and the 2x2 skip of
+    stride 2 in report 001 needs no padding. Where an even kernel would then miss the last row or
+    column (stride 1, or a map of odd side), that edge alone gets one more zero.
+    """
+
+    def __init__(self, before: int, width: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(
+            before, width, kernel, stride=stride, padding=(kernel - 1) // 2, bias=False
+        )
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # N C H W
+        """Convolve; the sizes are plain numbers, so nothing here branches on a tensor."""
+        if self.kernel_size[0] % 2 == 0:
+            right, bottom = (
+                int((side - 1) % self.stride[0] == 0) for side in (input.shape[3], input.shape[2])
+            )
+            if right or bottom:
+                input = F.pad(input, (0, right, 0, bottom))
+        return super().forward(input)
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by what the means of all channels say (Hu et al., 2018)."""
+
+    def __init__(self, width: int, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(width, width // reduction, 1)
+        self.excite = nn.Conv2d(width // reduction, width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `x`, rescaled."""
+        gate = self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+def skip_path(variant: Variant, layer: Layer) -> nn.Sequential:
+    """The path beside a layer's first block when the size changes.
+
+    A max pool takes the stride off the convolution; a pre-activation net normalises what enters
+    the path, not what leaves it.
+    """
+    path = nn.Sequential()
+    stride = layer.stride
+    if variant.skip == "maxpool" and stride != 1:
+        path.append(nn.MaxPool2d(stride, stride, ceil_mode=True))
+        stride = 1
+    path.append(Convolution(layer.before, layer.width, layer.skip_kernel, stride))
+    if not variant.preactivation:
+        path.append(nn.BatchNorm2d(layer.width))
+    return path
+
+
+class Block(nn.Module):
+    """Two convolutions and a skip path: relu(x + norm(conv(relu(norm(conv(x)))))).
+
+    With `preactivation` (He et al., 2016, v2) each convolution follows its normalisation and
+    activation, and a skip path that changes the size starts from the activated input.
+    """
+
+    def __init__(self, variant: Variant, layer: Layer, first: bool) -> None:
+        super().__init__()
+        before, stride = (layer.before, layer.stride) if first else (layer.width, 1)
+        self.preactivation = variant.preactivation
+        self.conv1 = Convolution(before, layer.width, layer.kernel, stride)
+        self.norm1 = nn.BatchNorm2d(before if variant.preactivation else layer.width)
+        self.conv2 = Convolution(layer.width, layer.width, layer.kernel)
+        self.norm2 = nn.BatchNorm2d(layer.width)
+        squeezes = variant.se == "block"
+        self.se = SqueezeExcite(layer.width, variant.se_reduction) if squeezes else None
+        self.skip = skip_path(variant, layer) if first and layer.projects else None
+        drops = variant.dropout > 0 and variant.dropout_place == "block"
+        self.dropout = nn.Dropout(variant.dropout) if drops else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, after dropout where there is one."""
+        if self.preactivation:
+            active = F.relu(self.norm1(x))
+            skipped: torch.Tensor = x if self.skip is None else self.skip(active)
+            out: torch.Tensor = self.conv2(F.relu(self.norm2(self.conv1(active))))
+        else:
+            skipped = x if self.skip is None else self.skip(x)
+            out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        if self.se is not None:
+            out = self.se(out)
+        out = out + skipped
+        if not self.preactivation:
+            out = F.relu(out)
+        if self.dropout is not None:
+            out = self.dropout(out)
+        return out

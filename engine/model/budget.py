@@ -1,0 +1,116 @@
+"""What a network costs, in closed form: parameters, floating-point operations, map sizes.
+
+Equal to the built network to the unit, but a thousand times quicker, so that a design is refused
+or listed before anything is built.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.model.variants import Layer, Variant
+
+
+class Parameters(NamedTuple):
+    """The parameters of each part. SE units inside blocks, and the last normalisation of a
+    pre-activation net, count to their layer; `se` is the unit after the stem alone.
+    """
+
+    stem: int
+    se: int
+    layers: tuple[int, ...]
+    classifier: int
+
+    @property
+    def total(self) -> int:
+        """The whole network's."""
+        return self.stem + self.se + sum(self.layers) + self.classifier
+
+
+class Flops(NamedTuple):
+    """Operations an image: two a multiply-add, of convolutions and linear layers alone."""
+
+    forward: int
+    training: int
+
+
+def feature_maps(variant: Variant, side: int = 32) -> list[int]:
+    """The side of the map after the stem and after each layer."""
+    sides = [_ceil(side, variant.stem_stride)]
+    for layer in variant.layers:
+        sides.append(_ceil(sides[-1], layer.stride))
+    return sides
+
+
+def pooled_side(variant: Variant, side: int = 32) -> int:
+    """The side of what the average pool hands to the classifier; 0 where it leaves nothing."""
+    return 1 if variant.pool == "global" else feature_maps(variant, side)[-1] // int(variant.pool)
+
+
+def parameters(
+    variant: Variant, classes: int = 10, channels: int = 3, side: int = 32
+) -> Parameters:
+    """Count every part's parameters."""
+    first, last = variant.widths[0], variant.widths[-1]
+    stem = channels * first * variant.stem_kernel**2
+    layers = [_layer_parameters(variant, layer) for layer in variant.layers]
+    if variant.preactivation:
+        layers[-1] += 2 * last
+    else:
+        stem += 2 * first
+    se = _se_parameters(variant, first) if variant.se == "stem" else 0
+    inputs = last * pooled_side(variant, side) ** 2
+    return Parameters(stem, se, tuple(layers), inputs * classes + classes)
+
+
+def block_parameters(variant: Variant, layer: Layer) -> int:
+    """The parameters of one more block in `layer`."""
+    unit = _se_parameters(variant, layer.width) if variant.se == "block" else 0
+    return 2 * layer.width**2 * layer.kernel**2 + 4 * layer.width + unit
+
+
+def flops(variant: Variant, classes: int = 10, channels: int = 3, side: int = 32) -> Flops:
+    """Count the operations of a forward pass, and of a forward and backward pass.
+
+    The backward pass costs each convolution twice its forward pass (a gradient for the weights
+    and one for the input); the images themselves need no gradient.
+    """
+    sides = feature_maps(variant, side)
+    stem = channels * variant.widths[0] * variant.stem_kernel**2 * sides[0] ** 2
+    adds = stem + variant.widths[-1] * pooled_side(variant, side) ** 2 * classes
+    if variant.se == "stem":
+        adds += 2 * variant.widths[0] * _squeezed(variant, variant.widths[0])
+    for layer, map_side in zip(variant.layers, sides[1:], strict=True):
+        convolutions = layer.before * layer.width + (2 * layer.blocks - 1) * layer.width**2
+        weights = convolutions * layer.kernel**2
+        if layer.projects:
+            weights += layer.before * layer.width * layer.skip_kernel**2
+        adds += weights * map_side**2
+        if variant.se == "block":
+            adds += layer.blocks * 2 * layer.width * _squeezed(variant, layer.width)
+    return Flops(2 * adds, 6 * adds - 2 * stem)
+
+
+def _layer_parameters(variant: Variant, layer: Layer) -> int:
+    before, width = layer.before, layer.width
+    total = layer.blocks * block_parameters(variant, layer)
+    total += (before - width) * width * layer.kernel**2  # the first convolution of the first block
+    if variant.preactivation:
+        total += 2 * (before - width)  # the first block normalises what comes in
+    if layer.projects:
+        total += before * width * layer.skip_kernel**2
+        total += 0 if variant.preactivation else 2 * width
+    return total
+
+
+def _se_parameters(variant: Variant, width: int) -> int:
+    squeezed = _squeezed(variant, width)
+    return 2 * width * squeezed + squeezed + width
+
+
+def _squeezed(variant: Variant, width: int) -> int:
+    return width // variant.se_reduction
+
+
+def _ceil(side: int, stride: int) -> int:
+    return -(-side // stride)

@@ -1,0 +1,53 @@
+"""What a network is, in numbers: built on the meta device, so that it costs no memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.model import budget
+from engine.model.naming import canonical, name_of
+from engine.model.resnet import ResNet, count
+from engine.model.variants import VARIANTS, Variant
+
+
+def describe(variant: Variant, classes: int = 10, name: str = "", side: int = 32) -> dict[str, Any]:
+    """The data behind `--describe`; `name` is kept only where the net is the table's of that name.
+
+    `parameters.se` is the unit after the stem; units inside blocks count to their layers, as does
+    the last normalisation of a pre-activation net. `feature_maps` is the side of each layer's map.
+    """
+    with torch.device("meta"):
+        network = ResNet(variant, classes, side=side).eval()
+    parts = count(network)
+    same = name in VARIANTS and canonical(VARIANTS[name]) == canonical(variant)
+    return {
+        "variant": name if same else name_of(variant),
+        "parameters": {
+            "total": sum(parameter.numel() for parameter in network.parameters()),
+            "stem": parts.stem,
+            "se": parts.se,
+            "layers": list(parts.layers),
+            "classifier": parts.classifier,
+        },
+        "flops": budget.flops(variant, classes, side=side)._asdict(),
+        "feature_maps": layer_sides(network, side),
+    }
+
+
+def layer_sides(network: ResNet, side: int = 32) -> list[int]:
+    """The side of each layer's output, observed in a forward pass of the network."""
+    sides: list[int] = []
+
+    def observe(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        sides.append(output.shape[-1])
+
+    hooks = [layer.register_forward_hook(observe) for layer in network.layers]
+    weight = next(network.parameters())
+    with torch.no_grad():
+        network(torch.empty(1, weight.shape[1], side, side, device=weight.device))
+    for hook in hooks:
+        hook.remove()
+    return sides

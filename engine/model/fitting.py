@@ -1,0 +1,139 @@
+"""Whether a network can exist on images of a given side, and the nearest one within a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from engine.model import budget
+from engine.model.variants import Variant, doubled
+
+EXHAUSTIVE = 20_000  # choices of blocks that are all tried; beyond, the cheapest blocks stay
+
+
+class Fit(NamedTuple):
+    """A smaller variant that keeps to the budget, by changing one field."""
+
+    field: str  # widths or blocks
+    variant: Variant
+    parameters: int
+
+
+def misfits(variant: Variant, side: int) -> list[tuple[str, str]]:
+    """What cannot be, each as (field of the variant, reason and nearest that fits)."""
+    return [*_lost_layers(variant, side), *_lost_kernels(variant, side), *_lost_channels(variant)]
+
+
+def nearest(variant: Variant, limit: int, classes: int = 10, side: int = 32) -> list[Fit]:
+    """The variants closest below `limit` parameters: by narrower layers, and by fewer blocks.
+
+    The larger comes first; each is computed, not estimated. Where neither alone suffices, one
+    block a layer is kept and narrowed.
+    """
+
+    def total(candidate: Variant) -> int:
+        return budget.parameters(candidate, classes, side=side).total
+
+    def fits(candidate: Variant) -> bool:
+        return total(candidate) <= limit
+
+    found = [_narrower(variant, fits), _shallower(variant, limit, total)]
+    least = dataclasses.replace(variant, blocks=(1,) * len(variant.blocks))
+    if found == [None, None]:
+        found = [_narrower(least, fits)]
+    fitting = [
+        Fit("blocks" if one.widths == variant.widths else "widths", one, total(one))
+        for one in found
+        if one is not None
+    ]
+    return sorted(fitting, key=lambda fit: -fit.parameters)
+
+
+def _lost_layers(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
+    """Layers that would halve a single pixel, and a pool larger than what reaches it."""
+    sides = budget.feature_maps(variant, side)
+    if sides[-2:] == [1, 1] and len(variant.blocks) > 1:
+        room = sides.index(1) + (1 if sides[0] == 1 else 0)
+        yield (
+            "blocks",
+            f"layer {room + 1} would halve a map of 1x1: images of {side}x{side} with a stem of "
+            f"stride {variant.stem_stride} have room for {room} layers, not {len(variant.blocks)}",
+        )
+    if budget.pooled_side(variant, side) == 0:
+        last = sides[-1]
+        yield (
+            "pool",
+            f"a pool of {variant.pool} leaves nothing of the last map, {last}x{last}; the nearest "
+            f"that fits: {last} (or global)",
+        )
+
+
+def _lost_kernels(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
+    """Even kernels on a single pixel: padded by (kernel - 1) // 2 it is smaller than they are."""
+    sides = budget.feature_maps(variant, side)
+    pooled = variant.skip == "maxpool"  # then the skip path's convolution sees the layer's own map
+    smallest = {"conv_kernels": sides[1:], "skip_kernels": sides[1:] if pooled else sides[:-1]}
+    for field, maps in smallest.items():
+        for layer, (kernel, seen) in enumerate(zip(getattr(variant, field), maps, strict=True)):
+            padded = seen + 2 * ((kernel - 1) // 2)
+            if kernel > padded and (field == "conv_kernels" or layer > 0):
+                yield (
+                    field,
+                    f"a kernel of {kernel} is larger than its padded map in layer {layer + 1} "
+                    f"({padded}x{padded}); the nearest that fits: {kernel - 1}",
+                )
+                break
+
+
+def _lost_channels(variant: Variant) -> Iterator[tuple[str, str]]:
+    """A squeeze that leaves no channel."""
+    squeezed = {"none": (), "stem": variant.widths[:1], "block": variant.widths}[variant.se]
+    if squeezed and min(squeezed) < variant.se_reduction:
+        yield (
+            "se_reduction",
+            f"{min(squeezed)} channels divided by {variant.se_reduction} leave none; "
+            f"the nearest that fits: {min(squeezed)}",
+        )
+
+
+def _narrower(variant: Variant, fits: Callable[[Variant], bool]) -> Variant | None:
+    """The widest scaling of all layers that fits, by bisection on the first layer's width."""
+    widths, depth = variant.widths, len(variant.widths)
+    doubling = widths == doubled(widths[0], depth)
+
+    def scaled(first: int) -> Variant:
+        others = tuple(max(1, width * first // widths[0]) for width in widths)
+        return dataclasses.replace(variant, widths=doubled(first, depth) if doubling else others)
+
+    low, high = 0, widths[0]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(scaled(middle)) else (low, middle)
+    if low == 0 or any(_lost_channels(scaled(low))):
+        return None
+    return scaled(low)
+
+
+def _shallower(variant: Variant, limit: int, total: Callable[[Variant], int]) -> Variant | None:
+    """The largest that fits with fewer blocks; of a very deep net, the most expensive go first."""
+    costs = [budget.block_parameters(variant, layer) for layer in variant.layers]
+    least = dataclasses.replace(variant, blocks=(1,) * len(costs))
+    spare = limit - total(least)
+    if spare < 0:
+        return None
+    extra = [count - 1 for count in variant.blocks]
+    if math.prod(variant.blocks) <= EXHAUSTIVE:
+        choices = itertools.product(*(range(count + 1) for count in extra))
+        sums = ((sum(map(operator.mul, some, costs)), some) for some in choices)
+        kept = max(pair for pair in sums if pair[0] <= spare)[1]
+    else:
+        room = [0] * len(costs)
+        for index in sorted(range(len(costs)), key=lambda layer: costs[layer]):
+            room[index] = min(extra[index], spare // costs[index])
+            spare -= room[index] * costs[index]
+        kept = tuple(room)
+    return dataclasses.replace(variant, blocks=tuple(count + 1 for count in kept))

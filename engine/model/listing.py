@@ -1,0 +1,43 @@
+"""The table of variants as `--list` shows it: counted in closed form, nothing is built."""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UserError
+from engine.model import budget
+from engine.model.choice import suggestions
+from engine.model.variants import ROWS
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def rows(glob: str | None = None) -> list[dict[str, Any]]:
+    """A dictionary for each variant whose name matches `glob` (all without one)."""
+    names = [name for name in ROWS if glob is None or fnmatchcase(name, glob)]
+    if not names:
+        plain = (glob or "").replace("*", "").replace("?", "")
+        raise UserError(f"no variant matches {glob!r}{suggestions(plain, list(ROWS))}")
+    return [_row(name) for name in names]
+
+
+def config_of(name: str) -> str | None:
+    """The path of the variant's configuration, from the current folder, or None."""
+    path = CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        return None
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _row(name: str) -> dict[str, Any]:
+    variant, _, source = ROWS[name]
+    return {
+        "variant": name,
+        "parameters": budget.parameters(variant).total,
+        "flops": budget.flops(variant)._asdict(),
+        "config": config_of(name),
+        "source": source,
+    }

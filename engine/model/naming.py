@@ -1,0 +1,71 @@
+"""A name for any member of the family: the table's own where it has the net, else one made up.
+
+`se_resnet443`, `resnet2111_w24_skip3`, `preact_resnet222_drop0.4`: what is not said is as in the
+reports (64 channels doubling, kernel 3, skip kernel 1, the pool over the whole map).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from engine.model.budget import feature_maps
+from engine.model.variants import VARIANTS, Variant, doubled
+
+
+def canonical(variant: Variant, side: int = 32) -> Variant:
+    """The same network with everything that makes no difference set to its default."""
+    changes: dict[str, object] = {}
+    if variant.pool == feature_maps(variant, side)[-1]:
+        changes["pool"] = "global"
+    if variant.se == "none":
+        changes["se_reduction"] = 16
+    if not variant.dropout:
+        changes["dropout_place"] = "classifier"
+    if len(variant.blocks) == 1:  # no layer changes the size, so there is no skip convolution
+        changes |= {"skip": "conv", "skip_kernels": (1,)}
+    else:
+        changes["skip_kernels"] = variant.skip_kernels[1:2] + variant.skip_kernels[1:]
+    return dataclasses.replace(variant, **changes)  # type: ignore[arg-type]
+
+
+def name_of(variant: Variant) -> str:
+    """The name of `variant` in the table, or a made-up one that no other network has."""
+    plain = canonical(variant)
+    for name, row in VARIANTS.items():
+        if canonical(row) == plain:
+            return name
+    return systematic(plain)
+
+
+def systematic(plain: Variant) -> str:
+    """Spell out how a canonical variant differs from the plain ResNet of its blocks."""
+    prefix = "preact_" if plain.preactivation else ""
+    prefix += {"none": "", "stem": "se_", "block": "blockse_"}[plain.se]
+    joint = "-" if max(plain.blocks) > 9 else ""
+    tags = [prefix + "resnet" + joint.join(str(count) for count in plain.blocks)]
+    if plain.widths != doubled(64, len(plain.blocks)):
+        doubling = plain.widths == doubled(plain.widths[0], len(plain.blocks))
+        tags.append("w" + _joined(plain.widths[:1] if doubling else plain.widths))
+    for tag, kernels, usual in (("k", plain.conv_kernels, 3), ("skip", plain.skip_kernels, 1)):
+        if set(kernels) != {usual}:
+            tags.append(tag + _joined(kernels[:1] if len(set(kernels)) == 1 else kernels))
+    if plain.skip == "maxpool":
+        tags.append("maxpool_skip")
+    if plain.pool != "global":
+        tags.append(f"pool{plain.pool}")
+    if plain.se_reduction != 16:
+        tags.append(f"r{plain.se_reduction}")
+    if plain.stem_kernel != 3:
+        tags.append(f"stemk{plain.stem_kernel}")
+    if plain.stem_stride != 1:
+        tags.append(f"stem{plain.stem_stride}")
+    if plain.dropout:
+        place = "blockdrop" if plain.dropout_place == "block" else "drop"
+        tags.append(f"{place}{plain.dropout}")
+    name = "_".join(tags)
+    # Report 003's nets have a stem of stride 2 that their names in the table do not say.
+    return f"{name}_stem{plain.stem_stride}" if name in VARIANTS else name
+
+
+def _joined(numbers: tuple[int, ...]) -> str:
+    return "_".join(str(number) for number in numbers)
