@@ -234,10 +234,8 @@ def test_all_problems_are_told_at_once_and_in_order(tmp_path: Path) -> None:
     first.write_text("train:\n  epoch: 3\n  seed: -1\noptim: {lr: fast, nesterov: true}\n")
     second = tmp_path / "b.yaml"
     second.write_text("train: {batch_size: 1}\n")
-    problems = problems_of(
-        [f"--config-file={first}", "-C", str(second), "--optim.momentum=0", "--x", "--data.train=5"]
-        + ["--runtime.device=tpu"]
-    )
+    flags = ["--optim.momentum=0", "--x", "--data.train=5", "--runtime.device=tpu"]
+    problems = problems_of([f"--config-file={first}", "-C", str(second), *flags])
     places = [line.partition(": ")[0] for line in problems]
     assert places == [
         f"{first}, line 2",

@@ -73,7 +73,7 @@ def test_false_as_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fractions_for_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argument = f"--config-file={file_of(tmp_path, 'train: {epochs: 5.9}')}"
     assert stock(monkeypatch, argument)["train.epochs"] == 5
-    with pytest.raises(UserError, match="found 5.9"):
+    with pytest.raises(UserError, match=r"found 5\.9"):
         ours(argument)
 
 

@@ -24,10 +24,11 @@ QUICK = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
-VALUES = st.sampled_from(
-    "3 -1 0 5.9 1e-3 .nan .inf 1e999 true no null ~ auto data global sgd cuda:0 '5' \"x\" [] [3] "
-    "[1,2,3] [0.1,0.2,0.3] {} {a:b} *a &a !!int !x | > - ? : # % @ ` 010 0x1F 1_0 1:30 <<".split()
-) | st.text(max_size=12)
+ODDITIES = """
+3 -1 0 5.9 1e-3 .nan .inf 1e999 true no null ~ auto data global sgd cuda:0 '5' "x" [] [3] [1,2,3]
+[0.1,0.2,0.3] {} {a:b} *a &a !!int !x | > - ? : # % @ ` 010 0x1F 1_0 1:30 <<
+"""
+VALUES = st.sampled_from(ODDITIES.split()) | st.text(max_size=12)
 NAMES = (
     st.sampled_from([*SETTINGS])
     | st.sampled_from([part for key in SETTINGS for part in key.split(".")])

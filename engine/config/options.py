@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import fastargs  # type: ignore[import-untyped]
-from fastargs.validation import Checker  # type: ignore[import-untyped]
+import fastargs
+from fastargs.validation import Checker
 
 from engine.config.argv import HELP, Flag, scan
 from engine.config.help import help_text, render_values

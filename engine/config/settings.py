@@ -31,6 +31,7 @@ class Setting:
 
     @property
     def key(self) -> str:
+        """Its dotted name: `train.epochs`."""
         return f"{self.section}.{self.name}"
 
     @property
