@@ -57,7 +57,7 @@ class Source:
         return self._load_archive()
 
     def _load_archive(self) -> Loaded:
-        [(name, digest)] = self.digests.items()
+        [digest] = self.digests.values()
         published = {layout.archive_digest: layout for layout in self.layouts}.get(digest)
         candidates = {file: layout for layout in self.layouts for file in layout.files}
         batches: _Batches | None = None
@@ -113,7 +113,7 @@ def locate(path: Path, dataset: str, layouts: Sequence[Layout] = LAYOUTS) -> Sou
 def find(folder: Path, layouts: Sequence[Layout]) -> tuple[Path, Layout | None] | None:
     """The first published form that lies in `folder`; for an archive, no layout."""
     for layout in layouts:
-        if all((folder / name).exists() for name in layout.train):
+        if all((folder / name).exists() for name in layout.files):
             return folder, layout
     for layout in layouts:
         if (folder / layout.folder).exists():

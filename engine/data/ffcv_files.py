@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ffcv.fields import IntField, RGBImageField  # type: ignore[import-untyped]
-from ffcv.memory_allocator import MemoryAllocator  # type: ignore[import-untyped]
-from ffcv.reader import Reader  # type: ignore[import-untyped]
-from ffcv.writer import DatasetWriter  # type: ignore[import-untyped]
+from ffcv.fields import IntField, RGBImageField
+from ffcv.memory_allocator import MemoryAllocator
+from ffcv.reader import Reader
+from ffcv.writer import DatasetWriter
 
 from engine.errors import UserError
 
@@ -82,7 +82,8 @@ def verify(
     _expect(path, bool(shapes.all()), "holds images of another size")
     _expect(path, np.array_equal(label, labels), "holds other labels")
     pointers = image["data_ptr"].astype(np.int64)
-    _expect(path, _is_table_of(reader.alloc_table, pointers, images), "has a wrong table of samples")
+    table = _is_table_of(reader.alloc_table, pointers, images)
+    _expect(path, table, "has a wrong table of samples")
     digest = hashlib.sha256()
     size = done = 0
     with open(path, "rb") as file:
@@ -142,6 +143,7 @@ class _InProcessWriter(DatasetWriter):  # type: ignore[misc]
     """FFCV's writer with its one worker called as a function."""
 
     progress: Progress | None = None
+    metadata_sm: Any
 
     def _write_common(
         self, num_samples: int, queue_content: Any, work_fn: Any, extra_worker_args: Any
@@ -216,14 +218,14 @@ def _is_table_of(table: np.ndarray, pointers: np.ndarray, images: np.ndarray) ->
 
 
 def _holds(page: bytes, starts: np.ndarray, images: np.ndarray) -> bool:
-    """Whether the images lie in `page` at `starts`; one after the other, as the writer puts them."""
+    """Whether the images lie in `page` at `starts`, one after the other as they are written."""
     length = images[0].nbytes if len(images) else 0
     if not np.array_equal(starts, np.arange(len(starts)) * length + starts[:1].sum()):
         return False
     if not len(starts):
         return True
     view = memoryview(page)[int(starts[0]) : int(starts[-1]) + length]
-    return view == memoryview(np.ascontiguousarray(images).reshape(-1))
+    return view == np.ascontiguousarray(images).reshape(-1).data
 
 
 def _expect(path: Path, holds: bool, problem: str) -> None:

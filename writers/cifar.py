@@ -1,0 +1,90 @@
+"""Write `.beton` files: `python writers/cifar.py`, or `--help` for all settings.
+
+Without arguments: CIFAR-10, found in data/ or downloaded. `--data.source synthetic` needs neither
+files nor network. Files that are there and right are left alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # started as a file: Python looks for modules beside it, not in the project
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from engine.config.options import Flag, read
+from engine.data import sidecar
+from engine.errors import OK, run_command
+from writers import origins, outputs
+from writers.console import Console, CtrlC
+from writers.outputs import Content, Target
+from writers.settings import Config, check
+
+FLAGS = (
+    Flag("force", "replace files that are there and differ"),
+    Flag("quiet", "say nothing but errors and results"),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write what the settings ask for; the paths of the files go to stdout."""
+    began = time.monotonic()
+    parsed = read(
+        Config,
+        argv,
+        program="python writers/cifar.py",
+        summary="Write images and labels as FFCV's .beton files, each with a sidecar.",
+        flags=FLAGS,
+        checks=(check,),
+    )
+    data, console = parsed.config.data, Console(quiet="quiet" in parsed.flags)
+    with CtrlC() as ctrl_c:
+        origin = origins.choose(data, console)
+        targets = _targets(origin, Path(data.folder))
+        missing = [target for target in targets if not outputs.is_right(target)]
+        if missing:
+            loaded = origin.load()
+
+            def content(target: Target) -> Content:
+                return loaded[target.split]
+
+            outputs.write(missing, content, "force" in parsed.flags, console, ctrl_c)
+    for target in targets:
+        console.say(_described(target, new=target in missing))
+        print(target.path)
+    console.say(f"{time.monotonic() - began:.1f} s")
+    return OK
+
+
+def console() -> int:
+    """The installed command."""
+    return run_command(main)
+
+
+def _targets(origin: origins.Origin, folder: Path) -> list[Target]:
+    return [
+        Target(
+            folder / f"{origin.dataset}_{split}.beton",
+            origin.dataset,
+            split,
+            samples,
+            origin.sources,
+        )
+        for split, samples in origin.samples.items()
+    ]
+
+
+def _described(target: Target, new: bool) -> str:
+    known = sidecar.read(target.path)
+    if known is None:  # removed by another hand this very moment
+        return f"{target.path}: written"
+    return (
+        f"{target.path}: {'written' if new else 'already there and right'}, "
+        f"{known.samples:,} samples, {known.bytes:,} bytes, sha256 {known.sha256[:12]}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(console())

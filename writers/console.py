@@ -1,0 +1,79 @@
+"""What the command says on its way: on stderr, with a bar only where somebody is watching."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+_BAR = 30
+_SECONDS_BETWEEN = 0.1
+
+
+class Console:
+    """Notes and progress on stderr; `--quiet` leaves errors alone."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.bar = not quiet and sys.stderr.isatty()
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """One line about what was found or done."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def progress(self, label: str) -> Callable[[int, int], None]:
+        """A function to call with (done, total), as often as is convenient."""
+
+        def show(done: int, total: int) -> None:
+            now = time.monotonic()
+            if not self.bar or (done < total and now - self._last < _SECONDS_BETWEEN):
+                return
+            self._last = now
+            filled = _BAR * done // max(total, 1)
+            line = f"\r{label} [{'#' * filled:<{_BAR}}] {done:,} of {total:,}"
+            print(f"{line}\x1b[K" if done < total else "\r\x1b[K", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+        return show
+
+
+class CtrlC:
+    """Ctrl-C raises at once, can be held back, and cannot be lost in foreign code.
+
+    FFCV and the libraries it imports have places that swallow any exception: `check` raises
+    again what got lost there. After `hold`, files are being renamed and it is too late to stop.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = self.held = False
+
+    def __enter__(self) -> CtrlC:
+        self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C has been pressed."""
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        """The last moment to stop; from here on Ctrl-C waits for the end."""
+        self.held = True
+        self.check()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        if not self.held:
+            raise KeyboardInterrupt

@@ -1,0 +1,59 @@
+"""Every setting of `python writers/cifar.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.config.fields import option, section
+from writers.layouts import CLASSES
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the images come from, and where the files go."""
+
+    source: str = option(
+        "",
+        "folder or archive of CIFAR, or `synthetic` for the built-in figures; empty: found in "
+        "data.folder, else downloaded",
+    )
+    name: str = option("cifar10", "cifar10 or cifar100; with data.images also a name of your own")
+    images: str = option("", "an extra set instead: .npy of uint8 images, N H W 3")
+    labels: str = option("", ".npy of the extra set's integer labels, -1 where unknown")
+    split: str = option("", "name of the extra set: data/<name>_<split>.beton")
+    folder: str = option("data", "where archives are looked for and the files are written")
+    limit: int = option(0, "only the first N images of a split, for trials; 0: all", low=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One call of the writer."""
+
+    data: Data = section(Data)  # noqa: RUF009  (a dataclass field)
+
+
+def check(config: Config) -> Iterator[tuple[str, str]]:
+    """What no setting shows alone."""
+    data = config.data
+    if not data.folder:
+        yield "data.folder", "empty; expected a folder"
+    if not data.images:
+        if data.source == SYNTHETIC and data.name == "cifar100":
+            yield "data.name", f"not together with data.source {SYNTHETIC}, a set of its own"
+        if data.name not in CLASSES:
+            yield "data.name", f"expected {' or '.join(CLASSES)}, found {data.name!r}"
+        for name, value in (("data.labels", data.labels), ("data.split", data.split)):
+            if value:
+                yield name, "only together with data.images"
+        return
+    if data.source:
+        yield "data.source", "not together with data.images"
+    for name, value in (("data.name", data.name), ("data.split", data.split)):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+            yield name, f"expected letters, digits, `.`, `_` or `-`, found {value!r}"
+    if data.name in (*CLASSES, SYNTHETIC) and data.split in ("train", "test"):
+        yield "data.split", f"{data.name}_{data.split} is the set's own; choose another name"
