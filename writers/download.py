@@ -26,7 +26,7 @@ ANSWER_SECONDS = 8.0  # for the server's first answer, its name looked up includ
 STALL_SECONDS = 20.0  # without a byte more
 START_SECONDS = 120.0  # torchvision's import on a slow disk
 
-_SERVER = "https://www.cs.toronto.edu/~kriz/"  # as in torchvision.datasets.CIFAR10.url
+SERVER = "https://www.cs.toronto.edu/~kriz/"  # as in torchvision.datasets.CIFAR10.url
 _CHILD = """
 import socket, sys
 socket.setdefaulttimeout({timeout})
@@ -36,9 +36,9 @@ download_url(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4])
 """
 
 
-def fetch(layout: Layout, folder: Path, console: Console, server: str = _SERVER) -> Path:
+def fetch(layout: Layout, folder: Path, console: Console) -> Path:
     """The archive of `layout` in `folder`, whole and with the published MD5."""
-    url = server + layout.archive
+    url = SERVER + layout.archive
     target = folder / layout.archive
     console.say(f"no {layout.dataset} in {folder}: downloading {url}")
     _ask(url, layout, folder)

@@ -33,7 +33,7 @@ class Data:
 class Config:
     """One call of the writer."""
 
-    data: Data = section(Data)  # noqa: RUF009  (a dataclass field)
+    data: Data = section(Data)
 
 
 def check(config: Config) -> Iterator[tuple[str, str]]:

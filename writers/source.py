@@ -98,11 +98,10 @@ def locate(path: Path, dataset: str, layouts: Sequence[Layout] = LAYOUTS) -> Sou
     found = find(path, fitting)
     if found is None:
         others = [other for other in layouts if other.dataset != dataset]
-        hint = f"; it holds another set: add --data.name {others[0].dataset}"
         raise UserError(
             f"{path}: no {dataset} in this folder; looked for "
             + ", ".join(name for layout in fitting for name in (layout.folder, layout.archive))
-            + (hint if find(path, others) else "")
+            + (f"; add --data.name {others[0].dataset}" if find(path, others) else "")
         )
     where, layout = found
     if layout is None:

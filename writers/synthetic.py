@@ -140,11 +140,12 @@ def _both(first: Ints, second: Ints) -> Ints:
 
 
 def _disc(u: Ints, v: Ints, r: Ints, _: Ints) -> Ints:
-    return (r * r - u * u - v * v) // (2 * r)
+    depth: Ints = (r * r - u * u - v * v) // (2 * r)
+    return depth
 
 
 def _square(u: Ints, v: Ints, r: Ints, _: Ints) -> Ints:
-    return r * 7 // 8 + _both(-np.abs(u), -np.abs(v))
+    return _both(r * 7 // 8 - np.abs(u), r * 7 // 8 - np.abs(v))
 
 
 def _ring(u: Ints, v: Ints, r: Ints, p: Ints) -> Ints:
@@ -170,7 +171,8 @@ def _cross(u: Ints, v: Ints, r: Ints, p: Ints) -> Ints:
 
 def _bars(along: Ints, phase: Ints) -> Ints:
     """Stripes four pixels apart, half a stripe deep."""
-    return 64 - np.abs((along + phase) % 256 - 128)
+    depth: Ints = 64 - np.abs((along + phase) % 256 - 128)
+    return depth
 
 
 def _rows(u: Ints, v: Ints, r: Ints, p: Ints) -> Ints:

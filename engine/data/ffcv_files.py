@@ -73,7 +73,10 @@ def verify(
 
     The pixels are read in pages, not mapped, so that the memory in use stays small.
     """
-    reader = Reader(str(path))
+    try:
+        reader = Reader(str(path))
+    except (AssertionError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not readable by FFCV when read back ({error})") from None
     _expect(path, reader.num_samples == len(images), "holds another number of samples")
     _expect(path, tuple(reader.field_names) == FIELDS, "has other fields than image and label")
     image, label = (reader.metadata[name] for name in reader.metadata.dtype.names)

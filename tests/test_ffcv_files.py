@@ -1,0 +1,164 @@
+"""FFCV's writer and reader behind their fence; stock FFCV beside them."""
+
+import os
+import resource
+import threading
+from multiprocessing import Process
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.data import ffcv_files
+from engine.errors import UserError
+
+
+def some(count: int = 5000, side: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return images, random.integers(-1, 10, count)
+
+
+def shared_memory() -> set[str]:
+    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+
+
+def test_what_was_written_reads_back_the_same(tmp_path):
+    images, labels = some()
+    path = tmp_path / "x.beton"
+    ffcv_files.write(path, images, labels)
+    written = ffcv_files.verify(path, images, labels)
+    assert written.bytes == path.stat().st_size == ffcv_files.size_of(5000, 3072)
+
+
+@pytest.mark.parametrize("count", [1, 2729, 2730, 2731])
+def test_the_size_is_known_beforehand_at_page_edges(tmp_path, count):
+    images, labels = some(count)
+    ffcv_files.write(tmp_path / "x.beton", images, labels)
+    assert (tmp_path / "x.beton").stat().st_size == ffcv_files.size_of(count, 3072)
+    ffcv_files.verify(tmp_path / "x.beton", images, labels)
+
+
+def test_two_writes_give_the_same_bytes_also_over_a_longer_file(tmp_path):
+    images, labels = some(3000)
+    ffcv_files.write(tmp_path / "a", images, labels)
+    (tmp_path / "b").write_bytes(os.urandom(30_000_000))
+    ffcv_files.write(tmp_path / "b", images, labels)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_bytes_are_those_of_the_stock_writer_with_one_worker(tmp_path):
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    images, labels = some(3000)
+    ffcv_files.write(tmp_path / "ours", images, labels)
+    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
+    samples = list(zip(images, labels.tolist(), strict=True))
+    DatasetWriter(str(tmp_path / "stock"), fields, num_workers=1).from_indexed_dataset(samples)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "stock").read_bytes()
+
+
+def test_the_stock_loader_reads_our_file(tmp_path):
+    from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+
+    images, labels = some(100)
+    ffcv_files.write(tmp_path / "x.beton", images, labels)
+    loader = Loader(
+        str(tmp_path / "x.beton"),
+        batch_size=32,
+        num_workers=1,
+        order=OrderOption.SEQUENTIAL,
+        drop_last=False,
+        pipelines={"image": [SimpleRGBImageDecoder()], "label": [IntDecoder()]},
+    )
+    iterator = iter(loader)
+    try:  # each batch is copied: FFCV overwrites kept ones
+        batches = [(image.copy(), label.copy()) for image, label in iterator]
+    finally:
+        iterator.close()
+    assert np.array_equal(np.concatenate([image for image, _ in batches]), images)
+    assert np.array_equal(np.concatenate([label for _, label in batches]).reshape(-1), labels)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (np.zeros((2, 8, 8, 3), np.float32), np.zeros(2, int), "uint8"),
+        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, int), "N H W 3"),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.zeros(3, int), "2 integers"),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2), "integers"),
+        (np.zeros((0, 8, 8, 3), np.uint8), np.zeros(0, int), "no images"),
+        (np.zeros((1, 2000, 2000, 3), np.uint8), np.zeros(1, int), "do not fit"),
+    ],
+)
+def test_samples_that_ffcv_would_hang_on_are_refused_before_writing(
+    tmp_path, images, labels, said
+):
+    with pytest.raises(UserError, match=said):
+        ffcv_files.write(tmp_path / "x.beton", images, labels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_in_the_middle_is_an_exception_and_frees_the_shared_memory(tmp_path):
+    images, labels = some(4000)
+    before, threads = shared_memory(), threading.active_count()
+
+    def stop(done: int, total: int) -> None:
+        if done >= 3000:
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        ffcv_files.write(tmp_path / "x.beton", images, labels, stop)
+    assert shared_memory() <= before
+    assert threading.active_count() <= threads
+
+
+def _write_under_a_limit(path: Path, limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    images, labels = some(6000)
+    try:
+        ffcv_files.write(path, images, labels)
+    except OSError:
+        os._exit(7)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("limit", [1000, 10_000_000, 20_000_000, 33_554_432 + 100])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_file_that_cannot_grow_is_an_error_at_every_stage(tmp_path, limit):
+    assert ffcv_files.size_of(6000, 3072) == 33_554_432 + 6000 * 24
+    writer = Process(target=_write_under_a_limit, args=(tmp_path / "x.beton", limit))
+    writer.start()
+    writer.join(30)
+    assert writer.exitcode == 7
+
+
+@pytest.mark.parametrize("where", ["first pixel", "last pixel", "label", "table", "pointer"])
+def test_one_changed_byte_is_seen_when_read_back(tmp_path, where):
+    images, labels = some(3000)
+    path = tmp_path / "x.beton"
+    ffcv_files.write(path, images, labels)
+    content = bytearray(path.read_bytes())
+    metadata = 24 + 2 * 1041
+    place = {
+        "first pixel": 1 << 23,
+        "last pixel": (1 << 24) + 270 * 3072 - 1,
+        "label": metadata + 24 * 1500 + 16,
+        "table": len(content) - 24 * 1500,
+        "pointer": metadata + 24 * 1500 + 5,
+    }[where]
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="read back"):
+        ffcv_files.verify(path, images, labels)
+
+
+def test_a_file_cut_short_is_seen_when_read_back(tmp_path):
+    images, labels = some(3000)
+    path = tmp_path / "x.beton"
+    ffcv_files.write(path, images, labels)
+    os.truncate(path, (1 << 24) + 100)
+    with pytest.raises(UserError, match="read back"):
+        ffcv_files.verify(path, images, labels)
