@@ -17,6 +17,7 @@ from engine.model.variants import PER_LAYER, VARIANTS, Variant, doubled
 Problem = tuple[str, str]  # dotted key, message
 
 LIST = "python -m engine.train --list shows all"
+CAUSES = {"se_reduction": ("se_reduction", "widths", "se")}  # what else may have led to a misfit
 SINGLE = tuple(field.name for field in dataclasses.fields(Variant) if field.name not in PER_LAYER)
 
 
@@ -36,7 +37,10 @@ def problems(model: Model, classes: int = 10, side: int = 32) -> list[Problem]:
     variant, found = _merge(model)
     if variant is None:
         return found
-    found = [(_blame(model, field), text) for field, text in fitting.misfits(variant, side)]
+    found = [
+        (_blame(model, *CAUSES.get(field, (field, "blocks", "stem_stride"))), text)
+        for field, text in fitting.misfits(variant, side)
+    ]
     total = budget.parameters(variant, classes, side=side).total
     if 0 < model.budget < total:
         text = f"{total:,} parameters are over the budget of {model.budget:,}"

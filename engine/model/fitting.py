@@ -95,8 +95,8 @@ def _lost_channels(variant: Variant) -> Iterator[tuple[str, str]]:
     if squeezed and min(squeezed) < variant.se_reduction:
         yield (
             "se_reduction",
-            f"{min(squeezed)} channels divided by {variant.se_reduction} leave none; "
-            f"the nearest that fits: {min(squeezed)}",
+            f"a squeeze of {min(squeezed)} channels by {variant.se_reduction} leaves none; "
+            f"the nearest that fits: model.se_reduction {min(squeezed)}",
         )
 
 

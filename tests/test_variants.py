@@ -1,0 +1,254 @@
+"""The table of variants, and what a configuration's `model` section makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config.schema import Model
+from engine.errors import UserError
+from engine.model import VARIANTS, Variant, problems, resolve, rows
+from engine.model.budget import parameters
+from engine.model.naming import canonical, name_of
+from engine.model.variants import ROWS
+
+# Variant names of the reports' catalogue with its counts, so that no row can vanish or drift.
+CATALOGUE = {
+    "se_resnet443": 4_697_742,
+    "resnet443": 4_697_162,
+    "resnet18": 11_173_962,
+    "resnet2222_w16_k5": 1_922_074,
+    "resnet2222_w32": 2_797_610,
+    "resnet1111": 4_903_242,
+    "resnet1111_pool3": 4_903_242,
+    "resnet1111_skip2": 5_419_338,
+    "resnet4643_w32": 4_902_186,
+    "resnet5743_w32": 4_994_730,
+    "resnet2222_w64_192_192_256": 4_901_962,
+    "resnet22222": 4_960_874,
+    "resnet22222_maxpool_skip": 4_960_874,
+    "resnet224": 5_139_018,
+    "resnet224_w64_128_250": 4_939_902,
+    "resnet224_w64_130_251": 4_993_025,
+    "resnet453": 4_992_586,
+}
+FAMILIES = {
+    "resnet11": 307_274,
+    "resnet111": 1_227_594,
+    "resnet2111": 4_977_226,
+    "se_resnet2111": 4_977_806,
+    "resnet2111_w16": 313_498,
+    "resnet2111_w32": 1_247_530,
+    "resnet2111_w48": 2_802_106,
+    "resnet211_skip1": 1_301_578,
+    "resnet211_skip3": 1_629_258,
+    "resnet211_skip5": 2_284_618,
+    "resnet211_skip7": 3_267_658,
+    "resnet211_skip9": 4_578_378,
+    "resnet211_k5_skip3": 3_857_482,
+}
+OVER_BUDGET = {"resnet18", "resnet224", "resnet1111_skip2"}
+# Rows that the catalogue only records, as overrides of named variants.
+RECORDED = {
+    "report 001, row 5 as printed": (Model(name="resnet18", skip_kernels=(2,)), 11_690_058),
+    "report 001, row 1, stem 5x5": (Model(name="resnet2222_w16_k5", stem_kernel=5), 1_922_842),
+    "report 004, model 5 as worded": (Model(name="resnet453", widths=(64, 128, 250)), 4_848_142),
+    "report 001, 5 layers of 1": (Model(blocks=(1,) * 5, widths=(32,)), 4_904_618),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_parameters_in_the_table_are_those_of_the_variant(name: str) -> None:
+    assert parameters(VARIANTS[name]).total == ROWS[name].parameters
+
+
+@pytest.mark.parametrize(("name", "count"), {**CATALOGUE, **FAMILIES}.items())
+def test_every_network_of_the_catalogue_is_in_the_table(name: str, count: int) -> None:
+    assert ROWS[name].parameters == count
+    assert "report" in ROWS[name].source
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_readings_are_reached_by_overrides(name: str) -> None:
+    model, count = RECORDED[name]
+    assert parameters(resolve(model)).total == count
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_name_gives_its_row_and_a_row_its_name(name: str) -> None:
+    assert resolve(Model(name=name)) == VARIANTS[name]
+    assert name_of(VARIANTS[name]) == name
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_only_the_nets_known_to_be_over_the_budget_are_refused(name: str) -> None:
+    assert bool(problems(Model(name=name))) == (name in OVER_BUDGET)
+    assert problems(Model(name=name, budget=0)) == []
+
+
+def test_parts_override_the_named_variant() -> None:
+    variant = resolve(Model(name="resnet453", blocks=(4, 4, 3), se="stem", pool=8))
+    assert dataclasses.replace(variant, pool="global") == VARIANTS["se_resnet443"]
+    assert name_of(variant) == "se_resnet443"
+
+
+def test_one_entry_serves_all_layers_and_one_width_doubles() -> None:
+    variant = resolve(Model(name="resnet1111", widths=(8,), conv_kernels=(5,), blocks=(2,)))
+    assert variant.widths == (8, 16, 32, 64)
+    assert variant.conv_kernels == (5, 5, 5, 5)
+    assert variant.blocks == (2, 2, 2, 2)
+
+
+def test_parts_alone_make_a_network_as_the_reports_would() -> None:
+    assert resolve(Model(blocks=(4, 5, 3))) == VARIANTS["resnet453"]
+
+
+def test_another_depth_extends_what_follows_a_rule_and_asks_for_what_does_not() -> None:
+    assert resolve(Model(name="resnet2222_w32", blocks=(1, 1))).widths == (32, 64)
+    assert resolve(Model(name="resnet2222_w32", blocks=(1,) * 5)).widths[-1] == 512
+    [(key, message)] = problems(Model(name="resnet22222", blocks=(2, 2)))
+    assert key == "model.widths"
+    assert "[64, 128, 144, 192, 256]" in message
+    assert "2 entries" in message
+
+
+def test_all_wrong_parts_are_named_at_once() -> None:
+    model = Model(name="resnet45", widths=(1, 2), conv_kernels=(1, 2, 3), blocks=(1, 1, 1, 1))
+    found = dict(problems(model))
+    assert set(found) == {"model.name", "model.widths", "model.conv_kernels"}
+    assert "did you mean resnet453" in found["model.name"]
+    assert found["model.widths"].startswith("2 entries for 4 layers")
+    with pytest.raises(UserError) as error:
+        resolve(model)
+    assert len(error.value.problems) == 3
+
+
+def test_neither_a_name_nor_blocks_is_refused() -> None:
+    [(key, message)] = problems(Model())
+    assert key == "model.name"
+    assert "[2, 2, 2]" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "words"),
+    [
+        (Model(name="resnet453", pool=9), "model.pool", "nearest that fits: 8"),
+        (Model(blocks=(1,) * 7, widths=(2,)), "model.blocks", "room for 6 layers, not 7"),
+        (Model(blocks=(1,) * 5, widths=(2,), stem_stride=4), "model.blocks", "room for 4 layers"),
+        (
+            Model(blocks=(1,) * 6, widths=(4,), conv_kernels=(4,)),
+            "model.conv_kernels",
+            "kernel of 4 is larger than its padded map in layer 6 (3x3); the nearest that fits: 3",
+        ),
+        (
+            Model(name="resnet22222_maxpool_skip", skip_kernels=(2,)),
+            "model.skip_kernels",
+            "padded map in layer 5 (1x1); the nearest that fits: 1",
+        ),
+        (
+            Model(name="se_resnet443", se_reduction=65),
+            "model.se_reduction",
+            "nearest that fits: model.se_reduction 64",
+        ),
+    ],
+)
+def test_impossible_nets_are_refused_with_the_nearest(model: Model, key: str, words: str) -> None:
+    found = dict(problems(model))
+    assert words in found[key]
+    nearest = words.rpartition("fits: ")[2].removeprefix("model.se_reduction ")
+    if nearest.isdigit():
+        kernels = key.endswith("kernels")
+        fixed = (int(nearest),) if kernels else int(nearest)
+        assert problems(dataclasses.replace(model, **{key.removeprefix("model."): fixed})) == []
+
+
+def test_a_misfit_points_at_the_setting_that_led_to_it() -> None:
+    assert [key for key, _ in problems(Model(name="se_resnet443", widths=(8,)))] == ["model.widths"]
+    deep = Model(name="resnet1111_pool3", blocks=(1,) * 5, widths=(8,))
+    assert [key for key, _ in problems(deep)] == ["model.blocks"]
+
+
+def test_over_budget_names_the_count_the_limit_and_nets_that_fit() -> None:
+    [(key, message)] = problems(Model(name="resnet18"))
+    assert key == "model.name"
+    assert "11,173,962 parameters are over the budget of 5,000,000" in message
+    assert "model.blocks [2, 1, 1, 1] (4,977,226)" in message
+    assert "model.widths [42, 84, 168, 336] (4,815,940)" in message
+    assert parameters(resolve(Model(name="resnet18", widths=(43,)))).total > 5_000_000
+    [(key, _)] = problems(Model(name="resnet453", widths=(65,)))
+    assert key == "model.widths"
+
+
+def test_a_budget_that_nothing_fits_says_so() -> None:
+    [(_, message)] = problems(Model(name="resnet453", budget=100))
+    assert "no net of as many layers fits" in message
+
+
+SIZES = st.lists(st.integers(1, 1000), max_size=30).map(tuple)
+KERNELS = st.lists(st.integers(1, 11), max_size=8).map(tuple)
+
+
+@given(
+    name=st.sampled_from(["", "resnet453", "resnet22222_maxpool_skip", "nonsense", "se_resnet443"]),
+    blocks=SIZES,
+    widths=st.lists(st.integers(1, 65536), max_size=30).map(tuple),
+    conv_kernels=KERNELS,
+    skip_kernels=KERNELS,
+    pool=st.none() | st.integers(0, 32) | st.just("global"),
+    se=st.sampled_from([None, "none", "stem", "block"]),
+    se_reduction=st.none() | st.integers(0, 10**6),
+    skip=st.sampled_from([None, "conv", "maxpool"]),
+    stem_stride=st.none() | st.integers(0, 4),
+    budget=st.sampled_from([0, 1, 10**4, 5_000_000]),
+)
+def test_any_model_section_is_judged_without_a_crash(**parts: object) -> None:
+    for key, message in problems(Model(**parts)):  # type: ignore[arg-type]
+        assert key.removeprefix("model.") in {field.name for field in dataclasses.fields(Model)}
+        assert message
+
+
+DESIGNS = st.builds(
+    Variant,
+    blocks=st.sampled_from([(1,), (2, 1), (1, 2, 1), (12, 1, 1), (2, 2, 2, 2, 2)]),
+    widths=st.sampled_from([(64,), (16,)]),
+    conv_kernels=st.sampled_from([(3,), (5,)]),
+    skip_kernels=st.sampled_from([(1,), (2,)]),
+    pool=st.sampled_from(["global", 1, 2]),
+    se=st.sampled_from(["none", "stem", "block"]),
+    se_reduction=st.sampled_from([16, 8]),
+    skip=st.sampled_from(["conv", "maxpool"]),
+    preactivation=st.booleans(),
+    stem_kernel=st.sampled_from([3, 5]),
+    stem_stride=st.sampled_from([1, 2]),
+    dropout=st.sampled_from([0.0, 0.4]),
+    dropout_place=st.sampled_from(["classifier", "block"]),
+)
+
+
+@given(first=DESIGNS, second=DESIGNS | st.sampled_from(list(VARIANTS.values())))
+def test_two_networks_never_share_a_name(first: Variant, second: Variant) -> None:
+    assert (name_of(first) == name_of(second)) == (canonical(first) == canonical(second))
+
+
+def test_the_list_holds_every_variant_with_its_cost_and_config() -> None:
+    listed = {row["variant"]: row for row in rows()}
+    assert list(listed) == list(VARIANTS)
+    row = listed["resnet453"]
+    assert row["parameters"] == 4_992_586
+    assert row["flops"]["training"] == 5_241_584_640
+    assert row["config"].endswith("configs/resnet453.yaml")
+    assert row["source"] == "report 004, model 5 (final)"
+    assert listed["resnet111_w16"]["config"] is None
+
+
+def test_the_list_takes_a_glob_and_refuses_one_that_matches_nothing() -> None:
+    assert {row["variant"] for row in rows("resnet211_skip*")} == {
+        f"resnet211_skip{kernel}" for kernel in (1, 3, 5, 7, 9)
+    }
+    with pytest.raises(UserError, match="did you mean resnet453"):
+        rows("resnet45")
+    with pytest.raises(UserError, match="no variant matches"):
+        rows("*zzz*")
