@@ -36,7 +36,7 @@ class Small:
     def __init__(self, form: int) -> None:
         random = np.random.default_rng(form)
         published = LAYOUTS[form]
-        counts = {name: 4 for name in published.train} | {name: 3 for name in published.test}
+        counts = dict.fromkeys(published.train, 4) | dict.fromkeys(published.test, 3)
         self.pixels = {n: random.integers(0, 256, (c, 3072), np.uint8) for n, c in counts.items()}
         classes = len(layouts.CLASSES[published.dataset])
         self.labels = {n: random.integers(0, classes, c).tolist() for n, c in counts.items()}
@@ -86,7 +86,9 @@ class Small:
         return source.locate(path, self.layout.dataset, [self.layout])
 
 
-def info(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+def info(
+    name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size, member.type, member.linkname = size, kind, link
     return member
@@ -111,7 +113,7 @@ def test_every_form_gives_the_same_images_and_labels(tmp_path, form, way):
         images, labels = loaded.splits[split]
         pixels = np.concatenate([small.pixels[name] for name in names])
         assert np.array_equal(images, pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        assert labels.tolist() == sum((small.labels[name] for name in names), [])
+        assert labels.tolist() == [label for name in names for label in small.labels[name]]
 
 
 def test_an_archive_packed_again_is_taken_when_each_file_is_the_published_one(tmp_path, small):

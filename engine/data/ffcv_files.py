@@ -5,7 +5,7 @@ Upstream faults (1.0.2) that this fences:
 
 - an exception in a worker (a bad sample, a full disk) leaves the writer waiting for ever: here
   it is an ordinary exception;
-- the shared memory of a failed write is never freed: here it always is;
+- the shared memory of a failed write is never freed: here there is none;
 - with two workers or more the bytes differ on every run: here there is one;
 - the unbuffered page writes ignore short writes, so that a nearly full disk loses bytes in
   silence: here the file is buffered, which writes all or raises;
@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import queue
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -28,11 +27,11 @@ from multiprocessing import Value
 from pathlib import Path
 from typing import Any
 
+import ffcv.writer
 import numpy as np
 from ffcv.fields import IntField, RGBImageField
 from ffcv.memory_allocator import MemoryAllocator
 from ffcv.reader import Reader
-from ffcv.writer import DatasetWriter
 
 from engine.errors import UserError
 
@@ -142,40 +141,48 @@ class _Allocator(MemoryAllocator):  # type: ignore[misc]
                 self.fp.close()
 
 
-class _InProcessWriter(DatasetWriter):  # type: ignore[misc]
+class _InProcessWriter(ffcv.writer.DatasetWriter):  # type: ignore[misc]
     """FFCV's writer with its one worker called as a function."""
 
     progress: Progress | None = None
-    metadata_sm: Any
 
     def _write_common(
         self, num_samples: int, queue_content: Any, work_fn: Any, extra_worker_args: Any
     ) -> None:
         self.num_samples = num_samples
-        self.metadata_sm = None
         work = _Work(queue_content, num_samples, self.progress)
         allocations: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.prepare()
+        allocator = _Allocator(self.fname, self.data_region_start, self.page_size)
+        work_fn(
+            work,
+            self.metadata_sm,
+            self.metadata_type,
+            self.fields,
+            allocator,
+            Value("Q", 0),
+            allocations,
+            *extra_worker_args,
+        )
+        self.finalize(allocations.get_nowait())
+
+    def prepare(self) -> None:
+        before = ffcv.writer.shared_memory
+        ffcv.writer.shared_memory = _OwnMemory
         try:
-            self.prepare()
-            allocator = _Allocator(self.fname, self.data_region_start, self.page_size)
-            work_fn(
-                work,
-                self.metadata_sm,
-                self.metadata_type,
-                self.fields,
-                allocator,
-                Value("Q", 0),
-                allocations,
-                *extra_worker_args,
-            )
-            self.finalize(allocations.get_nowait())
-        except BaseException as error:
-            traceback.clear_frames(error.__traceback__)  # they hold views of the shared memory
-            raise
+            super().prepare()
         finally:
-            if hasattr(self.metadata_sm, "unlink"):  # FFCV holds a number there at first
-                self.metadata_sm.unlink()
-                self.metadata_sm.close()
+            ffcv.writer.shared_memory = before
+
+
+class _OwnMemory:
+    """Stands for `multiprocessing.shared_memory`, which nobody here has to share."""
+
+    class SharedMemory:
+        """Zeros, gone with the process whatever ends it."""
+
+        def __init__(self, create: bool, size: int) -> None:
+            self.buf = memoryview(bytearray(size))
 
 
 class _Work:
