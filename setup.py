@@ -83,8 +83,8 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "ffcv-engine-train = engine.train:console",
-            "ffcv-engine-evaluate = engine.evaluate:console",
+            "ffcv-engine-train = engine.train:command",
+            "ffcv-engine-evaluate = engine.evaluate:command",
             "ffcv-engine-write = writers.cifar:console",
         ]
     },

@@ -75,11 +75,14 @@ def _open_locked(partial: Path) -> int:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(partial).st_ino == os.fstat(descriptor).st_ino:
+                    os.ftruncate(descriptor, 0)
+                    return descriptor
         except BlockingIOError:
             os.close(descriptor)
             raise UserError(f"{partial}: another process is writing this file") from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(partial).st_ino == os.fstat(descriptor).st_ino:
-                os.ftruncate(descriptor, 0)
-                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)  # its owner renamed it away between our open and our lock

@@ -34,7 +34,7 @@ class UserError(Exception):
 
 
 class RunFailed(Exception):
-    """The run cannot go on through no fault of the command line (nan loss): exit 1, no traceback."""
+    """The run cannot go on, as with a nan loss: one line, no traceback, exit 1."""
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

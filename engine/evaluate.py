@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from engine import atomic
-from engine.config.schema import Config, Runtime, from_dict
+from engine.config.schema import Runtime, from_dict
 from engine.data.loader import Loader, Resident, load
 from engine.data.sets import class_names, evaluation_loader
 from engine.errors import OK, UserError, run_command
@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> int:
     path = Path(asked.data or config.data.test)
     resident = load(path, machine.device)
     _refuse_other_classes(folder.path, record, path, resident)
-    network = ResNet(resolve(config.model), len(record["classes"]))
-    network.load_state_dict(checkpoint.load_weights(folder.weights))
+    network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
+    network.load_state_dict(checkpoint.load_weights(folder.weights, record["weights_sha256"]))
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = evaluation_loader(
         resident, config.train.evaluate_batch_size, tuple(record["mean"]), tuple(record["std"])
@@ -99,24 +99,23 @@ def _refuse_other_classes(
     run: Path, record: dict[str, Any], path: Path, resident: Resident
 ) -> None:
     known, found = record["classes"], list(class_names(resident.beton))
-    side = resident.beton.height
+    height, width, side = resident.beton.height, resident.beton.width, record["image_side"]
     labels = int(resident.labels.max()) + 1
-    if resident.beton.sidecar is not None and labels > 0 and found != known:
+    named = not any(name.isdigit() for name in (known[0], *found[:1]))
+    if labels > 0 and (len(found) != len(known) if resident.beton.sidecar else labels > len(known)):
         raise UserError(
-            f"{path}: holds {len(found)} classes ({', '.join(found[:3])} ...), but {run} was "
-            f"trained on {len(known)} ({', '.join(known[:3])} ...)"
+            f"{path}: holds {len(found)} classes, but {run} was trained on {len(known)}"
         )
-    if labels > len(known):
+    if labels > 0 and resident.beton.sidecar and named and found != known:
         raise UserError(
-            f"{path}: has labels up to {labels - 1}, but {run} knows {len(known)} classes"
+            f"{path}: its classes are {', '.join(found[:3])} ..., but {run} was trained on "
+            f"{', '.join(known[:3])} ..."
         )
-    if resident.beton.width != side:
-        raise UserError(f"{path}: images of {side}x{resident.beton.width}; expected squares")
+    if (height, width) != (side, side):
+        raise UserError(f"{path}: images of {height}x{width}; {run} was trained on {side}x{side}")
 
 
-def _all_outputs(
-    network: ResNet, loader: Loader, machine: device.Machine
-) -> tuple[Tensor, Tensor]:
+def _all_outputs(network: ResNet, loader: Loader, machine: device.Machine) -> tuple[Tensor, Tensor]:
     parts = list(outputs(network, loader, machine))
     return torch.cat([p[0] for p in parts]).cpu(), torch.cat([p[1] for p in parts]).cpu()
 

@@ -23,7 +23,7 @@ FLAGS = (
     Flag("fresh", "forget an earlier start of this run and train from the beginning"),
     Flag("quiet", "print the result only"),
 )
-CLASSES = 10  # where the data set is not there to tell
+CLASSES, SIDE = 10, 32  # where the data set is not there to tell
 
 
 def lists(argv: Sequence[str]) -> bool:
@@ -46,7 +46,8 @@ def show(parsed: Parsed[Config]) -> int:
         train = Path(parsed.config.data.train)
         known = sidecar.read(train)
         classes = len(known.classes) if known is not None else CLASSES
-        _print_json(describe(resolve(parsed.config.model), classes))
+        side = known.image_shape[0] if known is not None else SIDE
+        _print_json(describe(resolve(parsed.config.model), classes, side=side))
     else:
         sys.stdout.write(options.render(parsed))
     return OK

@@ -34,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
         program=PROGRAM,
         summary=SUMMARY,
         flags=show.FLAGS,
-        checks=() if show.lists(argv) else (*checks.TRAINING, lambda config: problems(config.model)),
+        checks=()
+        if show.lists(argv)
+        else (*checks.TRAINING, lambda config: problems(config.model)),
     )
     if show.asked(parsed.flags):
         return show.show(parsed)

@@ -40,9 +40,7 @@ def _stock_write(path: Path, samples: StockSamples, workers: int, **image: Any) 
     from ffcv.writer import DatasetWriter
 
     fields = {"image": RGBImageField(**image), "label": IntField()}
-    DatasetWriter(str(path), fields, num_workers=workers).from_indexed_dataset(
-        samples, chunksize=7
-    )
+    DatasetWriter(str(path), fields, num_workers=workers).from_indexed_dataset(samples, chunksize=7)
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ class Source:
 class Other:
     """Another command's settings."""
 
-    source: Source = section(Source)  # noqa: RUF009 (a field, not a value)
+    source: Source = section(Source)
 
 
 def test_any_dataclass_of_sections_can_be_read() -> None:

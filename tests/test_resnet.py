@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import subprocess
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +19,7 @@ from engine.model import VARIANTS, ResNet, Variant, budget, fitting
 from engine.model.blocks import Convolution, SqueezeExcite
 from engine.model.variants import Layer
 
+ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 64
 # torch 2.11's own compiler still imports what it deprecates
 inductor = pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
@@ -313,3 +317,32 @@ def test_only_a_change_of_size_needs_a_skip_convolution() -> None:
     skips = [[block.skip is not None for block in layer] for layer in network.layers]
     assert skips == [[False, False], [True, False], [True, False], [True, False]]
     assert not Layer(1, 8, 8, 3, 1, 1).projects
+
+
+NARROW = """
+import torch
+from engine.model import ResNet, Variant
+torch.set_num_threads(2)
+network = ResNet(Variant((1, 1, 1), (4,))).to(memory_format=torch.channels_last)
+for step in range(200):
+    images = torch.randn(16, 3, 32, 32).to(memory_format=torch.channels_last)
+    network(images).sum().backward()
+print("trained")
+"""
+
+
+def test_narrow_nets_survive_onednns_strided_1x1_convolution() -> None:
+    """Without the fence this process hangs, or dies of a signal, within some 50 steps."""
+    done = subprocess.run(
+        [sys.executable, "-c", NARROW], capture_output=True, text=True, timeout=50, cwd=ROOT
+    )
+    assert done.stdout == "trained\n", done.returncode
+
+
+@pytest.mark.parametrize("channels", [1, 4, 15, 16])
+def test_picking_pixels_first_equals_a_strided_convolution(channels: int) -> None:
+    convolution = Convolution(channels, 8, 1, stride=2)
+    for side in (7, 8):
+        images = torch.randn(2, channels, side, side)
+        expected = torch.nn.functional.conv2d(images, convolution.weight, stride=2)
+        torch.testing.assert_close(convolution(images), expected)

@@ -70,6 +70,10 @@ class Layout:
         """How many images the file holds."""
         return self.test_records or self.records if name in self.test else self.records
 
+    def samples(self, split: str) -> int:
+        """How many images the split has."""
+        return sum(map(self.records_of, self.train if split == "train" else self.test))
+
     def most_bytes(self, name: str) -> int:
         """No published file is larger: what claims to be is not read."""
         if name in self.meta:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.data import sidecar
+from engine.errors import UserError
 from writers import arrays, download, source, synthetic
 from writers.console import Console
-from writers.layouts import LAYOUTS
-from writers.outputs import Content
+from writers.layouts import LAYOUTS, Layout
+from writers.outputs import Content, Target, is_right
 from writers.settings import SYNTHETIC, Data
 
 
@@ -38,6 +40,8 @@ def _from_cifar(data: Data, console: Console) -> Origin:
     if data.source:
         path = Path(data.source)
     elif source.find(folder, fitting) is None:
+        if (kept := _written_before(data, fitting)) is not None:
+            return kept
         path = download.fetch(fitting[0], folder, console)
     else:
         path = folder
@@ -53,6 +57,28 @@ def _from_cifar(data: Data, console: Console) -> Origin:
         }
 
     return Origin(data.name, samples, found.digests, load)
+
+
+def _written_before(data: Data, layouts: Sequence[Layout]) -> Origin | None:
+    """The files that lie there, where they are right and of published sources since removed."""
+    published = {digest for layout in layouts for digest in layout.files.values()}
+    published |= {layout.archive_digest for layout in layouts}
+    samples, sources = {}, {}
+    for split in ("train", "test"):
+        count = layouts[0].samples(split)
+        path = Path(data.folder) / f"{data.name}_{split}.beton"
+        known = sidecar.read(path) if path.is_file() else None
+        samples[split] = _limited(count, data.limit)
+        if known is None or not published.issuperset(known.sources.values()):
+            return None
+        sources = known.sources
+        if not is_right(Target(path, data.name, split, samples[split], sources)):
+            return None
+
+    def load() -> dict[str, Content]:
+        raise UserError(f"{data.folder}: the files changed while they were looked at; try again")
+
+    return Origin(data.name, samples, sources, load)
 
 
 def _from_figures(data: Data, console: Console) -> Origin:

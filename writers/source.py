@@ -44,8 +44,7 @@ class Source:
 
     def samples(self, split: str) -> int:
         """How many images the split has."""
-        layout = self.layouts[0]
-        return sum(map(layout.records_of, layout.train if split == "train" else layout.test))
+        return self.layouts[0].samples(split)
 
     def load(self) -> Loaded:
         """Read everything, and check everything that is read."""

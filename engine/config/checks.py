@@ -6,7 +6,6 @@ out a check that reads a value which is itself wrong.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 
@@ -28,13 +27,6 @@ def paths_are_given(config: Config) -> Problems:
     for key, path in given.items():
         if not path.strip():
             yield key, "expected a path, not an empty text"
-
-
-def test_set_is_another(config: Config) -> Problems:
-    """Accuracy on the training set would be reported as test accuracy."""
-    train, test = config.data.train, config.data.test
-    if train.strip() and os.path.normpath(train) == os.path.normpath(test):
-        yield "data.test", "expected another file than data.train"
 
 
 def validation_counts_images(config: Config) -> Problems:
@@ -92,12 +84,6 @@ def device_is_known(config: Config) -> Problems:
         yield "runtime.device", "expected auto, cpu, cuda or cuda:N"
 
 
-def precision_fits(config: Config) -> Problems:
-    """CPUs have no fp16 units; torch would compute it far slower than fp32."""
-    if config.runtime.device == "cpu" and config.runtime.precision == "fp16":
-        yield "runtime.precision", "fp16 needs a GPU; on cpu expected auto, fp32 or bf16"
-
-
 def run_name_is_a_folder(config: Config) -> Problems:
     """A run lies directly in `run.root`, wherever its name came from."""
     name = config.run.name
@@ -109,7 +95,6 @@ def run_name_is_a_folder(config: Config) -> Problems:
 
 TRAINING: tuple[Callable[[Config], Problems], ...] = (
     paths_are_given,
-    test_set_is_another,
     validation_counts_images,
     nesterov_fits,
     one_clip,
@@ -117,6 +102,5 @@ TRAINING: tuple[Callable[[Config], Problems], ...] = (
     cosine_settings_fit,
     momentum_range_is_ordered,
     device_is_known,
-    precision_fits,
     run_name_is_a_folder,
 )

@@ -65,9 +65,7 @@ class Model:
     name: str = option("", "a variant of `--list`; empty: built from the parts below")
     blocks: tuple[int, ...] = option((), "residual blocks of each layer", low=1, high=1000)
     widths: tuple[int, ...] = option((), "channels of each layer", low=1, high=65536)
-    conv_kernels: tuple[int, ...] = option(
-        (), "kernel of the blocks' convolutions", low=1, high=11
-    )
+    conv_kernels: tuple[int, ...] = option((), "kernel of the blocks' convolutions", low=1, high=11)
     skip_kernels: tuple[int, ...] = option(
         (), "kernel of the convolution on the skip path", low=1, high=11
     )
@@ -147,12 +145,8 @@ class Schedule:
     div_factor: float = option(25.0, "OneCycle starts at lr over this", low=1.0)
     final_div_factor: float = option(1e4, "OneCycle ends at its start over this", low=1.0)
     cycle_momentum: bool = option(True, "OneCycle moves momentum (Adam: beta1) against the rate")
-    base_momentum: float = option(
-        0.85, "OneCycle's lowest momentum", low=0.0, high=1.0, below=True
-    )
-    max_momentum: float = option(
-        0.95, "OneCycle's highest momentum", low=0.0, high=1.0, below=True
-    )
+    base_momentum: float = option(0.85, "OneCycle's lowest momentum", low=0.0, high=1.0, below=True)
+    max_momentum: float = option(0.95, "OneCycle's highest momentum", low=0.0, high=1.0, below=True)
 
 
 @dataclass(frozen=True)
@@ -218,10 +212,14 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 def from_dict(content: dict[str, Any]) -> Config:
     """The `Config` that `as_dict` turned into plain dictionaries."""
-    sections = {
-        name: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content[name].items()})
-        for name, kind in (
-            (field.name, field.default_factory) for field in dataclasses.fields(Config)
-        )
+    kinds = (Data, Augment, Model, Train, Optim, Schedule, Runtime, Run, Checkpoint)
+    sections: dict[str, Any] = {
+        kind.__name__.lower(): kind(**{key: _tupled(v) for key, v in values.items()})
+        for kind in kinds
+        for values in [content[kind.__name__.lower()]]
     }
     return Config(**sections)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -133,7 +133,7 @@ def _header(path: Path, view: npt.NDArray[np.uint8]) -> Any:
     if header["samples"] == 0:
         raise UserError(f"{path}: holds no sample, or its writer was stopped before the end")
     need = HEADER.itemsize + int(header["fields"]) * FIELD.itemsize
-    if not 0 < header["fields"] or need > len(view):
+    if not header["fields"] > 0 or need > len(view):
         raise UserError(f"{path}: cut short in its header ({len(view):,} bytes)")
     if not need <= header["table"] <= len(view):
         raise UserError(

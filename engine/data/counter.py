@@ -50,7 +50,8 @@ def derive(seed: int, purpose: Purpose, index: int = 0) -> int:
 
 def below(words: npt.NDArray[np.uint32], bound: int) -> npt.NDArray[np.int64]:
     """Words as whole numbers from 0 to `bound` - 1; the bias is at most bound / 2**32."""
-    return ((words.astype(np.uint64) * np.uint64(bound)) >> SHIFT).astype(np.int64)
+    scaled: npt.NDArray[np.uint64] = (words.astype(np.uint64) * np.uint64(bound)) >> SHIFT
+    return scaled.astype(np.int64)
 
 
 def philox(counters: Words, key: tuple[int, int]) -> Words:

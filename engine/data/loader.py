@@ -121,7 +121,9 @@ class Loader:
         ids = torch.from_numpy(host_ids).to(device)
         rows = torch.from_numpy(below(words[:, 0], offsets)).to(device)
         columns = torch.from_numpy(below(words[:, 1], offsets)).to(device)
-        flips = torch.from_numpy((words[:, 2] >> np.uint32(31)).astype(bool) & self._flip).to(device)
+        flips = torch.from_numpy((words[:, 2] >> np.uint32(31)).astype(bool) & self._flip).to(
+            device
+        )
         for first in range(skip * self.batch_size, len(ids), self.batch_size):
             part = slice(first, first + self.batch_size)
             yield self._batch(ids[part], rows[part], columns[part], flips[part])
@@ -134,7 +136,10 @@ class Loader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -74,7 +74,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _again() -> str:
-    return "write it again with: python writers/cifar.py"
+    return "write it again with: python writers/cifar.py --force"
 
 
 def _parse(content: Any) -> Sidecar:
@@ -90,7 +90,9 @@ def _parse(content: Any) -> Sidecar:
     for field in dataclasses.fields(Sidecar):
         value = content[field.name]
         if field.name in whole:
-            _expect(isinstance(value, int) and not isinstance(value, bool) and value >= 0, field.name)
+            _expect(
+                isinstance(value, int) and not isinstance(value, bool) and value >= 0, field.name
+            )
         elif field.name in ("dataset", "split", "sha256"):
             _expect(isinstance(value, str), field.name)
         elif field.name in ("sources", "versions"):

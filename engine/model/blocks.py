@@ -19,7 +19,13 @@ class Convolution(nn.Conv2d):
     Each side is padded by (kernel - 1) // 2: an odd kernel sits in the middle, and the 2x2 skip of
     stride 2 in report 001 needs no padding. Where an even kernel would then miss the last row or
     column (stride 1, or a map of odd side), that edge alone gets one more zero.
+
+    A strided 1x1 convolution of few channels picks its pixels first: oneDNN (seen in torch 2.11)
+    otherwise writes past a buffer in its backward pass, with channels_last and two threads, and
+    the process hangs, crashes or goes on with wrong numbers (oneDNN issue 6035).
     """
+
+    FEWEST_CHANNELS = 16  # below it, oneDNN's block of channels is wider than the input
 
     def __init__(self, before: int, width: int, kernel: int, stride: int = 1) -> None:
         super().__init__(
@@ -28,6 +34,9 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # N C H W
         """Convolve; the sizes are plain numbers, so nothing here branches on a tensor."""
+        if self.kernel_size[0] == 1 and self.in_channels < self.FEWEST_CHANNELS:
+            picked = input[:, :, :: self.stride[0], :: self.stride[1]]
+            return F.conv2d(picked, self.weight)
         if self.kernel_size[0] % 2 == 0:
             right, bottom = (
                 int((side - 1) % self.stride[0] == 0) for side in (input.shape[3], input.shape[2])

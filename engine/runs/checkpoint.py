@@ -88,14 +88,15 @@ def pack(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save(plain)
 
 
-def load_weights(path: Path) -> Tensors:
-    """The tensors of a weights file; anything wrong with it is a `UserError`."""
+def load_weights(path: Path, digest: str) -> Tensors:
+    """The tensors of a finished run's weights; anything wrong with the file is a `UserError`."""
     try:
-        return safetensors.torch.load(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the run has not finished") from None
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or not a safetensors file ({error})") from None
+        raise UserError(f"{path}: no such file") from None
+    if _sha256(content) != digest:
+        raise UserError(f"{path}: damaged, or of another run (its SHA-256 is not the record's)")
+    return safetensors.torch.load(content)
 
 
 def _read(path: Path) -> Saved:
@@ -117,5 +118,3 @@ def _set_aside(path: Path) -> None:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-

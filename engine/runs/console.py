@@ -12,7 +12,9 @@ from engine.runs.progress import duration
 from engine.step.totals import Means
 
 
-def opening(say: Callable[[str], None], folder: Path, record: dict[str, Any], sets: DataSets) -> None:
+def opening(
+    say: Callable[[str], None], folder: Path, record: dict[str, Any], sets: DataSets
+) -> None:
     """What is about to be trained, on what, where."""
     for doubt in sets.warnings:
         say(f"warning: {doubt}")
@@ -38,6 +40,15 @@ def epoch_line(line: dict[str, Any], epochs: int) -> str:
         if line.get(f"{kind}_accuracy") is not None:
             text += f"  {kind} {line[f'{kind}_loss']:.4f} {percent(line[f'{kind}_accuracy'])}"
     return text + f"  {line['images_per_second']:>6,.0f} images/s  {duration(line['seconds'])}"
+
+
+def beside(line: dict[str, Any]) -> str:
+    """The last epoch's numbers in few words, for the live bar."""
+    text = f"loss {line['train_loss']:.3f}"
+    for kind in ("validation", "test"):
+        if line.get(f"{kind}_accuracy") is not None:
+            text += f"  {kind} {percent(line[f'{kind}_accuracy'])}"
+    return text
 
 
 def result(folder: Path, record: dict[str, Any]) -> str:

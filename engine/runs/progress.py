@@ -32,8 +32,8 @@ class Progress:
             self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
 
     def step(self, epoch: int, step: int) -> None:
-        """Step `step` of epoch `epoch` (both counted from 0) was given to the device."""
-        done = epoch * self._steps + step + 1
+        """`step` steps of epoch `epoch` (counted from 0) were given to the device."""
+        done = epoch * self._steps + step
         if self._first_step is None:
             self._first_step, self._started = done, time.monotonic()
         now = time.monotonic()
@@ -50,13 +50,13 @@ class Progress:
         )
         columns = shutil.get_terminal_size().columns
         width = max(8, min(30, columns - len(text) - 1))
-        filled = round(width * (step + 1) / self._steps)
+        filled = round(width * step / self._steps)
         bar = FILLED * filled + EMPTY * (width - filled)
         self._write("\r\x1b[2K" + (bar + text)[: columns - 1])
 
-    def epoch(self, line: str, short: str) -> None:
-        """An epoch is over: `line` stays, `short` goes beside the bar."""
-        self._last = short
+    def epoch(self, line: str, beside: str) -> None:
+        """An epoch is over: `line` stays, `beside` goes beside the bar until the next."""
+        self._last = beside
         self.say(line)
 
     def close(self) -> None:

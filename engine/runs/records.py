@@ -32,6 +32,7 @@ def begin(
         "seed": config.train.seed,
         "data_digests": sets.digests,
         "classes": list(sets.classes),
+        "image_side": sets.side,
         "mean": list(sets.mean),
         "std": list(sets.std),
         "train_images": sets.train.samples,

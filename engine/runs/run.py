@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ class Run:
         self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
         self._board = Board(None)
         self._state: State | None = None
-        design = describe(resolve(config.model), len(sets.classes))
+        design = describe(resolve(config.model), len(sets.classes), side=sets.side)
         self._record = records.begin(config, identity, design, sets, machine)
 
     def __enter__(self) -> Run:
@@ -113,7 +114,7 @@ class Run:
         trained = state.step.totals.read()
         state.step.totals.reset()
         rate = state.rates(counters.step - 1).lr
-        counters.end_epoch(watched and watched.accuracy, trained.images)
+        counters.end_epoch(None if watched is None else watched.accuracy, trained.images)
         line: dict[str, Any] = {
             "epoch": counters.epoch,
             "step": counters.step,
@@ -131,10 +132,10 @@ class Run:
         }
         atomic.append_line(self.folder.log, json.dumps(line, allow_nan=False))
         self._board.add(counters.step, {k: v for k, v in line.items() if isinstance(v, float)})
-        self._progress.epoch(console.epoch_line(line, self._config.train.epochs))
+        epochs = self._config.train.epochs
+        self._progress.epoch(console.epoch_line(line, epochs), console.beside(line))
         every = self._config.checkpoint.every_epochs
-        last = counters.epoch == self._config.train.epochs
-        if last or (every and counters.epoch % every == 0):
+        if counters.epoch == epochs or (every and counters.epoch % every == 0):
             self._save(state)
         state.spend(training=False)
 
@@ -154,8 +155,10 @@ class Run:
         result = {key: last[key] for key in last if key.endswith(("_loss", "_accuracy"))}
         if tested is not None:  # with a validation split the test set is read here, once
             result |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
-        atomic.write_bytes(self.folder.weights, checkpoint.pack(state.network.state_dict()))
-        record = self._write_record(FINISHED, **result)
+        weights = checkpoint.pack(state.network.state_dict())
+        atomic.write_bytes(self.folder.weights, weights)
+        digest = hashlib.sha256(weights).hexdigest()
+        record = self._write_record(FINISHED, **result, weights_sha256=digest)
         self._progress.close()
         print(console.result(self.folder.path, record))
 

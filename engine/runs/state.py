@@ -61,7 +61,7 @@ class State:
     def __init__(self, config: Config, machine: Machine, sets: DataSets) -> None:
         # The weights are drawn on the CPU, so that every device starts from the same.
         torch.manual_seed(derive(config.train.seed, Purpose.INIT))
-        network = ResNet(resolve(config.model), len(sets.classes))
+        network = ResNet(resolve(config.model), len(sets.classes), side=sets.side)
         self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.step = TrainingStep(self.network, config.optim, machine)
         self.counters = Counters()

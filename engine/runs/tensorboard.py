@@ -21,7 +21,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UserError(
-                'run.tensorboard: not installed; get it with: pip install "ffcv-engine[tensorboard]"'
+                "run.tensorboard: not installed; try: pip install 'ffcv-engine[tensorboard]'"
             ) from None
         self._guard(lambda: setattr(self, "_writer", SummaryWriter(str(folder))))
 

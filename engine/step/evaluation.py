@@ -32,7 +32,9 @@ def evaluate(
 
 
 @torch.no_grad()
-def outputs(network: nn.Module, loader: Loader, machine: Machine) -> Iterator[tuple[Tensor, Tensor]]:
+def outputs(
+    network: nn.Module, loader: Loader, machine: Machine
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and labels, batch by batch, in the order of the file."""
     network.eval()
     for images, labels in loader.epoch(0):

@@ -34,13 +34,15 @@ class TrainingStep:
         self._bad_loss = torch.zeros((), device=machine.device)
 
     def __call__(self, batch: Batch, rates: Rates, number: int) -> None:
+        """Make step `number` over one batch."""
         images, labels = batch
         self.network.train()
         self._optimizer.zero_grad(set_to_none=True)
         with self._machine.autocast():
             logits = self._forward(images)
         loss = loss_of(logits, labels)
-        (loss if self._scaling is None else loss * self._scaling.scale).backward()
+        scaled: Tensor = loss if self._scaling is None else loss * self._scaling.scale
+        torch.autograd.backward(scaled)
         hold = self._check(loss.detach(), number)
         optimizers.clip(self._parameters, self._optim)
         optimizers.set_rates(self._optimizer, rates)

@@ -1,0 +1,1 @@
+"""One augmentation in several writings: `reference` is the specification, `device` the fast one."""

@@ -7,7 +7,13 @@ from torch import Tensor
 
 
 def crop_flip(
-    images: Tensor, ids: Tensor, rows: Tensor, columns: Tensor, flips: Tensor, padding: int, mode: str
+    images: Tensor,
+    ids: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    flips: Tensor,
+    padding: int,
+    mode: str,
 ) -> Tensor:
     """The images `ids`, each padded, cropped at its offset and mirrored where its flip is set."""
     _, height, width, _ = images.shape  # N H W C, uint8

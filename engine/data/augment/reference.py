@@ -26,4 +26,5 @@ def normalise(
     image: npt.NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> npt.NDArray[np.float64]:
     """Pixels on a scale of 0 to 1, less the mean, over the deviation."""
-    return (image / 255 - np.array(mean)) / np.array(std)
+    out: npt.NDArray[np.float64] = (image / 255 - np.array(mean)) / np.array(std)
+    return out

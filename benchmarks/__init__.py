@@ -1,0 +1,1 @@
+"""What reads the records of runs and measures the engine; nothing in `engine` imports it."""

@@ -1,0 +1,98 @@
+"""Checkpoints: whole or not there, damage costs one interval, all damaged is a refusal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.errors import UserError
+from engine.runs import checkpoint
+
+
+def _tensors(value: float) -> dict[str, torch.Tensor]:
+    weights = torch.full((2, 3, 3, 3), value).to(memory_format=torch.channels_last)
+    return {"weights": weights, "steps": torch.tensor(3)}
+
+
+def _ignore(line: str) -> None:
+    del line
+
+
+def test_the_newest_is_read_back_to_the_bit(tmp_path: Path) -> None:
+    assert checkpoint.newest_valid(tmp_path, _ignore) is None
+    for step in (9, 10, 100):
+        checkpoint.save(tmp_path, step, _tensors(step / 7), {"step": step, "rate": 0.1})
+    saved = checkpoint.newest_valid(tmp_path, _ignore)
+    assert saved is not None
+    assert saved.facts == {"step": 100, "rate": 0.1}
+    assert torch.equal(saved.tensors["weights"], _tensors(100 / 7)["weights"])
+    assert checkpoint.newest_step(tmp_path) == 100
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.floats(0, 0.999), cut=st.booleans())
+def test_damage_costs_one_interval_and_is_said(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, place: float, cut: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    checkpoint.save(folder, 1, _tensors(1), {"step": 1})
+    newest = checkpoint.save(folder, 2, _tensors(2), {"step": 2}).with_suffix(suffix)
+    content = bytearray(newest.read_bytes())
+    offset = int(place * len(content))
+    if cut:
+        content = content[:offset]
+    else:
+        content[offset] ^= 1
+    newest.write_bytes(content)
+    said: list[str] = []
+    saved = checkpoint.newest_valid(folder, said.append)
+    assert saved is not None
+    if saved.facts != {"step": 2}:  # a flipped space between JSON tokens changes nothing
+        assert saved.facts == {"step": 1}
+        assert "step-00000002" in said[0]
+        assert len(list(folder.glob("*.bad"))) == 2
+
+
+def test_without_any_valid_checkpoint_a_run_is_refused_again_and_again(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1}).write_text("{}")
+    for _ in range(2):
+        with pytest.raises(UserError, match="--fresh"):
+            checkpoint.newest_valid(tmp_path, _ignore)
+
+
+def test_tensors_without_their_json_do_not_count(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
+    checkpoint.save(tmp_path, 2, _tensors(2), {"step": 2}).unlink()
+    saved = checkpoint.newest_valid(tmp_path, _ignore)
+    assert saved is not None
+    assert saved.facts == {"step": 1}
+
+
+def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
+    for step in range(1, 6):
+        checkpoint.save(tmp_path, step, _tensors(step), {"step": step})
+        checkpoint.prune(tmp_path, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        f"step-{step:08d}.{kind}" for step in (4, 5) for kind in ("json", "safetensors")
+    ]
+
+
+def test_a_checkpoint_that_is_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
+    evil = tmp_path / "evil"
+    payload = f"cos\nsystem\n(S'touch {evil}'\ntR.".encode()
+    path.with_suffix(".safetensors").write_bytes(payload)
+    content = json.loads(path.read_text())
+    content["sha256"]["tensors"] = checkpoint._sha256(payload)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.newest_valid(tmp_path, _ignore)
+    assert not evil.exists()

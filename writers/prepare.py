@@ -1,0 +1,64 @@
+"""The data that a training config names, written where it is missing: what `make train` calls.
+
+The built-in figures stand in for CIFAR-10 only until it is there: a config that names them is
+trained on CIFAR-10 where that already lies in the same folder. Nothing is downloaded unless the
+config itself names CIFAR. What training must be told beside its config goes to stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine import show
+from engine.config.options import read
+from engine.config.schema import Config
+from engine.errors import OK, run_command
+from writers import cifar, source
+from writers.layouts import CLASSES, LAYOUTS
+from writers.settings import SYNTHETIC
+
+PROGRAM = "python -m writers.prepare"
+SPLITS = ("train", "test")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write what is missing; takes the command line of `engine.train`."""
+    summary = "Write the data set that a training config names, where it is missing."
+    parsed = read(Config, argv, program=PROGRAM, summary=summary, flags=show.FLAGS)
+    if show.asked(parsed.flags):
+        return OK
+    data = parsed.config.data
+    named = [Path(data.train), Path(data.test)]
+    dataset, folder = _dataset_of(named), named[0].parent
+    if dataset == SYNTHETIC and _has_cifar10(folder):
+        print(f"CIFAR-10 lies in {folder}/: training on it instead of the built-in figures",
+              file=sys.stderr)  # fmt: skip
+        dataset = "cifar10"
+        named = [folder / f"{dataset}_{split}.beton" for split in SPLITS]
+        print(f"--data.train {named[0]} --data.test {named[1]}")
+    if dataset is None or all(path.exists() for path in named):
+        return OK  # a file of the user's own, or nothing to do; training checks it all
+    flags = ["--data.source", SYNTHETIC] if dataset == SYNTHETIC else ["--data.name", dataset]
+    with contextlib.redirect_stdout(sys.stderr):
+        return cifar.main([*flags, "--data.folder", str(folder)])
+
+
+def _dataset_of(named: Sequence[Path]) -> str | None:
+    """Which data set of ours the two file names stand for, if any."""
+    for dataset in (SYNTHETIC, *CLASSES):
+        if [path.name for path in named] == [f"{dataset}_{split}.beton" for split in SPLITS]:
+            return dataset
+    return None
+
+
+def _has_cifar10(folder: Path) -> bool:
+    forms = [layout for layout in LAYOUTS if layout.dataset == "cifar10"]
+    written = all((folder / f"cifar10_{split}.beton").exists() for split in SPLITS)
+    return written or source.find(folder, forms) is not None
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
