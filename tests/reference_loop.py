@@ -31,9 +31,9 @@ def train(folder: str, seed: int, epochs: int = 3, workers: int = 2) -> float:
     loader = DataLoader(training, 128, shuffle=True, num_workers=workers)
     network = ResNet(VARIANTS["resnet111_w16"])
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=0.2, momentum=0.9, weight_decay=5e-4, nesterov=True
+        network.parameters(), lr=0.5, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, epochs * len(loader))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, epochs * len(loader))
     network.train()
     for _ in range(epochs):
         for images, labels in loader:

@@ -65,7 +65,7 @@ def _merge(model: Model) -> tuple[Variant | None, list[Problem]]:
         text = f"no variant {model.name!r}{suggestions(model.name, list(VARIANTS))}"
         found.append(("model.name", text))
     if not model.name and not model.blocks:
-        text = f"give a variant's name, or the blocks of each layer such as [2, 2, 2] ({LIST})"
+        text = f"expected a variant, or model.blocks such as [2, 2, 2] ({LIST})"
         found.append(("model.name", text))
     given = {field: tuple(getattr(model, field)) for field in PER_LAYER}
     depth = _depth(given, base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,18 @@ def result(folder: Path, record: dict[str, Any]) -> str:
         f"{best})\n"
         f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
         f"run            {folder}"
+    )
+
+
+def next_steps(folder: Path) -> str:
+    """What to try after a run."""
+    python = Path(sys.executable)
+    here = Path.cwd()
+    name = str(python.relative_to(here)) if python.is_relative_to(here) else "python"
+    return (
+        f"try next       {name} -m engine.evaluate {folder}   (accuracy per class)\n"
+        f"               {name} -m engine.train --list   (every network of the reports)\n"
+        "               make train CONFIG=configs/se_resnet443.yaml   (on CIFAR-10, with a GPU)"
     )
 
 

@@ -160,7 +160,8 @@ class Run:
         digest = hashlib.sha256(weights).hexdigest()
         record = self._write_record(FINISHED, **result, weights_sha256=digest)
         self._progress.close()
-        print(console.result(self.folder.path, record))
+        print(console.result(self.folder.path, record), flush=True)
+        self._progress.say(console.next_steps(self.folder.path))
 
     def _save(self, state: State) -> None:
         state.check()  # a broken state is never saved

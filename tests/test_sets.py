@@ -1,0 +1,104 @@
+"""The loaders of a run: one split, constants from the data, pairs that do not fit refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TRAIN_IMAGES, Files, coloured, write_beton
+
+from engine.config.schema import Augment, Config, Data, Train
+from engine.data import sidecar
+from engine.data.sets import DataSets, open_sets
+from engine.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def _sets(files: Files, validation: float = 0.0, seed: int = 0, **augment: object) -> DataSets:
+    config = Config(
+        data=Data(str(files.train), str(files.test), validation),
+        train=Train(batch_size=16, seed=seed),
+        augment=Augment(**augment),  # type: ignore[arg-type]
+    )
+    return open_sets(config, CPU)
+
+
+@pytest.mark.parametrize(("validation", "held_out"), [(0.2, 15), (0.02, 2), (30, 30), (1, 1)])
+def test_validation_images_are_never_trained_on(
+    files: Files, validation: float, held_out: int
+) -> None:
+    sets = _sets(files, validation)
+    trained = {int(i) for epoch in range(3) for i in sets.train.ids(epoch)}
+    watched = set(sets.watched.ids(0).tolist())
+    assert sets.validated
+    assert len(watched) == held_out
+    assert trained | watched == set(range(TRAIN_IMAGES))
+    assert not trained & watched
+
+
+def test_the_split_follows_the_seed(files: Files) -> None:
+    splits = [set(_sets(files, 0.2, seed).watched.ids(0).tolist()) for seed in (0, 0, 1)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_watched_images_are_only_normalised(files: Files) -> None:
+    sets = _sets(files, 0.2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    images = torch.cat([batch.images for batch in sets.watched.epoch(0)])
+    pixels = sets.watched.resident.images[torch.from_numpy(sets.watched.ids(0))]
+    torch.testing.assert_close(images, pixels.permute(0, 3, 1, 2) / 255)
+
+
+@pytest.mark.parametrize("validation", [60.0, 75.0, 0.9, 0.001])
+def test_a_split_that_leaves_nothing_is_refused(files: Files, validation: float) -> None:
+    with pytest.raises(UserError, match=r"data\.validation"):
+        _sets(files, validation)
+
+
+def test_constants_can_be_those_of_the_training_file(files: Files) -> None:
+    sets = _sets(files, mean="data", std="data")
+    images = torch.cat([batch.images for batch in sets.test.epoch(0)])
+    known = sidecar.read(files.train)
+    assert known is not None
+    assert sets.mean == known.mean
+    np.testing.assert_allclose(images.mean((0, 2, 3)), 0, atol=0.1)
+    np.testing.assert_allclose(images.std((0, 2, 3)), 1, atol=0.1)
+
+
+def test_constants_of_a_file_without_sidecar_have_to_be_given(
+    files: Files, tmp_path: Path
+) -> None:
+    bare = Path(shutil.copy(files.train, tmp_path))
+    with pytest.raises(UserError, match="no sidecar"):
+        _sets(replace(files, train=bare), mean="data")
+    assert any("no sidecar" in doubt for doubt in _sets(replace(files, train=bare)).warnings)
+
+
+def test_doubtful_pairs_are_warned_of(files: Files) -> None:
+    assert _sets(files).warnings == ()
+    assert "same file" in _sets(Files(files.train, files.train)).warnings[0]
+    assert "is a test set" in _sets(Files(files.test, files.train)).warnings[0]
+
+
+def test_a_test_set_of_other_classes_or_sizes_is_refused(files: Files, tmp_path: Path) -> None:
+    other = tmp_path / "other.beton"
+    write_beton(other, *coloured(20, 0), split="test")
+    path = sidecar.path_of(other)
+    content = json.loads(path.read_text()) | {"classes": ["a", "b", "c", "d"]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="4 classes"):
+        _sets(Files(files.train, other))
+    images, labels = coloured(20, 0)
+    small = tmp_path / "small.beton"
+    write_beton(small, images[:, :16, :16], labels, split="test")
+    with pytest.raises(UserError, match="16x16"):
+        _sets(Files(files.train, small))
+    wide = tmp_path / "wide.beton"
+    write_beton(wide, images[:, :16], labels, split="train")
+    with pytest.raises(UserError, match="expected squares"):
+        _sets(Files(wide, wide))
