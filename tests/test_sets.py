@@ -70,9 +70,7 @@ def test_constants_can_be_those_of_the_training_file(files: Files) -> None:
     np.testing.assert_allclose(images.std((0, 2, 3)), 1, atol=0.1)
 
 
-def test_constants_of_a_file_without_sidecar_have_to_be_given(
-    files: Files, tmp_path: Path
-) -> None:
+def test_constants_of_a_file_without_sidecar_have_to_be_given(files: Files, tmp_path: Path) -> None:
     bare = Path(shutil.copy(files.train, tmp_path))
     with pytest.raises(UserError, match="no sidecar"):
         _sets(replace(files, train=bare), mean="data")

@@ -24,7 +24,7 @@ def make(network: nn.Module, optim: Optim) -> Optimizer:
             optim.weight_decay,
             fused=True,
         )
-    return SGD(
+    sgd = SGD(
         parameters,
         optim.lr,
         optim.momentum,
@@ -32,6 +32,11 @@ def make(network: nn.Module, optim: Optim) -> Optimizer:
         nesterov=optim.nesterov,
         fused=True,
     )
+    if optim.momentum:
+        # torch would leave them uninitialised if the very first update were masked on a GPU.
+        for parameter in parameters:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def set_rates(optimizer: Optimizer, rates: Rates) -> None:

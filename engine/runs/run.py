@@ -87,10 +87,11 @@ class Run:
         saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.say)
         if saved is not None:
             state.restore(saved)
-            counters = state.counters
+            done, epochs = state.counters, self._config.train.epochs
+            where = f"{done.step_in_epoch} of {len(self._sets.train)} steps of epoch "
             self._progress.say(
-                f"continuing after step {counters.step:,} (epoch {counters.epoch + 1}, "
-                f"{counters.step_in_epoch} of its {len(self._sets.train)} steps done)"
+                f"continuing after step {done.step:,} "
+                + (f"({where}{done.epoch + 1})" if done.epoch < epochs else "(the last)")
             )
         self.folder.truncate_log(state.counters.epoch)
         atomic.write_json(self.folder.config, self._record["config"])

@@ -28,7 +28,7 @@ class TrainingStep:
         self._optim = optim
         self._parameters = list(network.parameters())
         self._optimizer = optimizers.make(network, optim)
-        self._forward = torch.compile(network) if machine.compile else network
+        self._forward = torch.compile(network, dynamic=False) if machine.compile else network
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
         self._bad_loss = torch.zeros((), device=machine.device)
@@ -36,7 +36,8 @@ class TrainingStep:
     def __call__(self, batch: Batch, rates: Rates, number: int) -> None:
         """Make step `number` over one batch."""
         images, labels = batch
-        self.network.train()
+        if not self.network.training:
+            self.network.train()
         self._optimizer.zero_grad(set_to_none=True)
         with self._machine.autocast():
             logits = self._forward(images)

@@ -1,0 +1,66 @@
+"""TensorBoard may fail without touching the run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import UserError
+from engine.runs import tensorboard
+from engine.runs.tensorboard import Board
+
+
+class Failing:
+    """A writer whose disk is full."""
+
+    def __init__(self, folder: str) -> None:
+        self.calls = 0
+
+    def add_scalar(self, *args: Any) -> None:
+        self.calls += 1
+        raise OSError("no space")
+
+    def flush(self) -> None:
+        raise OSError("no space")
+
+    close = flush
+
+
+def test_a_board_that_fails_is_put_aside_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = Board(None)
+    board._writer = writer = Failing("")
+    board.add(1, {"loss": 1.0, "accuracy": 0.5})
+    board.add(2, {"loss": 1.0})
+    board.close()
+    assert writer.calls == 1
+    assert "training goes on" in capsys.readouterr().err
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
+    board = Board(None)
+    board.add(1, {"loss": 1.0})
+    board.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_it_is_not_installed_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"ffcv-engine\[tensorboard\]"):
+        Board(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own
+def test_numbers_reach_the_events_file(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    board = tensorboard.Board(tmp_path)
+    board.add(1, {"loss": 1.25})
+    board.close()
+    (events,) = tmp_path.iterdir()
+    assert b"loss" in events.read_bytes()
