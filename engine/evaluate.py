@@ -10,6 +10,7 @@ import argparse
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,10 +127,11 @@ def _measure(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, An
         name: right[labels == number].float().mean().item() if (labels == number).any() else None
         for number, name in enumerate(classes)
     }
+    loss = cross_entropy(logits.double(), labels).item()
     return {
         "images": len(labels),
         "accuracy": right.double().mean().item(),
-        "loss": cross_entropy(logits.double(), labels).item(),
+        "loss": loss if math.isfinite(loss) else None,
         "per_class_accuracy": per_class,
     }
 
@@ -146,7 +148,7 @@ def _text(found: dict[str, Any]) -> str:
     width = max(len(name) for name in found["per_class_accuracy"])
     lines = [
         f"accuracy  {console.percent(found['accuracy'])} of {found['images']:,} images",
-        f"loss      {found['loss']:.4f}",
+        f"loss      {console.loss(found['loss'])}",
     ]
     for name, share in found["per_class_accuracy"].items():
         lines.append(f"  {name:<{width}}  {'-' if share is None else console.percent(share)}")

@@ -19,8 +19,8 @@ from engine.runs import checkpoint
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
 
-NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.precision fp32".split()
-SHORT = [*NET, "--train.epochs", "2", "--train.batch_size", "16"]
+NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.threads 1".split()
+SHORT = [*NET, "--runtime.precision", "fp32", "--train.epochs", "2", "--train.batch_size", "16"]
 STEPS = -(-TRAIN_IMAGES // 16)
 
 Command = Callable[..., int]
@@ -345,3 +345,29 @@ def test_the_network_starts_from_the_same_weights_whatever_came_before(
     torch.rand(os.getpid() % 7)
     other = State(config, machine, sets)
     assert checkpoint.pack(one.network.state_dict()) == checkpoint.pack(other.network.state_dict())
+
+
+def test_checkpoints_of_another_run_are_not_continued(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--run.name", "mine") == 0
+    (tmp_path / "runs" / "mine" / "record.json").unlink()
+    assert command("--run.name", "mine", "--optim.lr", "0.05") == 2
+    assert "another run" in capsys.readouterr().err
+    assert command("--run.name", "mine") == 0
+
+
+def test_a_test_loss_that_is_not_finite_is_recorded_as_null_and_trained_through(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = train.evaluate
+
+    def endless(*args: Any) -> Any:
+        means = real(*args)
+        assert means is not None
+        return type(means)(means.images, None, means.accuracy)
+
+    monkeypatch.setattr(train, "evaluate", endless)
+    assert command() == 0
+    assert _record(tmp_path)["test_loss"] is None
+    assert '"test_loss": null' in _run_of(tmp_path).log.read_text()

@@ -35,17 +35,18 @@ def epoch_line(line: dict[str, Any], epochs: int) -> str:
     """One epoch for a person to read."""
     text = (
         f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
-        f"  lr {line['lr']:<8.4g}  train {line['train_loss']:.4f} {percent(line['train_accuracy'])}"
+        f"  lr {line['lr']:<8.4g}"
+        f"  train {loss(line['train_loss'])} {percent(line['train_accuracy'])}"
     )
     for kind in ("validation", "test"):
         if line.get(f"{kind}_accuracy") is not None:
-            text += f"  {kind} {line[f'{kind}_loss']:.4f} {percent(line[f'{kind}_accuracy'])}"
+            text += f"  {kind} {loss(line[f'{kind}_loss'])} {percent(line[f'{kind}_accuracy'])}"
     return text + f"  {line['images_per_second']:>6,.0f} images/s  {duration(line['seconds'])}"
 
 
 def beside(line: dict[str, Any]) -> str:
     """The last epoch's numbers in few words, for the live bar."""
-    text = f"loss {line['train_loss']:.3f}"
+    text = f"loss {loss(line['train_loss'])}"
     for kind in ("validation", "test"):
         if line.get(f"{kind}_accuracy") is not None:
             text += f"  {kind} {percent(line[f'{kind}_accuracy'])}"
@@ -90,7 +91,7 @@ def rehearsal(config: Config, device: str, sets: DataSets, means: Means) -> str:
         for path, loader in ((config.data.train, sets.train), (config.data.test, sets.test))
     )
     return (
-        f"{files}\n{device}: two steps made, loss {means.loss:.4f}; nothing was written\n"
+        f"{files}\n{device}: two steps made, loss {loss(means.loss)}; nothing was written\n"
         f"a run would take {config.train.epochs} epochs of {len(sets.train):,} steps"
     )
 
@@ -98,3 +99,8 @@ def rehearsal(config: Config, device: str, sets: DataSets, means: Means) -> str:
 def percent(share: float) -> str:
     """A share as per cent with two decimals."""
     return f"{100 * share:.2f} %"
+
+
+def loss(value: float | None) -> str:
+    """A loss with four decimals."""
+    return "not finite" if value is None else f"{value:.4f}"

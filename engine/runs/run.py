@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from engine import atomic
@@ -44,12 +43,7 @@ class Run:
         self.folder.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._progress.close()
         self._board.close()
         try:
@@ -86,7 +80,7 @@ class Run:
         console.opening(self._progress.say, self.folder.path, self._record, self._sets)
         saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.say)
         if saved is not None:
-            state.restore(saved)
+            state.restore(saved, self._identity)
             done, epochs = state.counters, self._config.train.epochs
             where = f"{done.step_in_epoch} of {len(self._sets.train)} steps of epoch "
             self._progress.say(
@@ -166,7 +160,7 @@ class Run:
 
     def _save(self, state: State) -> None:
         state.check()  # a broken state is never saved
-        state.save(self.folder.checkpoints, self._config.checkpoint.keep)
+        state.save(self.folder.checkpoints, self._config.checkpoint.keep, self._identity)
 
     def _write_record(self, status: str, **more: Any) -> dict[str, Any]:
         assert self._state is not None

@@ -17,7 +17,7 @@ from engine.data.counter import Purpose, derive
 from engine.data.loader import Batch
 from engine.data.order import Ids
 from engine.data.sets import DataSets
-from engine.errors import RunFailed
+from engine.errors import RunFailed, UserError
 from engine.model import ResNet, resolve
 from engine.optim.schedules import Rates, rates
 from engine.runs import checkpoint
@@ -109,20 +109,23 @@ class State:
         self.counters.epoch_seconds += (now - self._lap) if training else 0.0
         self._lap = now
 
-    def save(self, folder: Path, keep: int) -> None:
-        """Write a checkpoint, durably, then drop the oldest."""
+    def save(self, folder: Path, keep: int, run: str) -> None:
+        """Write a checkpoint of the run with fingerprint `run`, durably; drop the oldest."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
-        checkpoint.save(folder, self.counters.step, tensors, dataclasses.asdict(self.counters))
+        facts = {"run": run, "counters": dataclasses.asdict(self.counters)}
+        checkpoint.save(folder, self.counters.step, tensors, facts)
         checkpoint.prune(folder, keep)
 
-    def restore(self, saved: Saved) -> None:
-        """Continue from a checkpoint."""
+    def restore(self, saved: Saved, run: str) -> None:
+        """Continue from a checkpoint, which must be one of the run with fingerprint `run`."""
+        if saved.facts["run"] != run:
+            raise UserError("the checkpoints there are of another run; forget them with: --fresh")
         parts: dict[str, dict[str, Any]] = {"network": {}, "step": {}}
         for key, value in saved.tensors.items():
             part, _, name = key.partition(".")
             parts[part][name] = value
         self.network.load_state_dict(parts["network"])
         self.step.restore(parts["step"])
-        self.counters = Counters(**saved.facts)
+        self.counters = Counters(**saved.facts["counters"])
         self._lap = time.monotonic()

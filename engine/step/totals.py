@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ class Means:
     """What a pass over images came to."""
 
     images: int
-    loss: float
+    loss: float | None  # None where it is not finite, which JSON cannot say
     accuracy: float  # 0 to 1
 
 
@@ -35,7 +36,9 @@ class Totals:
     def read(self) -> Means:
         """The means so far; waits for the device."""
         images = max(self.images, 1)
-        return Means(self.images, self.loss.item() / images, self.correct.item() / images)
+        loss = self.loss.item() / images
+        finite = loss if math.isfinite(loss) else None
+        return Means(self.images, finite, self.correct.item() / images)
 
     def reset(self) -> None:
         """Begin again at nothing."""
