@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     for target in targets:
         console.say(_described(target, new=target in missing))
         print(target.path)
-    console.say(f"{time.monotonic() - began:.1f} s")
+    console.say(f"done in {time.monotonic() - began:.1f} s")
     return OK
 
 

@@ -8,6 +8,7 @@ config itself names CIFAR. What training must be told beside its config goes to 
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,10 @@ def main(argv: Sequence[str]) -> int:
     if dataset is None or all(path.exists() for path in named):
         return OK  # a file of the user's own, or nothing to do; training checks it all
     flags = ["--data.source", SYNTHETIC] if dataset == SYNTHETIC else ["--data.name", dataset]
-    with contextlib.redirect_stdout(sys.stderr):
+    if dataset == SYNTHETIC:
+        print(f"no CIFAR-10 in {folder}/: drawing the built-in figures to train on",
+              file=sys.stderr)  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):  # the paths, which were just said
         return cifar.main([*flags, "--data.folder", str(folder)])
 
 

@@ -56,17 +56,18 @@ def beside(line: dict[str, Any]) -> str:
 def result(folder: Path, record: dict[str, Any]) -> str:
     """What a finished run came to; the last epoch is the result, the best is only named."""
     kind = "validation" if record["validation_images"] else "test"
-    best = (
-        f"best {kind} {percent(record[f'best_{kind}_accuracy'])} at epoch "
-        f"{record[f'best_{kind}_epoch']}, not a fair result"
-        if kind == "test"
-        else f"best validation {percent(record['best_validation_accuracy'])} at epoch "
-        f"{record['best_validation_epoch']}; the test set was read once"
-    )
+    best, epoch = record[f"best_{kind}_accuracy"], record[f"best_{kind}_epoch"]
+    chosen = f"best {kind} {percent(best)} at epoch {epoch}"
+    if kind == "validation":
+        chosen += "; the test set was read once"
+    elif epoch == record["epochs"]:
+        chosen = "which is also the best"
+    else:
+        chosen += ", chosen on the test set: not a fair result"
     speed = record["images_per_second"] or 0
     return (
         f"test accuracy  {percent(record['test_accuracy'])}  (last of {record['epochs']} epochs; "
-        f"{best})\n"
+        f"{chosen})\n"
         f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
         f"run            {folder}"
     )
@@ -79,8 +80,9 @@ def next_steps(folder: Path) -> str:
     name = str(python.relative_to(here)) if python.is_relative_to(here) else "python"
     return (
         f"try next       {name} -m engine.evaluate {folder}   (accuracy per class)\n"
+        f"               {name} writers/cifar.py   (CIFAR-10 itself; then make train again)\n"
         f"               {name} -m engine.train --list   (every network of the reports)\n"
-        "               make train CONFIG=configs/se_resnet443.yaml   (on CIFAR-10, with a GPU)"
+        "               make train CONFIG=configs/se_resnet443.yaml   (hours without a GPU)"
     )
 
 
