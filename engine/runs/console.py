@@ -57,16 +57,16 @@ def result(folder: Path, record: dict[str, Any]) -> str:
     """What a finished run came to; the last epoch is the result, the best is only named."""
     kind = "validation" if record["validation_images"] else "test"
     best, epoch = record[f"best_{kind}_accuracy"], record[f"best_{kind}_epoch"]
-    chosen = f"best {kind} {percent(best)} at epoch {epoch}"
+    chosen = f"; best {kind} {percent(best)} at epoch {epoch}"
     if kind == "validation":
         chosen += "; the test set was read once"
     elif epoch == record["epochs"]:
-        chosen = "which is also the best"
+        chosen = ", which is also the best"
     else:
         chosen += ", chosen on the test set: not a fair result"
     speed = record["images_per_second"] or 0
     return (
-        f"test accuracy  {percent(record['test_accuracy'])}  (last of {record['epochs']} epochs; "
+        f"test accuracy  {percent(record['test_accuracy'])}  (last of {record['epochs']} epochs"
         f"{chosen})\n"
         f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
         f"run            {folder}"
