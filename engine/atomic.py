@@ -29,9 +29,10 @@ def replacing(target: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(partial, target)
         sync_folder(target.parent)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()
+        _name(error, target)
         raise
     finally:
         os.close(descriptor)
@@ -55,10 +56,14 @@ def write_json(target: Path, content: Any) -> None:
 
 def append_line(target: Path, line: str) -> None:
     """Add one line to a log and wait until it is on disk."""
-    with open(target, "ab") as log:
-        log.write(line.encode() + b"\n")
-        log.flush()
-        os.fsync(log.fileno())
+    try:
+        with open(target, "ab") as log:
+            log.write(line.encode() + b"\n")
+            log.flush()
+            os.fsync(log.fileno())
+    except OSError as error:
+        _name(error, target)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -68,6 +73,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """A write that fails does not say on which file."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(target)
 
 
 def _open_locked(partial: Path) -> int:

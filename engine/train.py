@@ -13,7 +13,7 @@ from engine.config import checks, options
 from engine.config.schema import Config
 from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
-from engine.model import problems
+from engine.model import feature_maps, problems, resolve
 from engine.runs import console
 from engine.runs.run import Run
 from engine.runs.signals import Stop
@@ -97,6 +97,10 @@ def prepare(config: Config) -> tuple[Machine, DataSets]:
     machine = device.prepare(config.runtime)
     sets = open_sets(config, machine.device)
     wrong = problems(config.model, len(sets.classes), sets.side)
+    if not wrong and sets.train.samples % config.train.batch_size == 1:
+        if feature_maps(resolve(config.model), sets.side)[-1] == 1:
+            lone = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"
+            wrong = [("train.batch_size", f"{config.train.batch_size} {lone}; take another")]
     if wrong:
         raise UserError(*(f"{key}: {message}" for key, message in wrong))
     return machine, sets

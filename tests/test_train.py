@@ -371,3 +371,14 @@ def test_a_test_loss_that_is_not_finite_is_recorded_as_null_and_trained_through(
     assert command() == 0
     assert _record(tmp_path)["test_loss"] is None
     assert '"test_loss": null' in _run_of(tmp_path).log.read_text()
+
+
+def test_a_last_batch_of_one_image_is_refused_only_where_it_cannot_be_normalised(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert TRAIN_IMAGES % 37 == 1
+    flags = [*NET[4:], *files.flags(), "--train.batch_size", "37", "--dry-run"]
+    to_one_pixel = ["--model.blocks", "1,1,1,1,1,1", "--model.widths", "4,4,4,4,4,4"]
+    assert run_command(train.main, [*flags, *to_one_pixel]) == 2
+    assert "last batch of one image" in capsys.readouterr().err
+    assert run_command(train.main, [*flags, "--model.blocks", "1,1,1", "--model.widths", "4"]) == 0

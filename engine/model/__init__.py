@@ -6,10 +6,20 @@
 and `--describe`.
 """
 
+from engine.model.budget import feature_maps
 from engine.model.choice import problems, resolve
 from engine.model.description import describe
 from engine.model.listing import rows
 from engine.model.resnet import ResNet
 from engine.model.variants import VARIANTS, Variant
 
-__all__ = ["VARIANTS", "ResNet", "Variant", "describe", "problems", "resolve", "rows"]
+__all__ = [
+    "VARIANTS",
+    "ResNet",
+    "Variant",
+    "describe",
+    "feature_maps",
+    "problems",
+    "resolve",
+    "rows",
+]
