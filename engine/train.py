@@ -97,10 +97,10 @@ def prepare(config: Config) -> tuple[Machine, DataSets]:
     machine = device.prepare(config.runtime)
     sets = open_sets(config, machine.device)
     wrong = problems(config.model, len(sets.classes), sets.side)
-    if not wrong and sets.train.samples % config.train.batch_size == 1:
-        if feature_maps(resolve(config.model), sets.side)[-1] == 1:
-            lone = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"
-            wrong = [("train.batch_size", f"{config.train.batch_size} {lone}; take another")]
+    lone = sets.train.samples % config.train.batch_size == 1
+    if not wrong and lone and feature_maps(resolve(config.model), sets.side)[-1] == 1:
+        what = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"
+        wrong = [("train.batch_size", f"{config.train.batch_size} {what}; take another")]
     if wrong:
         raise UserError(*(f"{key}: {message}" for key, message in wrong))
     return machine, sets
