@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.augment.recipe import Recipe, geometry
+
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
 
 
@@ -20,6 +22,26 @@ def crop_flip(
     padded = np.pad(image, edges, mode=PAD_MODES[mode])  # type: ignore[call-overload]
     crop = padded[row : row + height, column : column + width]
     return np.ascontiguousarray(crop[:, ::-1] if flip else crop)
+
+
+def cut_out(
+    image: npt.NDArray[np.uint8], row: int, column: int, side: int
+) -> npt.NDArray[np.uint8]:
+    """`image` with a black square of `side` pixels whose first corner is (row, column)."""
+    out = image.copy()
+    out[row : row + side, column : column + side] = 0
+    return out
+
+
+def augment(
+    image: npt.NDArray[np.uint8], sample: int, recipe: Recipe, seed: int, epoch: int
+) -> npt.NDArray[np.uint8]:
+    """All that `recipe` does to `image`, the sample of that id, in that epoch."""
+    height, width, _ = image.shape
+    drawn = geometry(recipe, seed, epoch, np.array([sample], np.int64), height, width)
+    row, column, flip, cut_row, cut_column = (each[0] for each in drawn)
+    out = crop_flip(image, row, column, flip, recipe.crop_padding, recipe.padding_mode)
+    return cut_out(out, cut_row, cut_column, recipe.cutout)
 
 
 def normalise(
