@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     SPLIT = 3  # of the training set into training and validation
     INIT = 4  # of the weights
     DROPOUT = 5
+    AUTOAUGMENT = 6  # words: sub-policy, whether its first and second are done, signs
 
 
 def draws(seed: int, purpose: Purpose, epoch: int, samples: npt.NDArray[np.int64]) -> Words:
