@@ -1,0 +1,193 @@
+"""The augmentation on a GPU: one launch makes a batch, and nothing waits for the device.
+
+The same uint8 pixels as `reference` to the bit. All that may change between batches, epochs and
+runs (ids, epoch, seed, batch size) is data of one compiled kernel; the recipe, the image size
+and the dtype are its code. Under TRITON_INTERPRET=1, set before Triton is imported, the same
+kernel runs on CPU tensors, slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.data.augment.recipe import Recipe
+from engine.data.counter import Purpose
+from engine.errors import UserError
+
+DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)
+STORE_BYTES = 16  # the widest store of a thread
+TILE_ELEMENTS = 4096  # in one program: a whole image of 32 x 32 pixels fits
+GROUPS_A_THREAD = 4  # so many loads are under way at once without running out of registers
+WARP = 32
+
+
+def augment(
+    images: Tensor,
+    rows: Tensor | None,
+    ids: Tensor,
+    recipe: Recipe,
+    seed: int,
+    epoch: int | Tensor,
+    out_dtype: torch.dtype = torch.uint8,
+    scale: Sequence[float] = (1.0, 1.0, 1.0),
+    shift: Sequence[float] = (0.0, 0.0, 0.0),
+    *,
+    out: Tensor | None = None,
+    step: Tensor | None = None,
+    labels: Tensor | None = None,
+    labels_out: Tensor | None = None,
+) -> Tensor:
+    """The samples `ids` as `recipe` makes them in `epoch`: N C H W in channels_last.
+
+    `images` is the store (M H W C, uint8), `rows` says which of its rows each sample lies in
+    (None: 0, 1, 2, ...; resident data has rows = ids). uint8 gives the pixels, the other dtypes
+    pixel * scale + shift. `out` is memory to write to instead of new memory; `labels_out` gets
+    labels[rows]. Ids and rows are not looked at by the host, so they must be right.
+
+    For a CUDA graph give `out` and an `epoch` that lies on the device (0-d, int64): a replay
+    reads it anew. With `step` (the same) rows and ids are a whole epoch's, and the batch begins
+    at step * len(out). Call once before the capture: the first call compiles.
+    """
+    kernel = _kernel()
+    batch = len(out) if out is not None and step is not None else len(ids)
+    wrong = _wrong_device(images, kernel) + _wrong_moment(images, seed, epoch, step, out)
+    wrong += _wrong("images", images, images, torch.uint8, (None, None, None, 3))
+    if out_dtype not in DTYPES:
+        wrong.append(f"out_dtype {out_dtype}: expected one of {', '.join(map(str, DTYPES))}")
+    if (labels is None) != (labels_out is None):
+        wrong.append("labels and labels_out: expected both or neither")
+    for name, vector, length in (
+        ("ids", ids, None),
+        ("rows", rows, len(ids)),
+        ("labels", labels, len(images)),
+        ("labels_out", labels_out, batch),
+    ):
+        wrong += _wrong(name, vector, images, torch.int64, (length,))
+    if wrong:
+        raise UserError(*wrong)
+    _, height, width, _ = images.shape
+    shape = (batch, height, width, 3)
+    if out is None:
+        out = torch.empty(shape, dtype=out_dtype, device=images.device).permute(0, 3, 1, 2)
+    elif wrong := _wrong("out", out.permute(0, 2, 3, 1), images, out_dtype, shape):
+        raise UserError(*wrong)
+    if batch == 0:
+        return out
+    code, tiles, warps = _code(recipe, height, width, out_dtype)
+    with torch.cuda.device(images.device) if images.is_cuda else nullcontext():
+        kernel.augment[batch, tiles](
+            out,
+            images,
+            rows,
+            ids,
+            epoch,
+            step,
+            labels,
+            labels_out,
+            seed & 0xFFFFFFFF,
+            seed >> 32,
+            *(float(each) for each in scale),
+            *(float(each) for each in shift),
+            EPOCH_IN_MEMORY=isinstance(epoch, Tensor),
+            **code,
+            num_warps=warps,
+        )
+    return out
+
+
+@cache
+def _kernel() -> ModuleType:
+    try:
+        from engine.data.augment import gpu_kernel
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        raise UserError(
+            "Triton is not installed, and a CUDA device is fed by it: install a PyTorch with CUDA, "
+            "or use --device cpu"
+        ) from None
+    return gpu_kernel
+
+
+@cache
+def _code(
+    recipe: Recipe, height: int, width: int, dtype: torch.dtype
+) -> tuple[dict[str, Any], int, int]:
+    """What the kernel is compiled with, how many programs make an image, of how many warps."""
+    recipe.check(height, width)
+    row = 3 * width
+    vector = min(row & -row, STORE_BYTES // dtype.itemsize)  # a group never straddles two rows
+    groups = height * row // vector
+    tile = min(1 << (groups - 1).bit_length(), TILE_ELEMENTS // vector)
+    code = {
+        "PURPOSE": int(Purpose.AUGMENT),
+        "HEIGHT": height,
+        "WIDTH": width,
+        "PADDING": recipe.crop_padding,
+        "MODE": recipe.padding_mode if recipe.crop_padding else "none",
+        "FLIP": recipe.flip,
+        "CUTOUT": recipe.cutout,
+        "NORMALISE": dtype is not torch.uint8,
+        "VECTOR": vector,
+        "TILE": tile,
+    }
+    return code, -(-groups // tile), max(1, tile // (GROUPS_A_THREAD * WARP))
+
+
+def _wrong(
+    name: str,
+    tensor: Tensor | None,
+    images: Tensor,
+    dtype: torch.dtype,
+    shape: tuple[int | None, ...],
+) -> list[str]:
+    """What keeps the kernel from using `tensor`, where one is given; None is any size."""
+    if tensor is None:
+        return []
+    found = f"{name} ({tensor.dtype}, {tuple(tensor.shape)})"
+    wrong = []
+    if tensor.dtype is not dtype:
+        wrong.append(f"{found}: expected {dtype}")
+    if tensor.ndim != len(shape) or any(
+        size not in (None, actual) for size, actual in zip(shape, tensor.shape, strict=False)
+    ):
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        wrong.append(f"{found}: expected the shape ({sizes})")
+    if tensor.device != images.device:
+        wrong.append(f"{found} lies on {tensor.device}, the images on {images.device}")
+    if not tensor.is_contiguous():
+        wrong.append(f"{found}: expected contiguous memory, images as N H W C; its strides are "
+                     f"{tensor.stride()}")
+    return wrong
+
+
+def _wrong_device(images: Tensor, kernel: ModuleType) -> list[str]:
+    if images.is_cuda or kernel.INTERPRETED:
+        return []
+    return [
+        f"images lie on {images.device}: the Triton kernel needs a CUDA device; "
+        "engine.data.augment.cpu is the writing for the CPU"
+    ]
+
+
+def _wrong_moment(
+    images: Tensor, seed: int, epoch: int | Tensor, step: Tensor | None, out: Tensor | None
+) -> list[str]:
+    wrong = []
+    if not 0 <= seed < 1 << 64:
+        wrong.append(f"seed {seed}: expected 0 to 2**64 - 1")
+    if isinstance(epoch, Tensor):
+        wrong += _wrong("epoch", epoch, images, torch.int64, ())
+    elif not 0 <= epoch < 1 << 32:
+        wrong.append(f"epoch {epoch}: expected 0 to 2**32 - 1")
+    wrong += _wrong("step", step, images, torch.int64, ())
+    if step is not None and out is None:
+        wrong.append("step without out: only out says how many images a batch has")
+    return wrong
