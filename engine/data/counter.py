@@ -13,6 +13,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import UserError
+
 Words = npt.NDArray[np.uint32]  # draws x 4
 
 MASK = np.uint64(0xFFFFFFFF)
@@ -47,6 +49,15 @@ def derive(seed: int, purpose: Purpose, index: int = 0) -> int:
     """One 63-bit number, to seed a foreign generator (torch's) for one purpose and moment."""
     words = draws(seed, purpose, 0, np.array([index], np.int64))[0]
     return (int(words[0]) << 31) ^ int(words[1])
+
+
+def halves(seed: int, epoch: int) -> tuple[int, int]:
+    """The low and the high 32 bits of a seed; a seed or an epoch out of range is refused."""
+    if not 0 <= seed < 2**64 or not 0 <= epoch < 2**32:
+        raise UserError(
+            f"seed {seed}, epoch {epoch}: expected 0 to {2**64 - 1:,} and 0 to {2**32 - 1:,}"
+        )
+    return seed & 0xFFFFFFFF, seed >> 32
 
 
 def below(words: npt.NDArray[np.uint32], bound: int) -> npt.NDArray[np.int64]:

@@ -1,0 +1,212 @@
+"""The compiled half of `gather` and `augment.cpu`: one pass over a batch that does everything.
+
+An image is cropped and mirrored row by row straight into its place, in steps of whole vectors
+(the last step of a row overlaps the one before, so nothing outside the row is touched); floats
+take a detour over one image of scratch that stays in the first-level cache. While an image is
+worked on, the next but one is fetched from memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data.augment._simd import (
+    FLOAT32,
+    LINE,
+    copy,
+    fetch_add,
+    mirror,
+    move3,
+    normalise,
+    prefetch,
+)
+from engine.data.compiled import (
+    BYTES,
+    IDS,
+    READ_BYTES,
+    READ_FLOATS,
+    READ_IDS,
+    READ_POINTERS,
+    compiled,
+    part,
+    types,
+)
+from engine.data.counter import MASK, MULTIPLIERS, ROUNDS, SHIFT, WEYL, Purpose
+
+Array = npt.NDArray[Any]
+
+ZEROS, REFLECT, EDGE = range(3)
+UINT8 = 0
+NONE, RANDOM, ALTERNATING = range(3)
+AHEAD = 2  # images; one is too late, four are no better
+TAKEN, DONE = 0, 16  # places in `progress`, two cache lines apart
+AUGMENT = np.uint64(Purpose.AUGMENT)
+M0, M1 = MULTIPLIERS
+W0, W1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
+
+
+@part
+def philox(epoch: int, sample: int, seed_low: int, seed_high: int, purpose: int) -> Any:
+    """The four words of `engine.data.counter.draws`."""
+    x0, x1, x2, x3 = np.uint64(sample) & MASK, np.uint64(epoch), np.uint64(seed_high), np.uint64(0)
+    key0, key1 = np.uint64(seed_low), np.uint64(purpose)
+    for _ in range(ROUNDS):
+        low, high = x0 * M0, x2 * M1
+        x0, x1 = (high >> SHIFT) ^ x1 ^ key0, high & MASK
+        x2, x3 = (low >> SHIFT) ^ x3 ^ key1, low & MASK
+        key0, key1 = (key0 + W0) & MASK, (key1 + W1) & MASK
+    return x0, x1, x2, x3
+
+
+@part
+def inside(index: int, size: int, mode: int) -> int:
+    """Which pixel is shown at a place in the padding."""
+    if mode == REFLECT:
+        index = abs(index)
+        return 2 * (size - 1) - index if index >= size else index
+    return min(max(index, 0), size - 1)
+
+
+@part
+def crop_row(to: int, row: int, width: int, left: int, mode: int, flip: bool, black: int) -> None:
+    """Write one row from column `left` on, which may be outside, mirrored or not."""
+    before, after = min(max(-left, 0), width), min(max(left, 0), width)
+    kept = width - before - after
+    start = after if flip else before  # where the kept part goes
+    if mode == ZEROS:
+        if before + after:  # wiped as a whole: a border alone is too short for vectors
+            copy(to, black, 3 * width)
+    else:
+        for x in range(before):
+            place = 3 * (width - 1 - x if flip else x)
+            move3(to + place, row + 3 * inside(left + x, width, mode))
+        for x in range(width - after, width):
+            place = 3 * (width - 1 - x if flip else x)
+            move3(to + place, row + 3 * inside(left + x, width, mode))
+    if flip:
+        mirror(to + 3 * start, row + 3 * after, kept)
+    else:
+        copy(to + 3 * start, row + 3 * after, kept * 3)
+
+
+@compiled(
+    types.boolean(
+        READ_BYTES,
+        READ_IDS,
+        READ_IDS,
+        BYTES,
+        READ_FLOATS,
+        types.UniTuple(types.int64, 10),
+        IDS,
+    )
+)
+def augment(
+    images: Array, rows: Array, ids: Array, out: Array, constants: Array, plan: Any, progress: Array
+) -> bool:
+    """Take pieces of the batch until none is left; True where this call ended the last one."""
+    height, width, padding, mode, flips, cutout, kind, epoch, seed_low, seed_high = plan
+    batch, size, line = len(ids), height * width * 3, width * 3
+    piece = min(max(98304 // size, 1), 64)
+    store, target, shared = images.ctypes.data, out.ctypes.data, progress.ctypes.data
+    steady = np.empty(96, np.float32)  # as many as one step of `normalise` needs
+    for k in range(48):
+        steady[k], steady[48 + k] = constants[k % 3], constants[3 + k % 3]
+    scale, shift = steady.ctypes.data, steady.ctypes.data + 4 * 48
+    item = 1 if kind == UINT8 else 4 if kind == FLOAT32 else 2
+    scratch = np.empty(size if kind != UINT8 else 0, np.uint8)
+    blank = np.zeros(line, np.uint8)
+    black = blank.ctypes.data
+    offsets = np.uint64(2 * padding + 1)
+    drawing = padding > 0 or flips != NONE or cutout > 0
+    ended = False
+    while True:
+        first = fetch_add(shared + 8 * TAKEN, piece)
+        if first >= batch:
+            break
+        end = min(first + piece, batch)
+        for i in range(first, end):
+            if i + AHEAD < end:
+                soon = store + rows[i + AHEAD] * size
+                for k in range(0, size, LINE):
+                    prefetch(soon + k)
+            image, place = store + rows[i] * size, target + i * size * item
+            top, left, flip = 0, 0, False
+            cut_row, cut_column = 0, 0
+            if drawing:
+                word0, word1, word2, word3 = philox(epoch, ids[i], seed_low, seed_high, AUGMENT)
+                top = np.int64((word0 * offsets) >> SHIFT) - padding
+                left = np.int64((word1 * offsets) >> SHIFT) - padding
+                if flips == ALTERNATING:
+                    _, _, word2, _ = philox(0, ids[i], seed_low, seed_high, AUGMENT)
+                    flip = (np.int64(word2 >> np.uint64(31)) ^ (epoch & 1)) != 0
+                elif flips == RANDOM:
+                    flip = (word2 >> np.uint64(31)) != 0
+                cut = np.int64(word3)
+                cut_row = ((cut >> 16) * (height - cutout + 1)) >> 16
+                cut_column = ((cut & 0xFFFF) * (width - cutout + 1)) >> 16
+            done = place if kind == UINT8 else scratch.ctypes.data
+            if top == 0 and left == 0 and not flip:
+                if kind != UINT8 and cutout == 0:
+                    done = image
+                else:
+                    copy(done, image, size)
+            else:
+                for y in range(height):
+                    if mode == ZEROS and not 0 <= y + top < height:
+                        copy(done + y * line, black, line)
+                    else:
+                        row = image + inside(y + top, height, mode) * line
+                        crop_row(done + y * line, row, width, left, mode, flip, black)
+            if cutout:
+                for y in range(cut_row, cut_row + cutout):
+                    copy(done + y * line + 3 * cut_column, black, 3 * cutout)
+            if kind != UINT8:
+                normalise(place, done, size, kind, scale, shift)
+        if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
+            ended = True
+    return ended
+
+
+@compiled(types.boolean(READ_BYTES, READ_POINTERS, READ_IDS, BYTES, types.int64, IDS))
+def gather(
+    view: Array, pointers: Array, ids: Array, out: Array, size: int, progress: Array
+) -> bool:
+    """Copy `size` bytes from the pointer of each id; else as `augment`."""
+    store, target, shared = view.ctypes.data, out.ctypes.data, progress.ctypes.data
+    batch, piece = len(ids), min(max(196608 // size, 1), 64)
+    ended = False
+    while True:
+        first = fetch_add(shared + 8 * TAKEN, piece)
+        if first >= batch:
+            break
+        end = min(first + piece, batch)
+        for i in range(first, end):
+            if i + AHEAD < end:
+                soon = store + np.int64(pointers[ids[i + AHEAD]])
+                for k in range(0, size, LINE):
+                    prefetch(soon + k)
+            copy(target + i * size, store + np.int64(pointers[ids[i]]), size)
+        if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
+            ended = True
+    return ended
+
+
+@compiled(types.int64(READ_POINTERS, READ_IDS, types.int64))
+def beyond(pointers: Array, ids: Array, bound: int) -> int:
+    """The place of the first id that does not exist or points past `bound`, or -1."""
+    for k in range(len(ids)):
+        if not 0 <= ids[k] < len(pointers) or pointers[ids[k]] > np.uint64(bound):
+            return k
+    return -1
+
+
+@compiled(types.int64(READ_IDS, types.int64))
+def outside(indices: Array, bound: int) -> int:
+    """The place of the first index that is not within 0 to `bound` - 1, or -1."""
+    for k in range(len(indices)):
+        if not 0 <= indices[k] < bound:
+            return k
+    return -1

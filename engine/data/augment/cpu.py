@@ -1,0 +1,118 @@
+"""The augmentation on the CPU: gather, crop, flip, cut out, normalise and cast in one pass.
+
+The same uint8 pixels as `reference` to the bit, and floats within one rounding of it, whatever
+the number of threads. Several Python threads may call this at once.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data import threads as batch_threads
+from engine.data.augment.recipe import Recipe
+from engine.data.counter import halves
+from engine.data.order import Ids
+from engine.errors import UserError
+
+Images = npt.NDArray[np.uint8]
+Constants = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # scale and shift a channel
+
+PADDING_MODES = {"zeros": 0, "reflect": 1, "edge": 2}
+FLIPS = {"none": 0, "random": 1, "alternating": 2}
+KINDS = {np.dtype(np.uint8): 0, np.dtype(np.float32): 1, np.dtype(np.uint16): 2}
+NO_CONSTANTS = np.zeros(6, np.float32)
+SMALL = 64  # images that one thread finishes before another would have begun
+
+
+def augment(
+    images: Images,
+    rows: Ids,
+    ids: Ids,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    out: npt.NDArray[Any],
+    constants: Constants | None = None,
+    *,
+    threads: int | None = None,
+) -> None:
+    """Write `images[rows]`, augmented as the samples `ids`, to `out`.  # B H W C
+
+    `out` takes pixels (uint8) or, with `constants`, floats: float32, or the bits of bfloat16 as
+    uint16. `threads` is torch's number where it is not given.
+    """
+    _check(images, rows, ids, out, constants)
+    _, height, width, _ = images.shape
+    recipe.check(height, width)
+    low, high = halves(seed, epoch)
+    if not len(ids):
+        return
+    from engine.data.augment import _kernel  # loads Numba
+
+    wrong = _kernel.outside(rows, len(images))
+    if wrong >= 0:
+        raise UserError(f"row {rows[wrong]} is outside the store (0 to {len(images) - 1})")
+    plan = (
+        height,
+        width,
+        recipe.crop_padding,
+        PADDING_MODES[recipe.padding_mode],
+        FLIPS[recipe.flip],
+        recipe.cutout,
+        KINDS[out.dtype],
+        epoch,
+        low,
+        high,
+    )
+    numbers = NO_CONSTANTS if constants is None else np.concatenate(constants)
+    work = partial(
+        _kernel.augment,
+        images.reshape(-1),
+        rows,
+        ids,
+        out.view(np.uint8).reshape(-1),
+        numbers,
+        plan,
+        np.zeros(32, np.int64),
+    )
+    wanted = 1 if len(ids) <= SMALL else threads or batch_threads.available()
+    batch_threads.share(work, wanted)
+
+
+def scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> Constants:
+    """The constants that turn (x / 255 - mean) / std into one multiply and one add."""
+    m, s = np.array(mean, np.float64), np.array(std, np.float64)
+    return (1 / (255 * s)).astype(np.float32), (-m / s).astype(np.float32)
+
+
+def _check(
+    images: Images, rows: Ids, ids: Ids, out: npt.NDArray[Any], constants: Constants | None
+) -> None:
+    wrong = []
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        wrong.append(f"images: {_said(images)}; expected uint8, N H W 3")
+    elif not images.size or not images.flags.c_contiguous:
+        wrong.append(f"images: {_said(images)}, expected at least one pixel, contiguous")
+    for name, array in (("rows", rows), ("ids", ids)):
+        if array.dtype != np.int64 or array.ndim != 1 or not array.flags.c_contiguous:
+            wrong.append(f"{name}: {_said(array)}; expected int64, one a sample, contiguous")
+    if len(rows) != len(ids):
+        wrong.append(f"{len(rows)} rows for {len(ids)} ids")
+    if out.dtype not in KINDS or not out.flags.carray:
+        wrong.append(f"out: {_said(out)}; expected uint8, float32 or uint16, contiguous")
+    elif out.shape != (len(ids), *images.shape[1:]):
+        wrong.append(f"out: {_said(out)}; expected the shape {(len(ids), *images.shape[1:])}")
+    if out.dtype != np.uint8 and (
+        constants is None or any(c.dtype != np.float32 or c.shape != (3,) for c in constants)
+    ):
+        wrong.append("constants: floats need scale and shift, float32, one a channel")
+    if wrong:
+        raise UserError(*wrong)
+
+
+def _said(array: npt.NDArray[Any]) -> str:
+    return f"{array.dtype} {'x'.join(map(str, array.shape))}"
