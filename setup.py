@@ -83,9 +83,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "ffcv-engine-train = engine.train:command",
-            "ffcv-engine-evaluate = engine.evaluate:command",
-            "ffcv-engine-write = writers.cifar:console",
+            "ffcv-engine-train = engine.commands:train",
+            "ffcv-engine-evaluate = engine.commands:evaluate",
+            "ffcv-engine-write = engine.commands:write",
         ]
     },
 )

@@ -11,18 +11,26 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError
+from engine.errors import UserError, named
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path to write to; `target` appears, whole and on disk, only if the block succeeds."""
+    """A path to write to; `target` appears, whole and on disk, only if the block succeeds.
+
+    Where `target` is a link, the file that it leads to is replaced, and the link stays.
+    """
+    target = _regular(target)
     partial = target.with_name(target.name + ".partial")
-    descriptor = _open_locked(partial)
+    try:
+        descriptor = _open_locked(partial)
+    except OSError as error:
+        raise named(error, target) from None
     try:
         yield partial
         with open(partial, "rb") as written:  # the block may have put another file in place
@@ -32,7 +40,8 @@ def replacing(target: Path) -> Iterator[Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        _name(error, target)
+        if isinstance(error, OSError):
+            raise named(error, target) from None
         raise
     finally:
         os.close(descriptor)
@@ -62,8 +71,7 @@ def append_line(target: Path, line: str) -> None:
             log.flush()
             os.fsync(log.fileno())
     except OSError as error:
-        _name(error, target)
-        raise
+        raise named(error, target) from None
 
 
 def sync_folder(folder: Path) -> None:
@@ -75,10 +83,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _name(error: BaseException, target: Path) -> None:
-    """A write that fails does not say on which file."""
-    if isinstance(error, OSError) and error.filename is None:
-        error.filename = str(target)
+def _regular(target: Path) -> Path:
+    """Where a file can be put in place of `target`; never over a device, a pipe or a folder."""
+    try:
+        target = Path(os.path.realpath(target))
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise named(error, target) from None
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise UserError(f"{target}: {what}, where a file is to be written")
+    return target
 
 
 def _open_locked(partial: Path) -> int:

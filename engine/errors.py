@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from engine import signals
+
 OK, FAILED, USER_ERROR, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
 
 # The machine's refusals: they need a person at the disk or the permissions, not at the code.
@@ -22,6 +24,17 @@ REFUSALS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "operation not permitted",
     errno.EIO: "the disk reports an input/output error",
+}
+
+# A path that somebody named and that cannot be: always theirs to put right.
+WRONG_PATHS = {
+    errno.ENOENT: "there is no such folder",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EISDIR: "a folder, where a file is expected",
+    errno.EEXIST: "a file, where a folder is expected",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "a link that leads back to itself",
+    errno.ENXIO: "not a regular file",
 }
 
 
@@ -37,8 +50,18 @@ class RunFailed(Exception):
     """The run cannot go on, as with a nan loss: one line, no traceback, exit 1."""
 
 
+def named(error: OSError, path: object) -> Exception:
+    """`error`, knowing `path`; a `UserError` where the path itself is what is wrong."""
+    if error.errno in WRONG_PATHS:
+        return UserError(f"{path}: {WRONG_PATHS[error.errno]}")
+    if error.filename is None:  # a write that fails does not say on which file
+        error.filename = str(path)
+    return error
+
+
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call `main` and turn what it raises into messages on stderr and an exit code."""
+    signals.quit_no_more()
     try:
         code = main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -6,6 +6,12 @@ exact step, and does not repeat a finished one.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # a signal in the seconds of the imports below is to be heard as well
+    from engine import signals
+
+    signals.listen_early()
+
+import sys
 from collections.abc import Sequence
 
 from engine import show
@@ -16,8 +22,8 @@ from engine.errors import OK, UserError, run_command
 from engine.model import feature_maps, problems, resolve
 from engine.runs import console
 from engine.runs.run import Run
-from engine.runs.signals import Stop
 from engine.runs.state import State
+from engine.signals import Stop
 from engine.step import device
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
@@ -44,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     label = parsed.files[-1].stem if parsed.files else config.model.name or "run"
     with Stop() as stop:
         if "dry-run" in flags:
-            return rehearse(config)
+            return rehearse(config, stop)
         return train(config, label, stop, fresh="fresh" in flags, quiet="quiet" in flags)
 
 
@@ -58,6 +64,7 @@ def train(
             run.forget()
         if run.finished():
             return OK
+        machine = run.machine  # as the run began
         state = State(config, machine, sets)
         run.resume(state)
         for epoch in range(state.counters.epoch, config.train.epochs):
@@ -80,12 +87,16 @@ def train(
     return OK
 
 
-def rehearse(config: Config) -> int:
+def rehearse(config: Config, stop: Stop) -> int:
     """Check the data and make two steps; nothing is written."""
     machine, sets = prepare(config)
+    for doubt in sets.warnings:
+        print(f"warning: {doubt}", file=sys.stderr)
     state = State(config, machine, sets)
     ids = sets.train.ids(0)
     for _, batch in zip(range(2), sets.train.epoch(0), strict=False):
+        if stop.requested:
+            raise KeyboardInterrupt
         state.advance(batch, ids)
     state.check()
     print(console.rehearsal(config, machine.name(), sets, state.step.totals.read()))
@@ -106,10 +117,5 @@ def prepare(config: Config) -> tuple[Machine, DataSets]:
     return machine, sets
 
 
-def command() -> int:
-    """The installed command `ffcv-engine-train`."""
-    return run_command(main)
-
-
 if __name__ == "__main__":
-    raise SystemExit(command())
+    raise SystemExit(run_command(main))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +70,15 @@ def coloured(samples: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArra
     for channel in range(3):
         images[labels == channel, :, :, channel] += 100
     return images, labels
+
+
+def rewrite_sidecar(source: Path, target: Path, **changes: Any) -> None:
+    """The sidecar of `source` beside `target`, as a hand would change it: without its digest."""
+    from engine.data import sidecar
+
+    content = json.loads(sidecar.path_of(source).read_text()) | changes
+    del content[sidecar.OWN_DIGEST]
+    sidecar.path_of(target).write_text(json.dumps(content))
 
 
 def write_beton(

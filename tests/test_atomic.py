@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,47 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     atomic.append_line(log, "one")
     atomic.append_line(log, "two")
     assert log.read_text() == "one\ntwo\n"
+
+
+def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("old")
+    link.symlink_to(real)
+    atomic.write_text(link, "new")
+    assert link.is_symlink() and real.read_text() == "new"
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "later")
+    atomic.write_text(dangling, "made")
+    assert dangling.is_symlink() and (tmp_path / "later").read_text() == "made"
+
+
+def test_nothing_is_put_in_place_of_a_pipe_or_a_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    before = sorted(p.name for p in tmp_path.iterdir())
+    for name in ("fifo", "link", "folder"):
+        with pytest.raises(UserError, match="where a file is to be written"):
+            atomic.write_text(tmp_path / name, "text")
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("absent/file", "there is no such folder"),
+        ("file/below", "is a file, not a folder"),
+        ("n" * 300, "the name is too long"),
+        ("loop", "a link that leads back to itself"),
+        ("blocked", "a folder, where a file is expected"),
+    ],
+)
+def test_a_path_that_cannot_be_is_the_users_to_mend(
+    tmp_path: Path, target: str, reason: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "blocked.partial").mkdir()
+    with pytest.raises(UserError, match=reason):
+        atomic.write_text(tmp_path / target, "text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import struct
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TRAIN_IMAGES, Files, coloured
+from conftest import TRAIN_IMAGES, Files, coloured, rewrite_sidecar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -206,15 +205,51 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
         {"classes": [1, 2]},
         {"sha256": None},
         {"samples": TRAIN_IMAGES + 1},
+        {"samples": True},
         {"classes": ["one"]},
+        {"classes": ["one"], "class_counts": [TRAIN_IMAGES]},
+        {"class_counts": [19, 19, 19]},
+        {"class_counts": [18, 20, 19, 18]},
+        {"mean": [0.4, float("nan"), 0.4]},
+        {"mean": [0.4, 0.4]},
+        {"mean": [0.4, 0.4, 1.5]},
+        {"std": [0.2, 0.2, -0.2]},
+        {"std": [0.2, 0.2, True]},
+        {"image_shape": []},
+        {"image_shape": [16, 16, 3]},
     ],
 )
 def test_a_sidecar_that_says_something_else_is_refused(
     files: Files, copy: Path, change: dict[str, Any]
 ) -> None:
-    content = json.loads(sidecar.path_of(files.train).read_text()) | change
-    sidecar.path_of(copy).write_text(json.dumps(content))
+    rewrite_sidecar(files.train, copy)
+    open_beton(copy)
+    rewrite_sidecar(files.train, copy, **change)
     with pytest.raises(UserError, match="copy.beton"):
+        open_beton(copy)
+
+
+def test_a_sidecar_with_one_flipped_bit_is_refused(files: Files, copy: Path) -> None:
+    whole = sidecar.path_of(files.train).read_bytes()
+    before = sidecar.read(files.train)
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        sidecar.path_of(copy).write_bytes(damaged)
+        try:
+            found = sidecar.read(copy)
+        except UserError:
+            continue
+        assert found == before, f"byte {place}"  # white space, or the name of the digest itself
+
+
+def test_a_sidecar_that_is_no_file_is_refused_without_waiting(copy: Path) -> None:
+    os.mkfifo(sidecar.path_of(copy))
+    with pytest.raises(UserError, match=r"copy.beton.json: not a regular file"):
+        open_beton(copy)
+    sidecar.path_of(copy).unlink()
+    sidecar.path_of(copy).mkdir()
+    with pytest.raises(UserError, match=r"copy.beton.json: not a regular file"):
         open_beton(copy)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +71,43 @@ def test_without_any_valid_checkpoint_a_run_is_refused_again_and_again(tmp_path:
             checkpoint.newest_valid(tmp_path, _ignore)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_what_cannot_be_read_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, _tensors(step), {"step": step})
+    before = sorted(p.name for p in tmp_path.iterdir())
+
+    def refusing(path: Path, *more: object, real: Any, **named: object) -> object:
+        if path.name == f"step-00000002{suffix}":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *more, **named)
+
+    for name in ("read_text", "read_bytes"):
+        patched = functools.partialmethod(refusing, real=getattr(Path, name))
+        monkeypatch.setattr(Path, name, patched)
+    with pytest.raises(UserError, match="cannot be read"):
+        checkpoint.newest_valid(tmp_path, _ignore)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_a_checkpoint_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(UserError, match="format 2; this version reads 1"):
+        checkpoint.newest_valid(tmp_path, _ignore)
+    assert path.exists()
+
+
+def test_a_checkpoint_without_its_tensors_is_set_aside(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
+    checkpoint.save(tmp_path, 2, _tensors(2), {"step": 2}).with_suffix(".safetensors").unlink()
+    saved = checkpoint.newest_valid(tmp_path, _ignore)
+    assert saved is not None
+    assert saved.facts == {"step": 1}
+
+
 def test_tensors_without_their_json_do_not_count(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
     checkpoint.save(tmp_path, 2, _tensors(2), {"step": 2}).unlink()
@@ -79,6 +119,7 @@ def test_tensors_without_their_json_do_not_count(tmp_path: Path) -> None:
 def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
     for step in range(1, 6):
         checkpoint.save(tmp_path, step, _tensors(step), {"step": step})
+        (tmp_path / f"step-{step:08d}.safetensors.partial").write_bytes(b"killed as it wrote")
         checkpoint.prune(tmp_path, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         f"step-{step:08d}.{kind}" for step in (4, 5) for kind in ("json", "safetensors")

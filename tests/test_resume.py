@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,8 +25,8 @@ from engine import train
 from engine.errors import run_command
 from engine.runs import checkpoint
 from engine.runs.directory import RunFolder
-from engine.runs.signals import SIGNALS
 from engine.runs.state import State
+from engine.signals import SIGNALS
 
 EXACT = (
     "--runtime.exact --runtime.device cpu --model.blocks 1,1 --model.widths 8 --model.se stem "
@@ -175,7 +176,7 @@ def test_a_killed_run_continues_from_its_checkpoint(files: Files, tmp_path: Path
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     stubborn = (
-        "import time; from engine.runs.signals import Stop\n"
+        "import time; from engine.signals import Stop\n"
         "with Stop():\n    print('ready', flush=True)\n    time.sleep(60)\n    time.sleep(60)"
     )
     command = [sys.executable, "-c", stubborn]
@@ -187,6 +188,49 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_among_the_imports_is_heard(files: Files, tmp_path: Path, number: int) -> None:
+    flags = _flags(files, tmp_path, 1, 32)
+    process = _start(flags)
+    while not _listens(process.pid, SIGNALS[-1]):  # long before torch
+        assert process.poll() is None
+    process.send_signal(number)
+    _, said = process.communicate(timeout=50)
+    assert process.returncode == 75, said
+    assert "stopped after step 0" in said
+    assert run_command(train.main, flags) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("run_module('engine.evaluate', run_name='__main__')", "torch"),
+        ("run_path('writers/cifar.py', run_name='__main__')", "engine.config.options"),
+    ],
+)
+def test_ctrl_c_among_the_imports_is_one_line(command: str, first: str) -> None:
+    pressing = (
+        "import builtins, os, runpy, signal\n"
+        "real = builtins.__import__\n"
+        "def importing(name, *rest, **named):\n"
+        f"    if name == {first!r}:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name, *rest, **named)\n"
+        "builtins.__import__ = importing\n"
+        f"runpy.{command}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", pressing], cwd=ROOT, capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (130, "error: stopped by Ctrl-C\n")
+
+
+def _listens(process: int, number: int) -> bool:
+    status = Path(f"/proc/{process}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def test_one_and_two_threads_end_in_the_same_bits(files: Files, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TRAIN_IMAGES, Files, coloured, write_beton
+from conftest import TRAIN_IMAGES, Files, coloured, rewrite_sidecar, write_beton
 
 from engine.config.schema import Augment, Config, Data, Train
 from engine.data import sidecar
@@ -80,15 +79,32 @@ def test_constants_of_a_file_without_sidecar_have_to_be_given(files: Files, tmp_
 def test_doubtful_pairs_are_warned_of(files: Files) -> None:
     assert _sets(files).warnings == ()
     assert "same file" in _sets(Files(files.train, files.train)).warnings[0]
-    assert "is a test set" in _sets(Files(files.test, files.train)).warnings[0]
+    third = files.test.with_name("third.beton")
+    write_beton(third, *coloured(20, 3), split="test")
+    assert "is a test set" in _sets(Files(third, files.test)).warnings[0]
+
+
+def test_swapped_files_are_refused(files: Files) -> None:
+    with pytest.raises(UserError, match="swapped"):
+        _sets(Files(files.test, files.train))
+
+
+def test_a_channel_without_difference_cannot_be_normalised_by_the_data(
+    files: Files, tmp_path: Path
+) -> None:
+    flat = tmp_path / "flat.beton"
+    images, labels = coloured(40, 0)
+    images[..., 1] = 7
+    write_beton(flat, images, labels, split="train")
+    with pytest.raises(UserError, match="without any difference"):
+        _sets(replace(files, train=flat), std="data")
+    assert _sets(replace(files, train=flat)).train.samples == 40
 
 
 def test_a_test_set_of_other_classes_or_sizes_is_refused(files: Files, tmp_path: Path) -> None:
     other = tmp_path / "other.beton"
     write_beton(other, *coloured(20, 0), split="test")
-    path = sidecar.path_of(other)
-    content = json.loads(path.read_text()) | {"classes": ["a", "b", "c", "d"]}
-    path.write_text(json.dumps(content))
+    rewrite_sidecar(other, other, classes=["a", "b", "c", "d"])
     with pytest.raises(UserError, match="4 classes"):
         _sets(Files(files.train, other))
     images, labels = coloured(20, 0)

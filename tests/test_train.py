@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import CLASSES, TEST_IMAGES, TRAIN_IMAGES, Files, coloured, write_beton
+from conftest import (
+    CLASSES,
+    TEST_IMAGES,
+    TRAIN_IMAGES,
+    Files,
+    coloured,
+    rewrite_sidecar,
+    write_beton,
+)
 
 from engine import evaluate, train
 from engine.data.beton import open_beton
@@ -18,6 +28,7 @@ from engine.errors import run_command
 from engine.runs import checkpoint
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
+from engine.step import device
 
 NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.threads 1".split()
 SHORT = [*NET, "--runtime.precision", "fp32", "--train.epochs", "2", "--train.batch_size", "16"]
@@ -31,8 +42,10 @@ def command(files: Files, tmp_path: Path) -> Command:
     """The training command on the small files, writing below `tmp_path`."""
 
     def call(*flags: str) -> int:
-        root = ["--run.root", str(tmp_path / "runs")]
-        return run_command(train.main, [*SHORT, *files.flags(), *root, *flags])
+        usual = [*SHORT, *files.flags(), "--run.root", str(tmp_path / "runs")]
+        pairs = zip(usual[::2], usual[1::2], strict=True)
+        kept = [word for pair in pairs if pair[0] not in flags for word in pair]
+        return run_command(train.main, [*kept, *flags])
 
     return call
 
@@ -178,12 +191,11 @@ def test_a_validation_split_is_watched_and_the_test_set_read_once(
     assert record["train_images"] == TRAIN_IMAGES - 15
     assert record["validation_images"] == 15
     assert record["best_validation_accuracy"] is not None
-    assert "best_test_accuracy" not in record
+    assert record["best_test_accuracy"] is None
     assert record["test_accuracy"] is not None
 
 
 def test_the_last_epoch_is_always_evaluated(command: Command, tmp_path: Path) -> None:
-    assert command("--train.epochs", "2", "--train.evaluate_every", "5") == 2  # a doubled flag
     flags = ["--model.dropout", "0.3", "--train.evaluate_every", "5", "--schedule.name", "onecycle"]
     assert command(*flags) == 0
     lines = [json.loads(x) for x in _run_of(tmp_path).log.read_text().splitlines()]
@@ -246,6 +258,77 @@ def test_a_damaged_newest_checkpoint_costs_an_interval_and_all_damaged_the_run(
     assert "--fresh" in capsys.readouterr().err
 
 
+def test_a_run_whose_checkpoints_are_gone_is_never_silently_begun_again(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    run, record = _run_of(tmp_path), _record(tmp_path)
+    weights = run.weights.read_bytes()
+    run.record.write_text(json.dumps(record | {"status": "interrupted"}))
+    shutil.rmtree(run.checkpoints)
+    for _ in range(2):
+        assert command() == 2
+        assert "no checkpoint is there any more" in capsys.readouterr().err
+    assert command("--fresh") == 0
+    assert run.weights.read_bytes() == weights
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_with(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(device, "has_bf16_units", lambda where: False)
+    automatic = ["--runtime.precision", "auto", "--checkpoint.every_steps", "1"]
+    real = State.advance
+
+    def stopping(state: State, *rest: Any) -> None:
+        real(state, *rest)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "advance", stopping)
+        assert command(*automatic) == 75
+    monkeypatch.setattr(device, "has_bf16_units", lambda where: True)
+    run, record = _run_of(tmp_path), _record(tmp_path)
+    run.record.write_text(json.dumps(record | {"device": "another one"}))
+    assert command(*automatic) == 0
+    assert "warning: device was another one" in capsys.readouterr().err
+    assert _record(tmp_path)["precision"] == "fp32"
+    run.record.write_text(json.dumps(record | {"precision": "bf16"}))  # no longer the truth
+    assert command(*automatic) == 2
+    assert "computed in fp32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [
+        ("{file}/below", "is a file, not a folder"),
+        ("{folder}/" + "n" * 300, "the name is too long"),
+    ],
+)
+def test_a_place_where_no_run_can_be_is_told_in_one_line(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], root: str, reason: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    where = root.format(file=tmp_path / "file", folder=tmp_path)
+    assert command("--run.root", where, "--run.name", "x") == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len([line for line in err if line.startswith("error: ")]) == 1
+    assert reason in err[-1]
+
+
+def test_doubts_are_told_in_a_dry_run_and_when_quiet(
+    command: Command, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag in ("--dry-run", "--quiet"):
+        assert command(flag, "--data.test", str(files.train)) == 0
+        out, err = capsys.readouterr()
+        assert "the same file" in err
+        assert "warning" not in out
+
+
 def test_unusable_data_is_refused_before_anything_is_written(
     files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,14 +375,48 @@ def test_a_model_is_refused_on_a_set_of_other_classes(
     images, labels = coloured(8, 0)
     other = tmp_path / "other.beton"
     write_beton(other, images, labels, split="test")
-    path = other.with_name("other.beton.json")
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"classes": ["a", "b", "c", "d", "e"]}))
+    counts = {"classes": ["a", "b", "c", "d", "e"], "class_counts": [2, 2, 2, 2, 0]}
+    write_beton(named := tmp_path / "named.beton", images, labels, split="test")
+    rewrite_sidecar(named, other, **counts)
     assert run_command(evaluate.main, [str(run.path), "--data", str(other)]) == 2
     assert "5 classes" in capsys.readouterr().err
-    path.write_text(json.dumps(content | {"classes": ["a", "b", "c", "d"]}))
+    rewrite_sidecar(named, other, classes=["a", "b", "c", "d"])
     assert run_command(evaluate.main, [str(run.path), "--data", str(other)]) == 2
     assert "its classes are a, b, c" in capsys.readouterr().err
+
+
+def test_numbers_stand_for_classes_that_nobody_named(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    run = str(_run_of(tmp_path).path)
+    images, labels = coloured(8, 0)
+    few, many = tmp_path / "few.beton", tmp_path / "many.beton"
+    write_beton(few, images, labels % 3, split="mine")
+    rewrite_sidecar(few, few, classes=["0", "1", "2"], class_counts=[4, 2, 2])
+    assert run_command(evaluate.main, [run, "--data", str(few)]) == 0
+    write_beton(many, images, labels * 0 - 1, split="hidden")
+    rewrite_sidecar(many, many, classes=list("abcde"), class_counts=[0] * 5)
+    flags = [run, "--data", str(many), "--predictions", str(tmp_path / "out.csv")]
+    assert run_command(evaluate.main, flags) == 2
+    assert "holds 5 classes" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("where", ["absent/out.csv", "file/out.csv", "folder", "fifo"])
+def test_predictions_that_cannot_be_written_there_are_told_in_one_line(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    assert command("--train.epochs", "1") == 0
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    capsys.readouterr()
+    flags = [str(_run_of(tmp_path).path), "--predictions", str(tmp_path / where)]
+    assert run_command(evaluate.main, flags) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1 and err[0].startswith(f"error: {tmp_path}")
+    assert (tmp_path / "fifo").is_fifo()
 
 
 def test_damaged_weights_are_not_evaluated(

@@ -131,8 +131,8 @@ def test_a_disk_that_fills_up_while_writing_is_a_named_error(small_disk):
     code = (
         "import sys, shutil, types\n"
         "shutil.disk_usage = lambda path: types.SimpleNamespace(free=10**12)\n"
-        "from writers import cifar\n"
-        "sys.exit(cifar.console())\n"
+        "from engine import commands\n"
+        "sys.exit(commands.write())\n"
     )
     given = command(small_disk, 20_000)[2:]
     done = subprocess.run(

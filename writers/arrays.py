@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import UserError
+from writers import synthetic
 from writers.layouts import CLASSES
 
 
@@ -26,7 +27,7 @@ def load_images(path: Path) -> np.ndarray:
 
 def load_labels(path: Path | None, count: int, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """One label an image and the names of the classes; -1 throughout where there is no file."""
-    classes = CLASSES.get(name, ())
+    classes = synthetic.CLASSES if name == "synthetic" else CLASSES.get(name, ())
     if path is None:
         return np.full(count, -1, np.int64), classes
     labels = _load(path)

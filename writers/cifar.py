@@ -13,6 +13,10 @@ from pathlib import Path
 
 if not __package__:  # started as a file: Python looks for modules beside it, not in the project
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+if __name__ == "__main__":  # Ctrl-C in the moments of the imports below
+    from engine import signals
+
+    signals.quit_early()
 
 from engine.config.options import Flag, read
 from engine.data import sidecar
@@ -58,11 +62,6 @@ def main(argv: Sequence[str]) -> int:
     return OK
 
 
-def console() -> int:
-    """The installed command."""
-    return run_command(main)
-
-
 def _targets(origin: origins.Origin, folder: Path) -> list[Target]:
     return [
         Target(
@@ -87,4 +86,4 @@ def _described(target: Target, new: bool) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(console())
+    raise SystemExit(run_command(main))

@@ -10,8 +10,6 @@ damaged file too, is somebody's to decide about: it is replaced with --force onl
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import platform
 import shutil
@@ -89,10 +87,7 @@ def write(
             partial = stack.enter_context(atomic.replacing(target.path))
             with _naming(target.path):
                 made = _write(target, content(target), partial, console, ffcv_files)
-                described.write_text(
-                    json.dumps(dataclasses.asdict(made), indent=2, allow_nan=False) + "\n",
-                    encoding="utf-8",
-                )
+                described.write_text(sidecar.text_of(made), encoding="utf-8")
                 for written in (partial, described):
                     _sync(written)
             if not force and _differs(target.path, made):

@@ -90,6 +90,9 @@ def open_beton(path: str | Path) -> Beton:
     pictures, labels = records[image], records[label].astype(np.int64)
     height, width = _image_size(path, pictures, header, len(view))
     _check_labels(path, labels, known)
+    if known is not None and known.image_shape != (height, width, CHANNELS):
+        shape = "x".join(map(str, known.image_shape))
+        raise UserError(f"{path}: images of {height}x{width}x{CHANNELS}, its sidecar says {shape}")
     pointers = pictures["pointer"].astype(np.uint64)
     return Beton(path, height, width, pointers, labels, view, known, digest)
 
@@ -212,3 +215,7 @@ def _check_labels(path: Path, labels: Any, known: Sidecar | None) -> None:
         raise UserError(
             f"{path}: holds {len(labels):,} samples, its sidecar says {known.samples:,}"
         )
+    if known is not None:
+        counts = np.bincount(labels[labels >= 0], minlength=classes).tolist()
+        if counts != list(known.class_counts):
+            raise UserError(f"{path}: its labels are not those that its sidecar counts")

@@ -109,6 +109,11 @@ def constants(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[
     mean = known.mean if known and isinstance(augment.mean, str) else augment.mean
     std = known.std if known and isinstance(augment.std, str) else augment.std
     assert not isinstance(mean, str) and not isinstance(std, str)
+    if not all(std):
+        raise UserError(
+            f"augment.std data: {beton.path} holds a channel without any difference; give three "
+            "numbers"
+        )
     return tuple(mean), tuple(std)
 
 
@@ -136,6 +141,11 @@ def _check_pair(train: Beton, test: Beton) -> None:
             f"{test.path}: holds {test.sidecar.dataset} with {test.classes} classes, but "
             f"{train.path} holds {train.sidecar.dataset} with {train.classes}"
         )
+    if _split_of(train) == "test" and _split_of(test) == "train":
+        raise UserError(
+            f"{train.path} is a test set and {test.path} a training set: data.train and data.test "
+            "are swapped"
+        )
     if test.classes > train.classes:
         raise UserError(
             f"{test.path}: labels up to {test.classes - 1}, but {train.path} has "
@@ -152,8 +162,12 @@ def _doubts(train: Beton, test: Beton) -> list[str]:
     ]
     if train.sha256 == test.sha256:
         doubts.append("training and test set are the same file: the accuracy says nothing new")
-    elif train.sidecar and train.sidecar.split == "test":
+    elif _split_of(train) == "test":
         doubts.append(f"{train.path} is a test set, and is trained on")
-    elif test.sidecar and test.sidecar.split == "train":
+    elif _split_of(test) == "train":
         doubts.append(f"{test.path} is a training set, and is tested on")
     return doubts
+
+
+def _split_of(beton: Beton) -> str | None:
+    return None if beton.sidecar is None else beton.sidecar.split

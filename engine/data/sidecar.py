@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import mmap
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from engine import atomic
 from engine.errors import UserError
 
 FORMAT = 1
+OWN_DIGEST = "sidecar_sha256"  # of everything else in it; one written by hand may leave it out
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,27 @@ def path_of(beton: Path) -> Path:
 
 def write(beton: Path, sidecar: Sidecar) -> None:
     """Write the sidecar of `beton`, durably."""
-    atomic.write_json(path_of(beton), dataclasses.asdict(sidecar))
+    atomic.write_text(path_of(beton), text_of(sidecar))
+
+
+def text_of(sidecar: Sidecar) -> str:
+    """What the file holds: JSON that people can read, with a digest of its own."""
+    content = dataclasses.asdict(sidecar)
+    content |= {OWN_DIGEST: _own_digest(content)}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read(beton: Path) -> Sidecar | None:
     """The sidecar of `beton`, or None where there is none; a broken one is an error."""
     path = path_of(beton)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            raise UserError(f"{path}: not a regular file; {_again()}")
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}); {_again()}") from None
     try:
@@ -85,26 +100,60 @@ def _parse(content: Any) -> Sidecar:
     missing = {field.name for field in dataclasses.fields(Sidecar)} - content.keys()
     if missing:
         raise KeyError(f"without {', '.join(sorted(missing))}")
-    whole = {"samples", "bytes", "format"}
+    digest = content.pop(OWN_DIGEST, None)
+    if digest is not None and digest != _own_digest(content):
+        raise ValueError("its own digest does not fit; it was changed or damaged")
+    for name, fits in _FITS.items():
+        if not fits(content[name]):
+            raise ValueError(f"{name} is {json.dumps(content[name])[:60]}")
+    if len(content["class_counts"]) != len(content["classes"]):
+        raise ValueError("as many class_counts as classes are expected")
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Sidecar):
         value = content[field.name]
-        if field.name in whole:
-            _expect(
-                isinstance(value, int) and not isinstance(value, bool) and value >= 0, field.name
-            )
-        elif field.name in ("dataset", "split", "sha256"):
-            _expect(isinstance(value, str), field.name)
-        elif field.name in ("sources", "versions"):
-            _expect(isinstance(value, dict), field.name)
-        else:
-            kind = str if field.name == "classes" else (int, float)
-            _expect(isinstance(value, list) and all(isinstance(v, kind) for v in value), field.name)
-            value = tuple(value)
-        values[field.name] = value
+        values[field.name] = tuple(value) if isinstance(value, list) else value
     return Sidecar(**values)
 
 
-def _expect(holds: bool, name: str) -> None:
-    if not holds:
-        raise TypeError(f"{name} has another type than expected")
+def _own_digest(content: dict[str, Any]) -> str:
+    plain = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _share(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value <= 1
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_text, value.values()))
+
+
+def _list_of(fits: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, list) and all(map(fits, value)) and length in (None, len(value))
+    )
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "dataset": _text,
+    "split": _text,
+    "samples": _whole,
+    "classes": _list_of(_text),
+    "class_counts": _list_of(_whole),
+    "mean": _list_of(_share, 3),
+    "std": _list_of(_share, 3),
+    "image_shape": _list_of(_whole, 3),
+    "bytes": _whole,
+    "sha256": _text,
+    "sources": _texts,
+    "versions": _texts,
+}

@@ -19,6 +19,7 @@ from torch import Tensor
 from engine import atomic
 from engine.errors import UserError
 
+FORMAT = 1
 Tensors = dict[str, Tensor]
 
 
@@ -38,7 +39,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: dict[str
     # The digest of the facts as well: a flipped digit in a step count must not pass.
     body = json.dumps(facts, sort_keys=True, allow_nan=False)
     digests = {"tensors": _sha256(content), "facts": _sha256(body.encode())}
-    atomic.write_json(path, {"step": step, "sha256": digests, "facts": facts})
+    atomic.write_json(path, {"format": FORMAT, "step": step, "sha256": digests, "facts": facts})
     return path
 
 
@@ -47,13 +48,22 @@ def newest_valid(folder: Path, warn: Callable[[str], None]) -> Saved | None:
 
     A kill can leave a temporary file behind but never a half-written checkpoint; disks and
     people can, so a file that fails its digest is renamed to `*.bad` and skipped. If all are
-    damaged the run is refused: a silent fresh start would pass for a continued one.
+    damaged the run is refused: a silent fresh start would pass for a continued one. A file that
+    cannot be read at all may be whole: it is left alone, and its owner asked.
     """
     paths = sorted(folder.glob("step-*.json"), reverse=True)
     for path in paths:
         try:
             return _read(path)
-        except (ValueError, KeyError, TypeError, OSError, safetensors.SafetensorError) as error:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                raise UserError(
+                    f"{error.filename or path}: cannot be read ({error.strerror}); put that right, "
+                    "or move this checkpoint away to continue from the one before"
+                ) from None
+            warn(f"warning: {path}: checkpoint without its tensors set aside as *.bad")
+            _set_aside(path)
+        except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             warn(f"warning: {path}: damaged checkpoint set aside as *.bad ({error})")
             _set_aside(path)
     damaged = sorted(folder.glob("step-*.bad"))
@@ -74,6 +84,8 @@ def prune(folder: Path, keep: int) -> None:
     for path in folder.glob("step-*.safetensors"):
         if path.stem not in kept:
             path.unlink()
+    for path in folder.glob("step-*.partial"):  # of a process that was killed as it wrote
+        path.unlink()
 
 
 def newest_step(folder: Path) -> int | None:
@@ -101,6 +113,10 @@ def load_weights(path: Path, digest: str) -> Tensors:
 
 def _read(path: Path) -> Saved:
     content = json.loads(path.read_text(encoding="utf-8"))
+    if content["format"] != FORMAT:
+        raise UserError(
+            f"{path}: a checkpoint of format {content['format']!r}; this version reads {FORMAT}"
+        )
     body = json.dumps(content["facts"], sort_keys=True)
     if _sha256(body.encode()) != content["sha256"]["facts"]:
         raise ValueError("its facts do not fit their digest")

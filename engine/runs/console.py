@@ -17,8 +17,6 @@ def opening(
     say: Callable[[str], None], folder: Path, record: dict[str, Any], sets: DataSets
 ) -> None:
     """What is about to be trained, on what, where."""
-    for doubt in sets.warnings:
-        say(f"warning: {doubt}")
     watched = f"{sets.test.samples:,} test images"
     if sets.validated:
         watched = f"{sets.watched.samples:,} validation and {watched}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import atomic
-from engine.errors import UserError
+from engine.errors import UserError, named
 
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
 
@@ -29,10 +29,11 @@ class RunFolder:
         self._lock: int | None = None
 
     def __enter__(self) -> RunFolder:
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path}: a file stands where the run's folder should be")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise named(error, error.filename or self.path) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -48,7 +49,8 @@ class RunFolder:
         """Forget all that was done (`--fresh`); whatever is not ours stays."""
         for path in (self.record, self.weights, self.log, self.config, self.environment):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        if self.checkpoints.exists():
+            shutil.rmtree(self.checkpoints)
 
     def read_record(self) -> dict[str, Any] | None:
         """The record as it was last written, or None before the first."""

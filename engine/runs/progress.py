@@ -31,6 +31,10 @@ class Progress:
         if not self._quiet:
             self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
 
+    def warn(self, line: str) -> None:
+        """A line that stays, wanted quiet or not."""
+        self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
+
     def step(self, epoch: int, step: int) -> None:
         """`step` steps of epoch `epoch` (counted from 0) were given to the device."""
         done = epoch * self._steps + step

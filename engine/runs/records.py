@@ -20,7 +20,6 @@ def begin(
     config: Config, identity: str, design: dict[str, Any], sets: DataSets, machine: Machine
 ) -> dict[str, Any]:
     """The record of a run that has no result yet."""
-    kind = "validation" if sets.validated else "test"
     return {
         "format": FORMAT,
         "status": "running",
@@ -50,8 +49,12 @@ def begin(
         "test_loss": None,
         "train_accuracy": None,
         "train_loss": None,
-        f"best_{kind}_accuracy": None,
-        f"best_{kind}_epoch": None,
+        # Chosen over the epochs, so never the result; only one of the two sets is watched.
+        "best_test_accuracy": None,
+        "best_test_epoch": None,
+        "best_validation_accuracy": None,
+        "best_validation_epoch": None,
+        "saved_step": None,
     }
 
 

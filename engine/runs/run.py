@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -11,14 +12,14 @@ from engine import atomic
 from engine.config.fingerprint import fingerprint
 from engine.config.schema import Config
 from engine.data.sets import DataSets
-from engine.errors import RESUMABLE, RunFailed
+from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
 from engine.runs import checkpoint, console, environment, records
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.progress import Progress
 from engine.runs.state import State
 from engine.runs.tensorboard import Board
-from engine.step.device import Machine
+from engine.step.device import PRECISIONS, Machine
 from engine.step.totals import Means
 
 
@@ -31,11 +32,13 @@ class Run:
         identity = fingerprint(config, sets.digests)
         name = config.run.name or f"{label}-s{config.train.seed}-{identity[:8]}"
         self.folder = RunFolder(Path(config.run.root) / name)
-        self._config, self._machine, self._sets = config, machine, sets
+        self.machine = machine  # `finished` may set it to what a run began with
+        self._config, self._sets = config, sets
         self._identity = identity
         self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
         self._board = Board(None)
         self._state: State | None = None
+        self._saved_step: int | None = None
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
         self._record = records.begin(config, identity, design, sets, machine)
 
@@ -70,6 +73,8 @@ class Run:
             return False
         records.refuse_another(before, self.folder.path, self._identity, self._config)
         if before["status"] != FINISHED:
+            self._saved_step = before.get("saved_step")
+            self._continue_as(before)
             return False
         self._progress.say("this run is finished; train it again with: --fresh")
         print(console.result(self.folder.path, before))
@@ -77,10 +82,18 @@ class Run:
 
     def resume(self, state: State) -> None:
         """Bring `state` to the newest checkpoint, the log with it, and begin to keep record."""
+        for doubt in self._sets.warnings:
+            self._progress.warn(f"warning: {doubt}")
         console.opening(self._progress.say, self.folder.path, self._record, self._sets)
-        saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.say)
+        saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.warn)
+        if saved is None and self._saved_step is not None:
+            raise UserError(
+                f"{self.folder.checkpoints}: this run was saved at step {self._saved_step:,}, but "
+                "no checkpoint is there any more; start over with: --fresh"
+            )
         if saved is not None:
             state.restore(saved, self._identity)
+            self._saved_step = state.counters.step
             done, epochs = state.counters, self._config.train.epochs
             where = f"{done.step_in_epoch} of {len(self._sets.train)} steps of epoch "
             self._progress.say(
@@ -89,7 +102,7 @@ class Run:
             )
         self.folder.truncate_log(state.counters.epoch)
         atomic.write_json(self.folder.config, self._record["config"])
-        atomic.write_json(self.folder.environment, environment.describe(self._machine))
+        atomic.write_json(self.folder.environment, environment.describe(self.machine))
         if self._config.run.tensorboard:
             self._board = Board(self.folder.path / "tensorboard")
         self._state = state
@@ -102,6 +115,7 @@ class Run:
         if every and counters.step % every == 0:
             state.settle()
             self._save(state)
+            state.spend(training=False)
 
     def end_epoch(self, state: State, watched: Means | None) -> None:
         """Log the epoch; save where a checkpoint is due. The epoch's one wait for the device."""
@@ -161,9 +175,25 @@ class Run:
     def _save(self, state: State) -> None:
         state.check()  # a broken state is never saved
         state.save(self.folder.checkpoints, self._config.checkpoint.keep, self._identity)
+        self._saved_step = state.counters.step
+        self._write_record(RUNNING)
+
+    def _continue_as(self, before: dict[str, Any]) -> None:
+        """Go on in the precision that `auto` meant where the run began; say what else changed."""
+        if self._config.runtime.precision == "auto" and before.get("precision") in PRECISIONS:
+            self.machine = dataclasses.replace(self.machine, precision=before["precision"])
+        for key in ("device", "precision", "compiled"):
+            now = {"precision": self.machine.precision}.get(key, self._record[key])
+            if before.get(key) != now:
+                self._progress.warn(
+                    f"warning: {key} was {before.get(key)} when this run began and is {now} now: "
+                    "the same samples, but not the same bits"
+                )
+        self._record["precision"] = self.machine.precision
 
     def _write_record(self, status: str, **more: Any) -> dict[str, Any]:
         assert self._state is not None
-        record = records.progressed(self._record, status, self._state.counters) | more
+        record = records.progressed(self._record, status, self._state.counters)
+        record |= {"saved_step": self._saved_step} | more
         atomic.write_json(self.folder.record, record)
         return record

@@ -68,6 +68,7 @@ class State:
         self._config = config
         self._steps_per_epoch = len(sets.train)
         self._draws_dropout = resolve(config.model).dropout > 0
+        self._machine = machine
         self._on_cpu = machine.device.type == "cpu"
         self._lap = time.monotonic()
 
@@ -113,7 +114,11 @@ class State:
         """Write a checkpoint of the run with fingerprint `run`, durably; drop the oldest."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
-        facts = {"run": run, "counters": dataclasses.asdict(self.counters)}
+        facts = {
+            "run": run,
+            "precision": self._machine.precision,
+            "counters": dataclasses.asdict(self.counters),
+        }
         checkpoint.save(folder, self.counters.step, tensors, facts)
         checkpoint.prune(folder, keep)
 
@@ -121,6 +126,11 @@ class State:
         """Continue from a checkpoint, which must be one of the run with fingerprint `run`."""
         if saved.facts["run"] != run:
             raise UserError("the checkpoints there are of another run; forget them with: --fresh")
+        if saved.facts["precision"] != self._machine.precision:
+            raise UserError(
+                f"the checkpoints there were computed in {saved.facts['precision']}, this machine "
+                f"would go on in {self._machine.precision}; forget them with: --fresh"
+            )
         parts: dict[str, dict[str, Any]] = {"network": {}, "step": {}}
         for key, value in saved.tensors.items():
             part, _, name = key.partition(".")

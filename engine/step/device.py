@@ -14,6 +14,7 @@ import torch
 from engine.config.schema import Runtime
 from engine.errors import UserError
 
+PRECISIONS = ("fp32", "bf16", "fp16")
 CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
 
 
@@ -94,6 +95,8 @@ def _set_threads(runtime: Runtime, device: torch.device) -> None:
 def _set_exact(exact: bool) -> None:
     torch.use_deterministic_algorithms(exact)
     torch.backends.cudnn.benchmark = not exact
+    torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means fp32, also where TF32 is at hand
+    torch.backends.cudnn.allow_tf32 = False
     if exact:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
 

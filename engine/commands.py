@@ -1,0 +1,30 @@
+"""The installed commands; each listens to signals before the seconds of imports that it needs."""
+
+from __future__ import annotations
+
+from engine import signals
+from engine.errors import run_command
+
+
+def train() -> int:
+    """`ffcv-engine-train`, which is `python -m engine.train`."""
+    signals.listen_early()
+    from engine.train import main
+
+    return run_command(main)
+
+
+def evaluate() -> int:
+    """`ffcv-engine-evaluate`, which is `python -m engine.evaluate`."""
+    signals.quit_early()
+    from engine.evaluate import main
+
+    return run_command(main)
+
+
+def write() -> int:
+    """`ffcv-engine-write`, which is `python writers/cifar.py`."""
+    signals.quit_early()
+    from writers.cifar import main
+
+    return run_command(main)
