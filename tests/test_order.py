@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.data.counter import Purpose, draws
 from engine.data.order import shuffled, split
+from engine.errors import UserError
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(0, 2**63 - 1), st.integers(0, 1000))
 def test_an_epoch_visits_every_sample_once(samples: int, seed: int, epoch: int) -> None:
     order = shuffled(np.arange(samples), seed, epoch)
@@ -36,6 +40,7 @@ def test_every_position_is_equally_likely() -> None:
     assert ((counts - 500) ** 2 / 500).sum() < 24.3  # 7 degrees of freedom, once in a thousand
 
 
+@settings(deadline=None)
 @given(st.integers(2, 300), st.integers(0, 10**9), st.data())
 def test_a_split_is_seeded_and_loses_nothing(samples: int, seed: int, data: st.DataObject) -> None:
     held_out = data.draw(st.integers(1, samples - 1))
@@ -48,3 +53,40 @@ def test_a_split_is_seeded_and_loses_nothing(samples: int, seed: int, data: st.D
 
 def test_another_seed_splits_otherwise() -> None:
     assert set(split(1000, 100, 0)[1].tolist()) != set(split(1000, 100, 1)[1].tolist())
+
+
+def _slowly(ids: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    words = draws(seed, Purpose.ORDER, epoch, ids).astype(np.uint64)
+    return ids[np.argsort((words[:, 0] << np.uint64(32)) | words[:, 1], kind="stable")]
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 3000),
+    st.integers(0, 2**64 - 1) | st.integers(0, 3),
+    st.integers(0, 2**32 - 1) | st.integers(0, 3),
+    st.integers(1, 2**32 - 1),
+)
+def test_the_compiled_order_is_the_sort_by_key(
+    samples: int, seed: int, epoch: int, most: int
+) -> None:
+    ids = np.random.default_rng(samples).integers(0, most, samples)  # some of them twice
+    assert (shuffled(ids, seed, epoch) == _slowly(ids, seed, epoch)).all()
+
+
+def test_the_order_of_a_large_set_is_the_sort_by_key() -> None:
+    for samples in (50_000, 1_200_000):
+        ids = np.arange(samples)
+        assert (shuffled(ids, 7, 3) == _slowly(ids, 7, 3)).all()
+
+
+def test_ids_are_left_as_they_are() -> None:
+    ids = np.arange(100)
+    shuffled(ids, 0, 0)
+    assert (ids == np.arange(100)).all()
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(-1, 0), (2**64, 0), (0, -1), (0, 2**32)])
+def test_a_seed_or_an_epoch_out_of_range_is_refused(seed: int, epoch: int) -> None:
+    with pytest.raises(UserError, match=f"seed {seed}, epoch {epoch}"):
+        shuffled(np.arange(3), seed, epoch)

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data import threads as batch_threads
 from engine.data.order import Ids
+from engine.data.threads import share
 from engine.errors import UserError
-
-SMALL = 64  # images that one thread finishes before another would have begun
 
 
 def gather(
@@ -49,4 +47,4 @@ def gather(
         )
     numbers = np.zeros(32, np.int64)
     work = partial(_kernel.gather, view, pointers, ids, out.reshape(-1), size, numbers)
-    batch_threads.share(work, 1 if len(ids) <= SMALL else threads or batch_threads.available())
+    share(work, threads, out.nbytes)

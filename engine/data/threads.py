@@ -15,9 +15,16 @@ from queue import SimpleQueue
 
 Work = Callable[[], bool]  # takes pieces until none is left; True where it ended the last one
 
+SMALL = 200_000  # bytes that one thread has copied before a second one is awake
 
-def share(work: Work, threads: int) -> None:
-    """Call `work` here and in `threads` - 1 helpers, and return when all pieces are done."""
+
+def share(work: Work, threads: int | None = None, size: int = SMALL + 1) -> None:
+    """Call `work` here and in `threads` - 1 helpers, and return when all pieces are done.
+
+    `threads` is as many as torch computes with where it is not given; work of few bytes is done
+    here alone.
+    """
+    threads = 1 if size <= SMALL else threads or available()
     if threads <= 1:
         work()
         return

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data import threads as batch_threads
 from engine.data.augment.recipe import Recipe
 from engine.data.counter import halves
 from engine.data.order import Ids
+from engine.data.threads import share
 from engine.errors import UserError
 
 Images = npt.NDArray[np.uint8]
@@ -25,7 +25,6 @@ PADDING_MODES = {"zeros": 0, "reflect": 1, "edge": 2}
 FLIPS = {"none": 0, "random": 1, "alternating": 2}
 KINDS = {np.dtype(np.uint8): 0, np.dtype(np.float32): 1, np.dtype(np.uint16): 2}
 NO_CONSTANTS = np.zeros(6, np.float32)
-SMALL = 64  # images that one thread finishes before another would have begun
 
 
 def augment(
@@ -79,8 +78,7 @@ def augment(
         plan,
         np.zeros(32, np.int64),
     )
-    wanted = 1 if len(ids) <= SMALL else threads or batch_threads.available()
-    batch_threads.share(work, wanted)
+    share(work, threads, len(ids) * height * width * 3)
 
 
 def scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> Constants:
