@@ -1,0 +1,86 @@
+"""The files that a benchmark reads, made from one set of images.
+
+The pairs read a copy whose labels are the ids of its samples, so that what each loader delivers
+can be counted. Fresh processes open the original, with the sidecar that is checked on opening.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data import ffcv_files
+from engine.data.beton import open_beton
+from engine.errors import UserError
+from writers import outputs, synthetic
+from writers.console import Console, CtrlC
+from writers.outputs import Content, Target
+
+USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
+FEW = 2000  # images whose every bit is compared
+
+
+@dataclass(frozen=True)
+class Files:
+    """One set of images in three files."""
+
+    source: Path  # as it was found
+    numbered: Path  # its first `samples` images, each labelled with its id, without a sidecar
+    few: Path  # the first of these
+    images: npt.NDArray[np.uint8]  # those of `numbered`
+    described: str
+
+    @property
+    def samples(self) -> int:
+        """Images in an epoch of the pairs."""
+        return len(self.images)
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image."""
+        return int(self.images[0].nbytes)
+
+
+@contextlib.contextmanager
+def prepared(given: str | None, samples: int | None) -> Iterator[Files]:
+    """The files, in a temporary folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="loader-benchmark-") as name:
+        folder = Path(name)
+        source, described = _source(given, samples, folder)
+        beton = open_beton(source)
+        count = min(samples or len(beton), len(beton))
+        images = beton.images()[:count]
+        del beton
+        numbered = _numbered(folder / "numbered.beton", images)
+        few = _numbered(folder / "few.beton", images[:FEW])
+        yield Files(source, numbered, few, images, described)
+
+
+def _source(given: str | None, samples: int | None, folder: Path) -> tuple[Path, str]:
+    for name in [given] if given is not None else USUAL:
+        path = Path(name)
+        if given is not None or path.exists():
+            return path, str(path)
+    count = samples or synthetic.TRAIN
+    path = folder / "synthetic_train.beton"
+    target = Target(path, "synthetic", "train", count, {"writers/synthetic.py": synthetic.RECIPE})
+    console = Console()
+    progress = console.progress("drawing")
+    content = Content(*synthetic.generate("train", count, progress), synthetic.CLASSES)
+    with CtrlC() as ctrl_c:
+        outputs.write([target], lambda _: content, False, console, ctrl_c)
+    return path, "the built-in figures, written for this run"
+
+
+def _numbered(path: Path, images: npt.NDArray[np.uint8]) -> Path:
+    """A file of these images whose labels are their ids."""
+    if len(images) < 2:
+        raise UserError(f"{len(images)} image: at least two are needed to tell an order")
+    ffcv_files.write(path, images, np.arange(len(images)))
+    return path

@@ -1,0 +1,196 @@
+"""How fast the feed is, beside FFCV, torchvision, plain tensors and what memory allows.
+
+Every loader reads the same images in batches of 512 and delivers each of them once an epoch,
+which is checked; the consumer touches every batch. Loaders take turns, A B A B, on one machine
+in one run: a ratio is taken pair by pair, and medians are shown with their extremes. Starts are
+measured in processes of their own, with an empty and with a filled compile cache. FFCV and
+torchvision run at the best of their settings; torchvision is spared the disk. Without --data it
+reads CIFAR-10 or the built-in figures from data/, or draws the figures itself. It writes nothing
+but FILE, and temporary files that it removes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from benchmarks import comparisons, goals, machine, table
+from benchmarks.comparisons import Bench
+from benchmarks.data import Files, prepared
+from benchmarks.determinism import determinism
+from benchmarks.findings import Findings
+from benchmarks.gpu_feed import gpu
+from benchmarks.pairs import SECONDS, TOUCHED_EVERY
+from benchmarks.starts import early_exits, starts
+from engine import atomic
+from engine.errors import OK, UserError, run_command
+
+PROGRAM = "python -m benchmarks.loader"
+BATCH_SIZE = 512
+PAIRS, QUICK_PAIRS, QUICK_SAMPLES = 8, 3, 20_000
+
+Section = Callable[[Bench], None]
+SECTIONS: dict[str, tuple[Section, tuple[str, ...]]] = {
+    "uint8": (comparisons.uint8, ("ratio_uint8_vs_ffcv", "images_per_second_uint8")),
+    "float": (comparisons.floats, ("ratio_float_vs_ffcv",)),
+    "gather": (
+        comparisons.gather,
+        ("gather_fraction_of_ceiling", "gather_slowest_pair_vs_ffcv_decode"),
+    ),
+    "torchvision": (comparisons.torchvision, ("ratio_uint8_vs_torchvision",)),
+    "plain": (comparisons.plain, ()),
+    "starts": (
+        starts,
+        (
+            "first_batch_seconds_warm",
+            "first_batch_seconds_cold",
+            "constructor_seconds",
+            "epoch_gap_seconds",
+        ),
+    ),
+    "exits": (early_exits, ("leaked",)),
+    "determinism": (determinism, ("different_digests", "determinism_cost")),
+    "gpu": (gpu, ("gpu_seconds_per_50000", "gpu_share_of_step", "gpu_host_syncs")),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command."""
+    asked = _arguments(argv)
+    began, load_before = time.monotonic(), machine.load()
+    with prepared(asked.data, _samples(asked)) as files:
+        bench = _bench(asked, files)
+        _measure(bench, asked.without)
+        conditions = _conditions(bench, load_before)
+    _say(f"done in {time.monotonic() - began:.0f} s")
+    judged = goals.judged(bench.found, gpu=asked.device != "cpu")
+    if asked.json:
+        content = {**bench.found.as_json(), "goals": judged, "conditions": conditions}
+        atomic.write_json(Path(asked.json), content)
+    sys.stdout.write(table.text(bench.found, judged, conditions))
+    return OK
+
+
+def _bench(asked: argparse.Namespace, files: Files) -> Bench:
+    return Bench(
+        files=files,
+        batch_size=BATCH_SIZE,
+        threads=machine.cores(),
+        pairs=asked.pairs or (QUICK_PAIRS if asked.quick else PAIRS),
+        quick=asked.quick,
+        device=asked.device,
+        found=Findings(),
+        say=_say,
+    )
+
+
+def _measure(bench: Bench, without: Sequence[str]) -> None:
+    """One section after the other; what is left out is missing, and says why."""
+    for name, (section, keys) in SECTIONS.items():
+        if name in without or (name == "gpu" and bench.device == "cpu"):
+            why = f"left out by --without {name}" if name in without else "needs --device cuda"
+            bench.found.missing.update(dict.fromkeys(keys, why))
+            continue
+        _say(f"{name}: {(section.__doc__ or '').splitlines()[0]}")
+        section(bench)
+
+
+def _conditions(bench: Bench, load_before: float) -> dict[str, Any]:
+    """Without these a figure is not a result."""
+    return {
+        **machine.describe(bench.device),
+        "threads": bench.threads,
+        "load_before": load_before,
+        "load_after": machine.load(),
+        "data": bench.files.described,
+        "images": bench.files.samples,
+        "image_bytes": bench.files.image_bytes,
+        "batch_size": bench.batch_size,
+        "drop_last": False,
+        "pairs": bench.pairs,
+        "seconds_of_a_turn": SECONDS,
+        "quick": bench.quick,
+        "sample_ids": "each loader delivered every id once in its uncounted first epoch",
+        "touched": f"one element in {TOUCHED_EVERY} of every batch, summed, by one consumer",
+    }
+
+
+def _samples(asked: argparse.Namespace) -> int | None:
+    if asked.samples is None and asked.quick:
+        return QUICK_SAMPLES
+    samples: int | None = asked.samples
+    return samples
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--json", metavar="FILE", help="write everything that was found to FILE as well")
+    add("--quick", action="store_true", help="fewer images and pairs, about a minute; indicative")
+    add("--device", default="cpu", metavar="cpu|cuda", help="cuda adds the GPU's figures")
+    add("--data", metavar="X.beton", help="the images to feed (raw, of one size)")
+    add("--samples", type=_positive, metavar="N", help="only the first N images (default: all)")
+    add("--pairs", type=_positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
+    add(
+        "--without",
+        default=(),
+        type=_sections,
+        metavar="SECTION,...",
+        help=f"leave out some of: {', '.join(SECTIONS)}",
+    )
+    asked = parser.parse_args(argv)
+    if asked.device != "cpu":
+        _check_gpu(asked.device)
+    if asked.json and not Path(asked.json).resolve().parent.is_dir():
+        raise UserError(f"--json {asked.json}: its folder does not exist")
+    return asked
+
+
+def _check_gpu(name: str) -> None:
+    if name.partition(":")[0] != "cuda" or not (name.partition(":")[2] or "0").isdigit():
+        raise UserError(f"--device {name}: expected cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch sees no GPU here; use cpu")
+    if int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(f"--device {name}: this machine has cuda:0 to cuda:{count - 1}")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 up")
+    return int(text)
+
+
+def _sections(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name)
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        known = ", ".join(SECTIONS)
+        raise argparse.ArgumentTypeError(f"no section {unknown[0]!r}; expected {known}")
+    return names
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {PROGRAM} --help")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def command() -> int:
+    """The command with its exit codes."""
+    return run_command(main)
+
+
+if __name__ == "__main__":
+    raise SystemExit(command())
