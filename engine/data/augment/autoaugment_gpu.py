@@ -71,8 +71,9 @@ def _on_device(height: int, width: int, device: torch.device) -> OnDevice:
 
 def _move(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
     pixels = images.flatten(1, 2)  # G pixels 3
-    sources = fixed.sources[steps].long()[..., None].expand_as(pixels)
-    return (pixels.gather(1, sources.clamp(0)) * (sources >= 0)).view_as(images)
+    sources = fixed.sources[steps].long()[..., None]  # G pixels 1
+    moved = pixels.gather(1, sources.clamp(0).expand_as(pixels))
+    return (moved * (sources >= 0)).view_as(images)
 
 
 def _look_up(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
