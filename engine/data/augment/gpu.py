@@ -8,9 +8,14 @@ kernel runs on CPU tensors, slowly.
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from types import ModuleType
 from typing import Any
 
@@ -113,7 +118,18 @@ def _kernel() -> ModuleType:
             "Triton is not installed, and a CUDA device is fed by it: install a PyTorch with CUDA, "
             "or use --device cpu"
         ) from None
+    _let_triton_write(gpu_kernel.CACHE)
     return gpu_kernel
+
+
+def _let_triton_write(setting: Any) -> None:
+    """Compiled kernels of this process go to a passing folder where there is no writable home."""
+    folder = Path(setting.dir)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        setting.dir = mkdtemp(prefix="kernels-")
+        atexit.register(rmtree, setting.dir, ignore_errors=True)
 
 
 @cache
@@ -125,7 +141,7 @@ def _code(
     row = 3 * width
     vector = min(row & -row, STORE_BYTES // dtype.itemsize)  # a group never straddles two rows
     groups = height * row // vector
-    tile = min(1 << (groups - 1).bit_length(), TILE_ELEMENTS // vector)
+    tile = min(max(1 << (groups - 1).bit_length(), WARP), TILE_ELEMENTS // vector)
     code = {
         "PURPOSE": int(Purpose.AUGMENT),
         "HEIGHT": height,
@@ -138,7 +154,7 @@ def _code(
         "VECTOR": vector,
         "TILE": tile,
     }
-    return code, -(-groups // tile), max(1, tile // (GROUPS_A_THREAD * WARP))
+    return code, -(-groups // tile), max(tile // (GROUPS_A_THREAD * WARP), 1)
 
 
 def _wrong(
@@ -163,8 +179,10 @@ def _wrong(
     if tensor.device != images.device:
         wrong.append(f"{found} lies on {tensor.device}, the images on {images.device}")
     if not tensor.is_contiguous():
-        wrong.append(f"{found}: expected contiguous memory, images as N H W C; its strides are "
-                     f"{tensor.stride()}")
+        wrong.append(
+            f"{found}: expected contiguous memory, images as N H W C; its strides are "
+            f"{tensor.stride()}"
+        )
     return wrong
 
 

@@ -14,6 +14,9 @@ once a program.
 Importing this imports Triton, which a machine without a GPU need not have; only `gpu` does so.
 """
 
+# A kernel is Triton's language in Python's spelling: its values have no Python types.
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
+
 from __future__ import annotations
 
 import triton
@@ -162,3 +165,4 @@ def augment(
 
 
 INTERPRETED = not isinstance(augment, triton.JITFunction)  # then CPU tensors will do
+CACHE = triton.knobs.cache  # where Triton keeps what it compiled
