@@ -86,7 +86,7 @@ def apply(images: Tensor, steps: Steps, out: Tensor | None = None) -> Tensor:
     if out is None:
         out = torch.empty_like(images)
     _check(images, steps, out)
-    if not len(images):
+    if not images.numel():
         return out
     if images.device.type == "cpu":
         from engine.data.augment import autoaugment_cpu  # loads Numba

@@ -40,6 +40,8 @@ PIECE = 64  # images that one thread takes at a time
 def apply(images: Images, steps: Steps, out: Images) -> None:
     """Write each image, after its steps, to `out`, which may be `images`."""
     fixed = constants(images.shape[1], images.shape[2])
+    row = 3 * images.shape[2]
+    before, after = (each.reshape(len(images), -1) for each in (images, out))
     firsts = range(0, len(images), PIECE)
     left, done = iter(firsts), count(1)  # the threads share them: each piece is taken once
 
@@ -47,7 +49,7 @@ def apply(images: Images, steps: Steps, out: Images) -> None:
         ended_the_last = False
         for first in left:
             piece = slice(first, first + PIECE)
-            _apply(images[piece], steps[piece], out[piece], *fixed)
+            _apply(before[piece], steps[piece], after[piece], row, *fixed)
             ended_the_last = next(done) == len(firsts)
         return ended_the_last
 
@@ -55,35 +57,27 @@ def apply(images: Images, steps: Steps, out: Images) -> None:
 
 
 @part
-def _copy(values: Any, copied: Any) -> None:
-    for i in range(len(values)):
-        copied[i] = values[i]
-
-
-@part
 def _move(before: Any, sources: Any, image: Any) -> None:
-    pixels, moved = before.reshape(-1, 3), image.reshape(-1, 3)
     for i in range(len(sources)):
         source = sources[i]
         if source < 0:
-            moved[i, 0] = moved[i, 1] = moved[i, 2] = 0
+            image[3 * i] = image[3 * i + 1] = image[3 * i + 2] = 0
         else:
-            moved[i, 0] = pixels[source, 0]
-            moved[i, 1] = pixels[source, 1]
-            moved[i, 2] = pixels[source, 2]
+            image[3 * i] = before[3 * source]
+            image[3 * i + 1] = before[3 * source + 1]
+            image[3 * i + 2] = before[3 * source + 2]
 
 
 @part
 def _look_up(before: Any, table: Any, image: Any) -> None:
-    values, found = before.reshape(-1), image.reshape(-1)
-    for i in range(len(values)):
-        found[i] = table[values[i]]
+    for i in range(len(before)):
+        image[i] = table[before[i]]
 
 
 @part
 def _look_up_by_channel(before: Any, tables: Any, image: Any) -> None:
-    pixels, found = before.reshape(-1, 3), image.reshape(-1, 3)
     red, green, blue = tables
+    pixels, found = before.reshape(-1, 3), image.reshape(-1, 3)
     for i in range(len(pixels)):
         found[i, 0] = red[pixels[i, 0]]
         found[i, 1] = green[pixels[i, 1]]
@@ -92,81 +86,76 @@ def _look_up_by_channel(before: Any, tables: Any, image: Any) -> None:
 
 @part
 def _grey(image: Any) -> Any:
+    """The grey of each pixel, three times."""
     pixels = image.reshape(-1, 3)
-    grey = np.empty(len(pixels), np.uint8)
+    grey = np.empty(pixels.shape, np.uint8)
     for i in range(len(pixels)):
         red, green, blue = np.int32(pixels[i, 0]), np.int32(pixels[i, 1]), np.int32(pixels[i, 2])
-        grey[i] = (RED * red + GREEN * green + BLUE * blue + ROUND) >> 16
+        grey[i, 0] = (RED * red + GREEN * green + BLUE * blue + ROUND) >> 16
+        grey[i, 1] = grey[i, 2] = grey[i, 0]
+    return grey.reshape(-1)
+
+
+@part
+def _blend(dull: Any, factor: Any, before: Any, image: Any) -> None:
+    """As `operations.blend`: rounded to float32 twice, no fused multiply and add."""
+    for i in range(len(before)):
+        start, end = np.float32(dull[i]), np.float32(before[i])
+        beyond = start + factor * (end - start)
+        image[i] = np.int32(min(max(beyond, np.float32(0)), np.float32(255)))
+
+
+@part
+def _even(image: Any) -> Any:
+    """The mean grey everywhere."""
+    grey = _grey(image)
+    total, size = np.int64(0), len(grey)
+    for i in range(size):
+        total += grey[i]
+    mean = (2 * total + size) // (2 * size)
+    for i in range(size):
+        grey[i] = mean
     return grey
 
 
 @part
-def _blend(dull: Any, values: Any, factor: Any, blended: Any) -> None:
-    """As `operations.blend`: rounded to float32 twice, no fused multiply and add."""
-    for i in range(len(values)):
-        start, end = np.float32(dull[i]), np.float32(values[i])
-        beyond = start + factor * (end - start)
-        blended[i] = np.int32(min(max(beyond, np.float32(0)), np.float32(255)))
+def _smooth(image: Any, row: int) -> Any:
+    """Each value a mean of the nine about it, itself counted five times; the border as it is."""
+    smooth = image.copy()
+    if len(image) < 3 * row or row < 9:
+        return smooth
+    above, here, under = image[: -2 * row], image[row:-row], image[2 * row :]
+    sums = np.empty(len(here), np.int16)
+    for i in range(len(here)):
+        sums[i] = np.int16(above[i]) + np.int16(here[i]) + np.int16(under[i])
+    for first in range(0, len(here), row):
+        middle = here[first + 3 : first + row - 3]
+        left, right = sums[first : first + row - 6], sums[first + 6 : first + row]
+        both, found = sums[first + 3 : first + row - 3], smooth[row + first + 3 :]
+        for i in range(len(middle)):
+            thirteen = left[i] + both[i] + right[i] + 4 * np.int16(middle[i])
+            found[i] = np.int32(np.float32(thirteen) * THIRTEENTH + HALF)  # it is never a half
+    return smooth
 
 
 @part
-def _sum_of_three(values: Any, distance: Any) -> Any:
-    left, middle = values[: -2 * distance], values[distance:-distance]
-    right, total = values[2 * distance :], np.empty(len(left), np.int16)
-    for i in range(len(total)):
-        total[i] = np.int16(left[i]) + np.int16(middle[i]) + np.int16(right[i])
-    return total
-
-
-@part
-def _color(before: Any, factor: Any, image: Any) -> None:
-    grey = _grey(before)
-    dull = np.empty((len(grey), 3), np.uint8)
-    for i in range(len(grey)):
-        dull[i, 0] = dull[i, 1] = dull[i, 2] = grey[i]
-    _blend(dull.reshape(-1), before.reshape(-1), factor, image.reshape(-1))
-
-
-@part
-def _contrast(before: Any, factor: Any, image: Any) -> None:
-    grey = _grey(before)
-    mean = (2 * grey.sum() + len(grey)) // (2 * len(grey))
-    _blend(np.full(before.size, np.uint8(mean)), before.reshape(-1), factor, image.reshape(-1))
-
-
-@part
-def _sharpness(before: Any, factor: Any, image: Any) -> None:
-    """The dull image is smooth, but for its border."""
-    height, width, channels = before.shape
-    if height < 3 or width < 3:
-        return
-    row, values = width * channels, before.reshape(-1)
-    dull = values.copy()
-    nine = _sum_of_three(_sum_of_three(values, channels), row)
-    middle, smooth = values[row + channels :], dull[row + channels :]
-    for i in range(len(nine)):
-        thirteen = np.float32(nine[i]) + np.float32(4) * np.float32(middle[i])
-        smooth[i] = np.int32(thirteen * THIRTEENTH + HALF)  # whole 13ths are never half a value
-    _blend(dull, values, factor, image.reshape(-1))
-    image[:, 0] = before[:, 0]
-    image[:, -1] = before[:, -1]
-
-
-@part
-def _auto_contrast(before: Any, image: Any) -> None:
-    rows = before.reshape(before.shape[0], -1)
-    lowest, highest = rows[0].copy(), rows[0].copy()  # of each column and channel
-    for y in range(1, len(rows)):
-        for i in range(len(lowest)):
-            lowest[i] = min(lowest[i], rows[y, i])
-            highest[i] = max(highest[i], rows[y, i])
+def _auto_contrast(before: Any, row: int, image: Any) -> None:
+    lowest, highest = before[:row].copy(), before[:row].copy()  # of each column and channel
+    for first in range(row, len(before), row):
+        values = before[first : first + row]
+        for i in range(row):
+            lowest[i] = min(lowest[i], values[i])
+            highest[i] = max(highest[i], values[i])
     tables = np.empty((3, 256), np.uint8)
     for channel in range(3):
-        low, high = np.int64(lowest[channel::3].min()), np.int64(highest[channel::3].max())
+        low, high = 255, 0
+        for i in range(channel, row, 3):
+            low, high = min(low, np.int64(lowest[i])), max(high, np.int64(highest[i]))
         scale = 255.0 / (high - low) if high > low else 1.0
         offset = -low * scale if high > low else 0.0
         for value in range(256):
-            tables[channel, value] = np.int32(min(max(value * scale + offset, 0.0), 255.0))
+            level = min(max(value * scale + offset, 0.0), 255.0)
+            tables[channel, value] = np.int32(level)
     _look_up_by_channel(before, tables, image)
 
 
@@ -196,18 +185,22 @@ def _read_only(kind: Any, dimensions: int) -> Any:
 
 @compiled(
     types.void(
-        _read_only(types.uint8, 4),
+        _read_only(types.uint8, 2),
         _read_only(types.int64, 2),
-        types.uint8[:, :, :, ::1],
+        types.uint8[:, ::1],
+        types.int64,
         _read_only(types.int32, 2),
         _read_only(types.uint8, 2),
         _read_only(types.float32, 1),
     )
 )
-def _apply(images: Any, steps: Any, out: Any, sources: Any, tables: Any, factors: Any) -> None:
+def _apply(
+    images: Any, steps: Any, out: Any, row: int, sources: Any, tables: Any, factors: Any
+) -> None:
     for i in range(len(images)):
         image = out[i]
-        _copy(images[i].reshape(-1), image.reshape(-1))
+        for k in range(len(image)):
+            image[k] = images[i, k]
         for step in steps[i]:
             if step < 0:
                 continue
@@ -217,13 +210,15 @@ def _apply(images: Any, steps: Any, out: Any, sources: Any, tables: Any, factors
                 _move(before, sources[step], image)
             elif step < FIRST_BLEND:
                 _look_up(before, tables[step - FIRST_TABLE], image)
-            elif operation == COLOR:
-                _color(before, factors[step - FIRST_BLEND], image)
-            elif operation == CONTRAST:
-                _contrast(before, factors[step - FIRST_BLEND], image)
             elif step < FIRST_HISTOGRAM:
-                _sharpness(before, factors[step - FIRST_BLEND], image)
+                if operation == COLOR:
+                    dull = _grey(before)
+                elif operation == CONTRAST:
+                    dull = _even(before)
+                else:
+                    dull = _smooth(before, row)
+                _blend(dull, factors[step - FIRST_BLEND], before, image)
             elif operation == AUTO_CONTRAST:
-                _auto_contrast(before, image)
+                _auto_contrast(before, row, image)
             else:
                 _equalize(before, image)
