@@ -229,7 +229,11 @@ def test_without_padding_or_flip_the_images_come_as_they_are(device: str) -> Non
         ({"epoch": torch.zeros(1, dtype=torch.int64)}, r"epoch.*expected the shape \(\)"),
         ({"out_dtype": torch.int32}, r"out_dtype torch.int32: expected one of torch.uint8"),
         ({"out": torch.zeros(3, 3, 8, 8, dtype=torch.uint8)}, "out.*contiguous memory"),
+        ({"out": torch.zeros(3)}, r"out \(torch.float32, \(3,\)\): expected torch.uint8"),
         ({"step": torch.tensor(0)}, "step without out"),
+        ({"rows": None, "ids": torch.zeros(5).long()}, "rows None: a batch of 5 needs as many"),
+        ({"scale": torch.ones(3)}, "scale .*: expected three numbers"),
+        ({"shift": (1.0,)}, "shift .*: expected three numbers"),
         ({"labels": torch.zeros(4, dtype=torch.int64)}, "labels and labels_out"),
         ({"recipe": Recipe(8, "reflect")}, "crop_padding 8: reflect padding must be smaller"),
     ],
@@ -326,6 +330,7 @@ def _resources(cubin: bytes, folder: Path) -> dict[str, int]:
 
 
 @compiled_only
+@pytest.mark.timeout(180)  # it is about 40 tests
 def test_the_interpreter_keeps_the_same_promises(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],

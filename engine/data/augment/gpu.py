@@ -61,28 +61,38 @@ def augment(
     at step * len(out). Call once before the capture: the first call compiles.
     """
     kernel = _kernel()
-    batch = len(out) if out is not None and step is not None else len(ids)
+    counted = out if out is not None and step is not None else ids
+    batch = counted.shape[:1].numel()
     wrong = _wrong_device(images, kernel) + _wrong_moment(images, seed, epoch, step, out)
     wrong += _wrong("images", images, images, torch.uint8, (None, None, None, 3))
     if out_dtype not in DTYPES:
         wrong.append(f"out_dtype {out_dtype}: expected one of {', '.join(map(str, DTYPES))}")
     if (labels is None) != (labels_out is None):
         wrong.append("labels and labels_out: expected both or neither")
-    for name, vector, length in (
-        ("ids", ids, None),
-        ("rows", rows, len(ids)),
-        ("labels", labels, len(images)),
-        ("labels_out", labels_out, batch),
+    if rows is None and batch > images.shape[:1].numel():
+        wrong.append(
+            f"rows None: a batch of {batch} needs as many images ({len(images)} are there)"
+        )
+    for name, numbers in (("scale", scale), ("shift", shift)):
+        if isinstance(numbers, Tensor) or len(numbers) != 3:
+            wrong.append(f"{name} {numbers}: expected three numbers, not on a device")
+    for name, vector, shape in (
+        ("ids", ids, (None,)),
+        ("rows", rows, ids.shape),
+        ("labels", labels, images.shape[:1]),
+        ("labels_out", labels_out, (batch,)),
     ):
-        wrong += _wrong(name, vector, images, torch.int64, (length,))
+        wrong += _wrong(name, vector, images, torch.int64, shape)
     if wrong:
         raise UserError(*wrong)
     _, height, width, _ = images.shape
-    shape = (batch, height, width, 3)
+    nhwc = (batch, height, width, 3)
     if out is None:
-        out = torch.empty(shape, dtype=out_dtype, device=images.device).permute(0, 3, 1, 2)
-    elif wrong := _wrong("out", out.permute(0, 2, 3, 1), images, out_dtype, shape):
-        raise UserError(*wrong)
+        out = torch.empty(nhwc, dtype=out_dtype, device=images.device).permute(0, 3, 1, 2)
+    else:
+        memory = out.permute(0, 2, 3, 1) if out.ndim == 4 else out
+        if wrong := _wrong("out", memory, images, out_dtype, nhwc):
+            raise UserError(*wrong)
     if batch == 0:
         return out
     code, tiles, warps = _code(recipe, height, width, out_dtype)
@@ -167,23 +177,27 @@ def _wrong(
     """What keeps the kernel from using `tensor`, where one is given; None is any size."""
     if tensor is None:
         return []
+    fits = tensor.ndim == len(shape) and all(map(_fits, shape, tensor.shape))
+    near, dense = tensor.device == images.device, tensor.is_contiguous()
+    if tensor.dtype is dtype and fits and near and dense:
+        return []
     found = f"{name} ({tensor.dtype}, {tuple(tensor.shape)})"
     wrong = []
     if tensor.dtype is not dtype:
         wrong.append(f"{found}: expected {dtype}")
-    if tensor.ndim != len(shape) or any(
-        size not in (None, actual) for size, actual in zip(shape, tensor.shape, strict=False)
-    ):
+    if not fits:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         wrong.append(f"{found}: expected the shape ({sizes})")
-    if tensor.device != images.device:
+    if not near:
         wrong.append(f"{found} lies on {tensor.device}, the images on {images.device}")
-    if not tensor.is_contiguous():
-        wrong.append(
-            f"{found}: expected contiguous memory, images as N H W C; its strides are "
-            f"{tensor.stride()}"
-        )
+    if not dense:
+        strides = tensor.stride()
+        wrong.append(f"{found}: expected contiguous memory, images as N H W C; found {strides}")
     return wrong
+
+
+def _fits(size: int | None, found: int) -> bool:
+    return size is None or size == found
 
 
 def _wrong_device(images: Tensor, kernel: ModuleType) -> list[str]:

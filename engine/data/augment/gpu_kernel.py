@@ -48,14 +48,13 @@ def below(word, BOUND: tl.constexpr):
 
 
 @triton.jit
-def into(place, low, high, SIZE: tl.constexpr, MODE: tl.constexpr):
+def into(place, low, high, MODE: tl.constexpr):
     """Places in the padding moved to what they show; `low` and `high` are the two edges."""
     if MODE == "reflect":
-        place = tl.where(place < 0, 2 * low - place, place)
-        place = tl.where(place >= SIZE, 2 * high - place, place)
+        place = tl.maximum(place, 2 * low - place)
+        place = tl.minimum(place, 2 * high - place)
     elif MODE == "edge":
-        place = tl.where(place < 0, low, place)
-        place = tl.where(place >= SIZE, high, place)
+        place = tl.minimum(tl.maximum(place, low), high)
     return place
 
 
@@ -67,7 +66,7 @@ def fetch(line, start, k, colour, wanted, ROW: tl.constexpr, MODE: tl.constexpr)
         inside = wanted & (source >= 0) & (source < ROW)
         # Start in 64 bits: the address of each k is then a fixed offset from one register.
         return tl.load(line + start.to(tl.int64) + k, mask=inside, other=0)
-    return tl.load(line + into(source, colour, ROW - 3 + colour, ROW, MODE), mask=wanted, other=0)
+    return tl.load(line + into(source, colour, ROW - 3 + colour, MODE), mask=wanted, other=0)
 
 
 @triton.jit(do_not_specialize=NUMBERS, do_not_specialize_on_alignment=ANY_ALIGNMENT)
@@ -136,17 +135,11 @@ def augment(
     colour = tl.where(colour >= 3, colour - 3, colour)
     exists = group < HEIGHT * PER_ROW
     wanted = exists
-    if CUTOUT > 0:
-        cut_y = ((word3 >> 16) * (HEIGHT - CUTOUT + 1) >> 16).to(tl.int32)
-        cut_x = ((word3 & 0xFFFF) * (WIDTH - CUTOUT + 1) >> 16).to(tl.int32)
-        cut_row = (y >= cut_y) & (y < cut_y + CUTOUT)
-        cut_column = (first + k >= 3 * cut_x) & (first + k < 3 * (cut_x + CUTOUT))
-        wanted = wanted & ~(cut_row & cut_column)
 
     source_y = y + down
     if MODE == "zeros":
         wanted = wanted & (source_y >= 0) & (source_y < HEIGHT)
-    source_y = into(source_y, 0, HEIGHT - 1, HEIGHT, MODE)
+    source_y = into(source_y, 0, HEIGHT - 1, MODE)
     line = images + row * (HEIGHT * ROW) + source_y * ROW
     if FLIP != "none" and flip:  # the same way for all of a program
         start = ROW - 3 - first + right + 2 * colour
@@ -154,6 +147,12 @@ def augment(
     else:
         pixel = fetch(line, first + right, k, colour, wanted, ROW, MODE)
 
+    if CUTOUT > 0:
+        cut_y = ((word3 >> 16) * (HEIGHT - CUTOUT + 1) >> 16).to(tl.int32)
+        cut_x = ((word3 & 0xFFFF) * (WIDTH - CUTOUT + 1) >> 16).to(tl.int32)
+        cut_row = (y >= cut_y) & (y < cut_y + CUTOUT)
+        cut_column = (first + k >= 3 * cut_x) & (first + k < 3 * (cut_x + CUTOUT))
+        pixel = tl.where(cut_row & cut_column, 0, pixel)
     if NORMALISE:
         scale = tl.where(colour == 0, scale0, tl.where(colour == 1, scale1, scale2))
         shift = tl.where(colour == 0, shift0, tl.where(colour == 1, shift1, shift2))
