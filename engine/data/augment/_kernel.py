@@ -17,6 +17,7 @@ from engine.data.augment._simd import (
     FLOAT32,
     LINE,
     copy,
+    copy_ahead,
     fetch_add,
     mirror,
     move3,
@@ -71,25 +72,51 @@ def inside(index: int, size: int, mode: int) -> int:
 
 
 @part
-def crop_row(to: int, row: int, width: int, left: int, mode: int, flip: bool, black: int) -> None:
-    """Write one row from column `left` on, which may be outside, mirrored or not."""
+def crop(
+    to: int,
+    image: int,
+    height: int,
+    width: int,
+    top: int,
+    left: int,
+    mode: int,
+    flip: bool,
+    black: int,
+    soon: int,
+) -> None:
+    """Write the window from (top, left) on, which may reach outside, mirrored or not.
+
+    Row by row, the image at `soon` is fetched from memory: all at once would stall the copying.
+    """
+    line = 3 * width
     before, after = min(max(-left, 0), width), min(max(left, 0), width)
     kept = width - before - after
-    start = after if flip else before  # where the kept part goes
-    if mode == ZEROS:
-        if before + after:  # wiped as a whole: a border alone is too short for vectors
-            copy(to, black, 3 * width)
-    else:
-        for x in range(before):
-            place = 3 * (width - 1 - x if flip else x)
-            move3(to + place, row + 3 * inside(left + x, width, mode))
-        for x in range(width - after, width):
-            place = 3 * (width - 1 - x if flip else x)
-            move3(to + place, row + 3 * inside(left + x, width, mode))
-    if flip:
-        mirror(to + 3 * start, row + 3 * after, kept)
-    else:
-        copy(to + 3 * start, row + 3 * after, kept * 3)
+    start = after if flip else before  # where the kept part goes; the border is on one side
+    border = 3 * (width - kept)
+    wiped = min(max(border, 32), line) if border else 0  # in a whole step, which `kept` then covers
+    wipe = 0 if start else line - wiped
+    for y in range(top, top + height):
+        if mode == ZEROS and not 0 <= y < height:
+            copy(to, black, line)
+        else:
+            row = image + inside(y, height, mode) * line
+            if mode == ZEROS:
+                copy(to + wipe, black, wiped)
+            else:
+                for x in range(before):
+                    place = 3 * (width - 1 - x if flip else x)
+                    move3(to + place, row + 3 * inside(left + x, width, mode))
+                for x in range(width - after, width):
+                    place = 3 * (width - 1 - x if flip else x)
+                    move3(to + place, row + 3 * inside(left + x, width, mode))
+            if flip:
+                mirror(to + 3 * start, row + 3 * after, kept)
+            else:
+                copy(to + 3 * start, row + 3 * after, 3 * kept)
+        to += line
+        for k in range(0, line, LINE):
+            prefetch(soon + k)
+        soon += line
 
 
 @compiled(
@@ -128,10 +155,7 @@ def augment(
             break
         end = min(first + piece, batch)
         for i in range(first, end):
-            if i + AHEAD < end:
-                soon = store + rows[i + AHEAD] * size
-                for k in range(0, size, LINE):
-                    prefetch(soon + k)
+            soon = store + rows[min(i + AHEAD, end - 1)] * size
             image, place = store + rows[i] * size, target + i * size * item
             top, left, flip = 0, 0, False
             cut_row, cut_column = 0, 0
@@ -152,19 +176,14 @@ def augment(
                 if kind != UINT8 and cutout == 0:
                     done = image
                 else:
-                    copy(done, image, size)
+                    copy_ahead(done, image, size, soon)
             else:
-                for y in range(height):
-                    if mode == ZEROS and not 0 <= y + top < height:
-                        copy(done + y * line, black, line)
-                    else:
-                        row = image + inside(y + top, height, mode) * line
-                        crop_row(done + y * line, row, width, left, mode, flip, black)
+                crop(done, image, height, width, top, left, mode, flip, black, soon)
             if cutout:
                 for y in range(cut_row, cut_row + cutout):
                     copy(done + y * line + 3 * cut_column, black, 3 * cutout)
             if kind != UINT8:
-                normalise(place, done, size, kind, scale, shift)
+                normalise(place, done, size, kind, scale, shift, soon)
         if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
             ended = True
     return ended
@@ -184,11 +203,8 @@ def gather(
             break
         end = min(first + piece, batch)
         for i in range(first, end):
-            if i + AHEAD < end:
-                soon = store + np.int64(pointers[ids[i + AHEAD]])
-                for k in range(0, size, LINE):
-                    prefetch(soon + k)
-            copy(target + i * size, store + np.int64(pointers[ids[i]]), size)
+            soon = store + np.int64(pointers[ids[min(i + AHEAD, end - 1)]])
+            copy_ahead(target + i * size, store + np.int64(pointers[ids[i]]), size, soon)
         if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
             ended = True
     return ended

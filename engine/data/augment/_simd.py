@@ -86,7 +86,7 @@ def _normaliser(count: int, bits16: bool) -> Any:
 
 
 move1, move3, move32 = (_mover(list(range(n))) for n in (1, 3, 32))
-mirror8 = _mover([3 * (7 - k // 3) + k % 3 for k in range(24)])  # 8 pixels
+mirror16 = _mover([3 * (15 - k // 3) + k % 3 for k in range(48)])  # 16 pixels
 float16, float1 = _normaliser(16, False), _normaliser(1, False)
 half16, half1 = _normaliser(16, True), _normaliser(1, True)
 
@@ -107,28 +107,44 @@ def copy(to: int, source: int, size: int) -> None:
 
 
 @part
+def copy_ahead(to: int, source: int, size: int, soon: int) -> None:
+    """Copy `size` bytes while as many at `soon` are fetched from memory."""
+    k = 0
+    while k + LINE <= size:
+        move32(to + k, source + k)
+        move32(to + k + 32, source + k + 32)
+        prefetch(soon + k)
+        k += LINE
+    prefetch(soon + size - 1)
+    copy(to + k, source + k, size - k)
+
+
+@part
 def mirror(to: int, source: int, pixels: int) -> None:
     """Copy pixels in reverse order."""
     size = 3 * pixels
     k = 0
-    while k + 24 <= size:
-        mirror8(to + k, source + size - k - 24)
-        k += 24
+    while k + 48 <= size:
+        mirror16(to + k, source + size - k - 48)
+        k += 48
     if k < size:
-        if size >= 24:
-            mirror8(to + size - 24, source)
+        if size >= 48:
+            mirror16(to + size - 48, source)
         else:
             for k in range(0, size, 3):
                 move3(to + k, source + size - 3 - k)
 
 
 @part
-def normalise(to: int, source: int, size: int, kind: int, scale: int, shift: int) -> None:
+def normalise(
+    to: int, source: int, size: int, kind: int, scale: int, shift: int, soon: int
+) -> None:
     """Write `size` bytes as floats; `scale` and `shift` repeat every three values."""
     if size >= 48:
         k = 0
         while k < size:
             k = min(k, size - 48)  # a multiple of 3: the last step is in phase
+            prefetch(soon + k)
             for j in range(0, 48, 16):
                 if kind == FLOAT32:
                     float16(to + 4 * (k + j), source + k + j, scale + 4 * j, shift + 4 * j)
