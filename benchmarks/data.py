@@ -23,6 +23,7 @@ from writers.console import Console, CtrlC
 from writers.outputs import Content, Target
 
 USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
+MOST = 1_000_000  # a label without a sidecar is no larger
 FEW = 2000  # images whose every bit is compared
 
 
@@ -50,11 +51,12 @@ class Files:
 @contextlib.contextmanager
 def prepared(given: str | None, samples: int | None) -> Iterator[Files]:
     """The files, in a temporary folder that is gone afterwards."""
+    samples = min(samples or MOST, MOST)
     with tempfile.TemporaryDirectory(prefix="loader-benchmark-") as name:
         folder = Path(name)
         source, described = _source(given, samples, folder)
         beton = open_beton(source)
-        count = min(samples or len(beton), len(beton))
+        count = min(samples, len(beton))
         images = beton.images()[:count]
         del beton
         numbered = _numbered(folder / "numbered.beton", images)
@@ -62,12 +64,12 @@ def prepared(given: str | None, samples: int | None) -> Iterator[Files]:
         yield Files(source, numbered, few, images, described)
 
 
-def _source(given: str | None, samples: int | None, folder: Path) -> tuple[Path, str]:
+def _source(given: str | None, samples: int, folder: Path) -> tuple[Path, str]:
     for name in [given] if given is not None else USUAL:
         path = Path(name)
         if given is not None or path.exists():
             return path, str(path)
-    count = samples or synthetic.TRAIN
+    count = min(samples, synthetic.TRAIN)
     path = folder / "synthetic_train.beton"
     target = Target(path, "synthetic", "train", count, {"writers/synthetic.py": synthetic.RECIPE})
     console = Console()

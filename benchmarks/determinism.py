@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,16 @@ import torch
 
 from benchmarks import machine
 from benchmarks.comparisons import Bench
-from benchmarks.loaders import SEED, ours
+from benchmarks.loaders import PADDING, SEED, ours
 from benchmarks.pairs import Spread
 from engine.data import order
+from engine.data.augment.cpu import augment
+from engine.data.augment.recipe import Recipe
 
 EPOCHS = 3
 BATCH_SIZES = (1, 7, 512)
+BATCH = 512
+DRAW_PAIRS_A_PAIR = 4  # epochs of a kernel are short, and the difference is small
 
 
 def determinism(bench: Bench) -> None:
@@ -32,9 +38,8 @@ def determinism(bench: Bench) -> None:
     machine.set_threads(bench.threads)
     bench.found.details["digests"] = digests
     bench.found.number("different_digests", len(set(digests.values())) - 1)
-    bench.say("  what a counted order costs")
-    with bench.found.missing_if_unavailable("determinism_cost"):
-        _cost(bench)
+    bench.say("  what counted orders and draws cost")
+    _cost(bench)
 
 
 def _digest(path: Path, mode: str, batch_size: int, threads: int) -> str:
@@ -52,23 +57,52 @@ def _digest(path: Path, mode: str, batch_size: int, threads: int) -> str:
 
 
 def _cost(bench: Bench) -> None:
-    """The time of our order of an epoch, less that of an order drawn from one stream.
+    """What counting costs of an epoch's time, in its order and in its draws, at most.
 
-    As a share of an epoch's time. The draws of the augmentation are not in it: they are made
-    inside the kernel that moves the pixels, and any generator's would be.
+    The order: our time for one, less that of an order drawn from one stream. The draws: the
+    alternating flip makes twice as many as the random one and moves the same pixels, so the
+    difference is what all draws cost; those of any other generator would not be free either.
     """
+    order_share, draws_share = _order_share(bench), _draws_share(bench)
+    bench.found.details["determinism_cost"] = {
+        "order": order_share.as_json(),
+        "draws": draws_share.as_json(),
+    }
+    bench.found.number("determinism_cost", order_share.median + draws_share.median)
+
+
+def _order_share(bench: Bench) -> Spread:
     ids = np.arange(bench.files.samples, dtype=np.int64)
-    stream = np.random.default_rng(0)
+    stream = np.random.default_rng(SEED)
     order.shuffled(ids, SEED, 0)  # compiled, where it is
+    shares = []
     with bench.ours("resident", torch.uint8) as mine:
-        shares = []
         for epoch in range(bench.pairs):
             seconds = bench.files.samples / mine()
-            began = time.perf_counter()
-            order.shuffled(ids, SEED, epoch)
-            counted = time.perf_counter()
-            stream.permutation(ids)
-            drawn = time.perf_counter()
-            shares.append(((counted - began) - (drawn - counted)) / seconds)
-    bench.found.details["determinism_cost"] = Spread(tuple(shares)).as_json()
-    bench.found.number("determinism_cost", Spread(tuple(shares)).median)
+            counted = _seconds(partial(order.shuffled, ids, SEED, epoch))
+            shares.append((counted - _seconds(partial(stream.permutation, ids))) / seconds)
+    return Spread(tuple(shares))
+
+
+def _draws_share(bench: Bench) -> Spread:
+    images, count = bench.files.images, bench.files.samples
+    recipes = [Recipe(crop_padding=PADDING, flip=flip) for flip in ("alternating", "random")]
+    ids = order.shuffled(np.arange(count, dtype=np.int64), SEED, 0)
+    batches = [ids[first : first + BATCH] for first in range(0, count, BATCH)]
+    out = np.empty((BATCH, *images.shape[1:]), np.uint8)
+
+    def epoch(recipe: Recipe, number: int) -> None:
+        for part in batches:
+            augment(images, part, part, recipe, SEED, number, out[: len(part)])
+
+    shares = []
+    for number in range(DRAW_PAIRS_A_PAIR * bench.pairs + 1):
+        twice, once = (_seconds(partial(epoch, recipe, number + 1)) for recipe in recipes)
+        shares.append(twice / once - 1)
+    return Spread(tuple(shares[1:]))  # the first was the warm-up
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

@@ -63,12 +63,12 @@ SECTIONS: dict[str, tuple[Section, tuple[str, ...]]] = {
 def main(argv: Sequence[str]) -> int:
     """The command."""
     asked = _arguments(argv)
-    began, load_before = time.monotonic(), machine.load()
+    say, load_before = _narrator(), machine.load()
     with prepared(asked.data, _samples(asked)) as files:
-        bench = _bench(asked, files)
+        bench = _bench(asked, files, say)
         _measure(bench, asked.without)
         conditions = _conditions(bench, load_before)
-    _say(f"done in {time.monotonic() - began:.0f} s")
+    say("done")
     judged = goals.judged(bench.found, gpu=asked.device != "cpu")
     if asked.json:
         content = {**bench.found.as_json(), "goals": judged, "conditions": conditions}
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     return OK
 
 
-def _bench(asked: argparse.Namespace, files: Files) -> Bench:
+def _bench(asked: argparse.Namespace, files: Files, say: Callable[[str], None]) -> Bench:
     return Bench(
         files=files,
         batch_size=BATCH_SIZE,
@@ -86,7 +86,7 @@ def _bench(asked: argparse.Namespace, files: Files) -> Bench:
         quick=asked.quick,
         device=asked.device,
         found=Findings(),
-        say=_say,
+        say=say,
     )
 
 
@@ -97,7 +97,7 @@ def _measure(bench: Bench, without: Sequence[str]) -> None:
             why = f"left out by --without {name}" if name in without else "needs --device cuda"
             bench.found.missing.update(dict.fromkeys(keys, why))
             continue
-        _say(f"{name}: {(section.__doc__ or '').splitlines()[0]}")
+        bench.say(f"{name}: {(section.__doc__ or '').splitlines()[0]}")
         section(bench)
 
 
@@ -183,8 +183,14 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {PROGRAM} --help")
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _narrator() -> Callable[[str], None]:
+    """Says what is done now, with the seconds since the start."""
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:4.0f} s  {text}", file=sys.stderr, flush=True)
+
+    return say
 
 
 def command() -> int:

@@ -42,7 +42,8 @@ class _OSCache(OSCacheManager):  # type: ignore[misc]
     @property
     def state_type(self) -> Any:
         numbers = types.uint64[::1]
-        return types.Tuple([READ_ONLY, numbers, numbers])
+        kinds = [READ_ONLY, numbers, numbers]
+        return types.Tuple(kinds)  # type: ignore[no-untyped-call]
 
     def compile_reader(self) -> Any:
         def read(address, mem_state):  # type: ignore[no-untyped-def]
