@@ -157,7 +157,7 @@ def test_bare_memory_delivers_the_pixels_of_every_sample_once(numbered):
 
 
 def test_plain_tensors_crop_mirror_and_normalise_as_the_others_do(numbered):
-    images = np.zeros((3, 32, 32, 3), np.uint8) + np.arange(32, dtype=np.uint8)[:, None]
+    images = np.zeros((3, 32, 32, 3), np.uint8) + np.arange(32, dtype=np.uint8)[:, None, None]
     feed = plain_tensors.feed(images, 2, torch.float32)
     mean, std = torch.tensor(plain_tensors.MEAN), torch.tensor(plain_tensors.STD)
     for batch, _ in feed.epoch(0):
