@@ -27,8 +27,10 @@ from torch.nn.functional import cross_entropy
 
 from engine import atomic
 from engine.config.schema import Runtime, from_dict
-from engine.data.loader import Loader, Resident, load
+from engine.data.beton import Beton
+from engine.data.loader import Loader
 from engine.data.sets import class_names, evaluation_loader
+from engine.data.stores import open_store
 from engine.errors import OK, UserError, run_command
 from engine.model import ResNet, resolve
 from engine.runs import checkpoint, console
@@ -49,13 +51,13 @@ def main(argv: Sequence[str]) -> int:
         Runtime(device=asked.device, precision=record["precision"], exact=config.runtime.exact)
     )
     path = Path(asked.data or config.data.test)
-    resident = load(path, machine.device)
-    _refuse_other_classes(folder.path, record, path, resident)
+    store = open_store(path, machine.device, config.data.mode)
+    _refuse_other_classes(folder.path, record, store.beton)
     network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
     network.load_state_dict(checkpoint.load_weights(folder.weights, record["weights_sha256"]))
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = evaluation_loader(
-        resident, config.train.evaluate_batch_size, tuple(record["mean"]), tuple(record["std"])
+        store, config.train.evaluate_batch_size, tuple(record["mean"]), tuple(record["std"])
     )
     logits, labels = _all_outputs(network, loader, machine)
     labelled = labels >= 0
@@ -101,12 +103,10 @@ def _record(folder: RunFolder) -> dict[str, Any]:
     return record
 
 
-def _refuse_other_classes(
-    run: Path, record: dict[str, Any], path: Path, resident: Resident
-) -> None:
-    known, found = record["classes"], list(class_names(resident.beton))
-    height, width, side = resident.beton.height, resident.beton.width, record["image_side"]
-    classes = max(len(found), int(resident.labels.max()) + 1)
+def _refuse_other_classes(run: Path, record: dict[str, Any], beton: Beton) -> None:
+    known, found, path = record["classes"], list(class_names(beton)), beton.path
+    height, width, side = beton.height, beton.width, record["image_side"]
+    classes = max(len(found), int(beton.labels.max()) + 1)
     if classes > len(known):
         raise UserError(f"{path}: holds {classes} classes, but {run} was trained on {len(known)}")
     # Numbers stand in for names that nobody gave, and unlabelled sets may have no classes at all.

@@ -1,13 +1,17 @@
-"""The fast augmentation equals the slow reference, and the reference equals torchvision."""
+"""The specification of the augmentation: equal to torchvision, its draws as they are named."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms import functional
 
-from engine.data.augment import device, reference
+from engine.data.augment import reference
+from engine.data.augment.recipe import FLIPS, Recipe, geometry
+from engine.errors import UserError
 
 MODES = ("zeros", "reflect", "edge")
 TORCHVISION = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
@@ -15,26 +19,6 @@ TORCHVISION = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
 
 def _images(samples: int, side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (samples, side, side, 3), np.uint8)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("side", "padding"), [(32, 4), (32, 0), (8, 7), (5, 2)])
-def test_the_batched_augmentation_equals_the_reference_to_the_bit(
-    mode: str, side: int, padding: int
-) -> None:
-    images = _images(20, side)
-    random = np.random.default_rng(1)
-    ids = random.integers(0, 20, 64)
-    rows, columns = random.integers(0, 2 * padding + 1, (2, 64))
-    flips = random.integers(0, 2, 64).astype(bool)
-    fast = device.crop_flip(
-        torch.from_numpy(images), *map(torch.from_numpy, (ids, rows, columns, flips)), padding, mode
-    )
-    for k in range(64):
-        slow = reference.crop_flip(
-            images[ids[k]], rows[k], columns[k], bool(flips[k]), padding, mode
-        )
-        assert (fast[k].numpy() == slow).all()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -49,11 +33,47 @@ def test_the_reference_equals_torchvision(mode: str) -> None:
         assert (ours == expected.permute(1, 2, 0).numpy()).all()
 
 
-def test_normalising_is_within_one_rounding_of_the_reference() -> None:
+def test_the_reference_normalises_as_torchvision() -> None:
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    images = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
-    scale, shift = device.scale_and_shift(mean, std, torch.device("cpu"))
-    fast = device.normalise(torch.from_numpy(images), scale, shift, torch.float32)
-    slow = reference.normalise(images[0], mean, std)
-    assert fast.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_allclose(fast[0].permute(1, 2, 0).numpy(), slow, rtol=0, atol=5e-7)
+    image = _images(1, 32)[0]
+    tensor = torch.from_numpy(image).permute(2, 0, 1).double() / 255
+    expected = functional.normalize(tensor, list(mean), list(std))
+    ours = reference.normalise(image, mean, std)
+    np.testing.assert_allclose(ours, expected.permute(1, 2, 0).numpy(), rtol=1e-12)
+
+
+def test_a_cutout_is_black_and_touches_nothing_else() -> None:
+    image = _images(1, 9)[0] | 1
+    out = reference.cut_out(image, 2, 5, 4)
+    assert not out[2:6, 5:9].any()
+    assert (out != image).any(2).sum() == 16
+
+
+@pytest.mark.parametrize("flip", FLIPS)
+def test_flips_are_as_their_name_says(flip: str) -> None:
+    ids = np.arange(4000)
+    epochs = [geometry(Recipe(flip=flip), 3, epoch, ids, 32, 32).flips for epoch in range(4)]
+    if flip == "none":
+        assert not np.any(epochs)
+        return
+    assert all(abs(flips.mean() - 0.5) < 0.04 for flips in epochs)
+    changes = [(one != other).mean() for one, other in itertools.pairwise(epochs)]
+    if flip == "alternating":
+        assert changes == [1.0] * 3
+    else:
+        assert all(abs(share - 0.5) < 0.04 for share in changes)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (Recipe(padding_mode="wrap"), "padding_mode 'wrap': expected zeros, reflect or edge"),
+        (Recipe(flip="yes"), "flip 'yes': expected random, alternating or none"),
+        (Recipe(crop_padding=-1), "crop_padding -1: expected 0 or more"),
+        (Recipe(crop_padding=32, padding_mode="reflect"), "reflect padding must be smaller"),
+        (Recipe(cutout=33), "cutout 33: expected 0 to 32"),
+    ],
+)
+def test_what_cannot_be_done_to_an_image_is_refused(recipe: Recipe, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recipe.check(32, 40)

@@ -67,7 +67,7 @@ def test_invalid_and_missing_values_end_with_0(
 
 def test_false_as_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stock(monkeypatch, "--train.epochs=false", checker=bool)["train.epochs"] is True
-    assert ours("--augment.flip=false").config.augment.flip is False
+    assert ours("--schedule.cycle_momentum=false").config.schedule.cycle_momentum is False
 
 
 def test_fractions_for_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

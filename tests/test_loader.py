@@ -94,7 +94,7 @@ def test_the_last_batch_is_dropped_only_on_request(files: Files) -> None:
 
 def test_without_shuffling_and_augmentation_images_come_as_they_are(files: Files) -> None:
     loader = Loader(
-        files.test, 10, shuffle=False, crop_padding=0, flip=False, mean=(0,) * 3, std=(1,) * 3
+        files.test, 10, shuffle=False, crop_padding=0, flip="none", mean=(0,) * 3, std=(1,) * 3
     )
     images = torch.cat([b.images for b in loader.epoch(0)])
     expected = torch.from_numpy(open_beton(files.test).images()).permute(0, 3, 1, 2) / 255

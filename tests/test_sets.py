@@ -49,7 +49,7 @@ def test_the_split_follows_the_seed(files: Files) -> None:
 def test_watched_images_are_only_normalised(files: Files) -> None:
     sets = _sets(files, 0.2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     images = torch.cat([batch.images for batch in sets.watched.epoch(0)])
-    pixels = sets.watched.resident.images[torch.from_numpy(sets.watched.ids(0))]
+    pixels = torch.from_numpy(sets.watched.beton.images()[sets.watched.ids(0)])
     torch.testing.assert_close(images, pixels.permute(0, 3, 1, 2) / 255)
 
 

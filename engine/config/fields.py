@@ -19,6 +19,7 @@ class Limits:
     above: bool = False  # `low` itself is out
     below: bool = False  # `high` itself is out
     length: int | None = None  # of a list
+    truth: tuple[str, str] | None = None  # the choices that true and false stand for
 
 
 def option(
@@ -32,9 +33,10 @@ def option(
     above: bool = False,
     below: bool = False,
     length: int | None = None,
+    truth: tuple[str, str] | None = None,
 ) -> Any:
     """A setting of a section: its default, its explanation and its limits."""
-    limits = Limits(doc, choices, words, low, high, above, below, length)
+    limits = Limits(doc, choices, words, low, high, above, below, length, truth)
     return dataclasses.field(default=default, metadata={"limits": limits})
 
 

@@ -25,6 +25,12 @@ class Data:
         "test set is evaluated every epoch",
         low=0.0,
     )
+    mode: str = option(
+        "auto",
+        "resident: the whole set in the device's memory; stream: read batch by batch; auto: "
+        "resident where it fits",
+        choices=("auto", "resident", "stream"),
+    )
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,15 @@ class Augment:
     padding_mode: str = option(
         "zeros", "what the padding holds", choices=("zeros", "reflect", "edge")
     )
-    flip: bool = option(True, "mirror half of the images, drawn anew each epoch")
+    flip: str = option(
+        "random",
+        "random: mirror half of the images, drawn anew each epoch; alternating: drawn once, then "
+        "the other half each epoch; true and false mean random and none",
+        choices=("random", "alternating", "none"),
+        truth=("random", "none"),
+    )
+    autoaugment: bool = option(False, "AutoAugment's CIFAR-10 policy, after crop and flip")
+    cutout: int = option(0, "side of a black square put on each image; 0: none", low=0, high=32)
     mean: tuple[float, ...] | str = option(
         (0.4914, 0.4822, 0.4465),
         "per-channel mean taken off, on a scale of 0 to 1; `data`: as the training file records",

@@ -72,6 +72,8 @@ def value_of(setting: Setting, raw: Raw) -> Any:
     if isinstance(raw, Scalar):
         if raw.text in setting.limits.words:
             return raw.text
+        if setting.limits.truth and not raw.quoted and raw.text.lower() in TRUTH:
+            return setting.limits.truth[0 if TRUTH[raw.text.lower()] else 1]
         if not setting.many:
             return hold(setting, _single(setting, raw))
     if setting.many and isinstance(raw, tuple):

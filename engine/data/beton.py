@@ -7,8 +7,11 @@ allocation table that raw images of one size do not need.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data import sidecar
+from engine.data.gather import gather
 from engine.data.sidecar import Sidecar
 from engine.errors import UserError
 
@@ -33,9 +37,10 @@ HEADER = np.dtype(
 FIELD = np.dtype([("type", "u1"), ("name", "S16"), ("arguments", "V1024")])
 IMAGE = np.dtype([("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("pointer", "<u8")])
 LABEL = np.dtype("<i8")
+ENTRY = np.dtype([("sample", "<u8"), ("pointer", "<u8"), ("size", "<u8")])  # of the table
 INT_FIELD, IMAGE_FIELD = 1, 2
 FIELD_TYPES = ("float", "int", "RGB image", "bytes", "ndarray", "JSON", "tensor")
-RAW = 1
+JPEG, RAW = range(2)
 CHANNELS = 3
 
 
@@ -47,10 +52,10 @@ class Beton:
     height: int
     width: int
     pointers: npt.NDArray[np.uint64]
+    sizes: npt.NDArray[np.int64] | None  # of the JPEG images (0: raw); None where all are raw
     labels: npt.NDArray[np.int64]
     view: npt.NDArray[np.uint8]  # the whole file, mapped
     sidecar: Sidecar | None
-    sha256: str
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,39 +67,76 @@ class Beton:
             return len(self.sidecar.classes)
         return int(self.labels.max()) + 1
 
+    @property
+    def image_bytes(self) -> int:
+        """What one image takes once it is decoded."""
+        return self.height * self.width * CHANNELS
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of the bytes that are mapped; raises where the sidecar has another."""
+        digest = hashlib.sha256(self.view.data).hexdigest()
+        if self.sidecar is not None and digest != self.sidecar.sha256:
+            raise UserError(
+                f"{self.path} is damaged or another file: its SHA-256 is {digest[:16]}..., its "
+                f"sidecar says {self.sidecar.sha256[:16]}...; write it again with: "
+                "python writers/cifar.py --force"
+            )
+        return digest
+
+    def read(
+        self, ids: npt.NDArray[np.int64], out: npt.NDArray[np.uint8], *, threads: int | None = None
+    ) -> None:
+        """Copy the images `ids` to `out`, JPEG ones decoded by FFCV's decoder."""  # B H W C
+        with contextlib.suppress(FileNotFoundError):  # removed, it stays until we let go of it
+            if self.path.stat().st_size < len(self.view):  # to touch what is gone would be the end
+                raise UserError(f"{self.path}: was cut short, or replaced, while it was read")
+        if self.sizes is None:
+            gather(self.view, self.pointers, ids, out, threads=threads)
+            return
+        from engine.data import ffcv_files  # seconds of imports, needed for JPEG alone
+
+        for image, sample in zip(out, ids.tolist(), strict=True):
+            first, size = int(self.pointers[sample]), int(self.sizes[sample])
+            if not size:
+                image[:] = self.view[first : first + self.image_bytes].reshape(image.shape)
+            elif not ffcv_files.decode_jpeg(self.view[first : first + size], image):
+                raise UserError(f"{self.path}: sample {sample:,} is no readable JPEG image")
+
     def images(self) -> npt.NDArray[np.uint8]:
         """All images in one array, in the order of their ids."""  # N H W C
-        size = self.height * self.width * CHANNELS
-        out = np.empty((len(self), size), np.uint8)
-        # Neighbours in the file are copied together: a writer lays samples side by side in pages.
-        steps = np.diff(self.pointers.astype(np.int64))
-        starts = np.concatenate(([0], np.flatnonzero(steps != size) + 1, [len(self)]))
-        for first, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            begin = int(self.pointers[first])
-            block = self.view[begin : begin + (end - first) * size]
-            out[first:end] = block.reshape(end - first, size)
-        return out.reshape(len(self), self.height, self.width, CHANNELS)
+        out = np.empty((len(self), self.height, self.width, CHANNELS), np.uint8)
+        self.read(np.arange(len(self), dtype=np.int64), out)
+        return out
 
 
-def open_beton(path: str | Path) -> Beton:
-    """The checked content of `path`; everything that can be wrong with it is a `UserError`."""
+def open_beton(path: str | Path, *, verify: bool = True) -> Beton:
+    """The checked content of `path`; everything that can be wrong with it is a `UserError`.
+
+    With `verify` the whole file is read for its digest; without, the digest is compared when it
+    is first asked for.
+    """
     path = Path(path)
     _check_kind(path)
     known = sidecar.read(path)
-    view: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r")
-    digest = _check_sidecar(path, view, known)
+    view: npt.NDArray[np.uint8] = np.asarray(np.memmap(path, np.uint8, mode="r"))
+    _check_size(path, view, known)
     header = _header(path, view)
     fields = np.frombuffer(view, FIELD, int(header["fields"]), HEADER.itemsize)
     image, label, layout = _fields(path, fields)
     records = _records(path, view, header, layout)
     pictures, labels = records[image], records[label].astype(np.int64)
-    height, width = _image_size(path, pictures, header, len(view))
+    height, width = _image_size(path, pictures)
+    sizes = _sizes(path, view, header, pictures)
+    pointers = _pointers(path, header, pictures, sizes, height * width * CHANNELS)
     _check_labels(path, labels, known)
     if known is not None and known.image_shape != (height, width, CHANNELS):
         shape = "x".join(map(str, known.image_shape))
         raise UserError(f"{path}: images of {height}x{width}x{CHANNELS}, its sidecar says {shape}")
-    pointers = pictures["pointer"].astype(np.uint64)
-    return Beton(path, height, width, pointers, labels, view, known, digest)
+    beton = Beton(path, height, width, pointers, sizes, labels, view, known)
+    if verify:
+        _ = beton.sha256
+    return beton
 
 
 def _check_kind(path: Path) -> None:
@@ -110,20 +152,13 @@ def _check_kind(path: Path) -> None:
         raise UserError(f"{path}: {path.stat().st_size} bytes are too few for a .beton file")
 
 
-def _check_sidecar(path: Path, view: npt.NDArray[np.uint8], known: Sidecar | None) -> str:
+def _check_size(path: Path, view: npt.NDArray[np.uint8], known: Sidecar | None) -> None:
     if known is not None and len(view) != known.bytes:
         shorter = "shorter" if len(view) < known.bytes else "longer"
         raise UserError(
             f"{path} is {shorter} than its sidecar says ({len(view):,} of {known.bytes:,} bytes); "
             "write it again with: python writers/cifar.py --force"
         )
-    digest = sidecar.sha256_of(path)
-    if known is not None and digest != known.sha256:
-        raise UserError(
-            f"{path} is damaged or another file: its SHA-256 is {digest[:16]}..., its sidecar "
-            f"says {known.sha256[:16]}...; write it again with: python writers/cifar.py --force"
-        )
-    return digest
 
 
 def _header(path: Path, view: npt.NDArray[np.uint8]) -> Any:
@@ -174,35 +209,62 @@ def _records(path: Path, view: Any, header: Any, layout: np.dtype[Any]) -> Any:
     return np.frombuffer(view, layout, samples, start)
 
 
-def _image_size(path: Path, images: Any, header: Any, length: int) -> tuple[int, int]:
-    """The one height and width of all images, each of which lies inside the data pages."""
-    modes = np.unique(images["mode"])
-    if modes.tolist() != [RAW]:
+def _image_size(path: Path, images: Any) -> tuple[int, int]:
+    """The one height and width of all images."""
+    modes = images["mode"]
+    if modes.max() > RAW:
+        raise UserError(f"{path}: damaged (image mode {modes.max()})")
+    height, width = int(images["height"][0]), int(images["width"][0])
+    others = np.flatnonzero((images["height"] != height) | (images["width"] != width))
+    if len(others):
+        other = f"{images['height'][others[0]]}x{images['width'][others[0]]}"
         raise UserError(
-            f"{path}: holds JPEG-compressed images; write it with RGBImageField(write_mode='raw')"
-            if 0 in modes
-            else f"{path}: damaged (image mode {modes[-1]})"
+            f"{path}: images of several sizes ({height}x{width} and, at sample {others[0]:,}, "
+            f"{other}); expected one size"
         )
-    sizes = np.unique(np.stack((images["height"], images["width"]), 1), axis=0)
-    if len(sizes) != 1:
-        few = ", ".join(f"{h}x{w}" for h, w in sizes[:3].tolist())
-        raise UserError(f"{path}: images of {len(sizes)} sizes ({few} ...); expected one size")
-    height, width = (int(side) for side in sizes[0])
     if not height or not width:
         raise UserError(f"{path}: images of {height}x{width} pixels")
-    size = height * width * CHANNELS
-    end = min(int(header["table"]), length)
+    return height, width
+
+
+def _sizes(
+    path: Path, view: npt.NDArray[np.uint8], header: Any, images: Any
+) -> npt.NDArray[np.int64] | None:
+    """How many bytes each JPEG image takes, which the table alone knows; None without any."""
+    if images["mode"].min() == RAW:
+        return None
+    table = np.frombuffer(view[int(header["table"]) :], np.uint8)
+    entries = np.frombuffer(table[: len(table) // ENTRY.itemsize * ENTRY.itemsize], ENTRY)
+    order = np.argsort(entries["pointer"], kind="stable")
+    places = np.searchsorted(entries["pointer"], images["pointer"], sorter=order)
+    found = entries[order[np.minimum(places, len(order) - 1)]] if len(order) else entries
+    if not len(found) or (found["pointer"] != images["pointer"]).any() or not found["size"].all():
+        raise UserError(f"{path}: its table does not say where every JPEG image ends; damaged")
+    sizes: npt.NDArray[np.int64] = np.minimum(found["size"], np.uint64(len(view))).astype(np.int64)
+    sizes[images["mode"] == RAW] = 0
+    return sizes
+
+
+def _pointers(
+    path: Path, header: Any, images: Any, sizes: npt.NDArray[np.int64] | None, raw: int
+) -> npt.NDArray[np.uint64]:
+    """Where each image begins; all of it lies inside the data pages."""
+    end = int(header["table"])
     first = HEADER.itemsize + int(header["fields"]) * FIELD.itemsize
-    pointers = images["pointer"]
+    pointers: npt.NDArray[np.uint64] = images["pointer"].astype(np.uint64)
+    lengths = np.full(len(pointers), raw, np.int64)
+    if sizes is not None:
+        lengths[sizes > 0] = sizes[sizes > 0]
     # Compared before any sum: a damaged pointer near 2**64 would wrap around.
-    outside = np.flatnonzero((pointers < first) | (pointers > end - min(size, end)))
-    if len(outside) or size > end:
-        sample = int(outside[0]) if len(outside) else 0
+    last = np.maximum(end - lengths, 0).astype(np.uint64)
+    outside = np.flatnonzero((pointers < first) | (pointers > last) | (lengths > end))
+    if len(outside):
+        sample = int(outside[0])
         raise UserError(
             f"{path}: sample {sample:,} points outside the data ({int(pointers[sample]):,} of "
             f"{end:,}); the file is damaged"
         )
-    return height, width
+    return pointers
 
 
 def _check_labels(path: Path, labels: Any, known: Sidecar | None) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 import ffcv.writer
 import numpy as np
+from ffcv import libffcv
 from ffcv.fields import IntField, RGBImageField
 from ffcv.memory_allocator import MemoryAllocator
 from ffcv.reader import Reader
@@ -63,6 +64,14 @@ def write(
     writer = _InProcessWriter(str(path), fields, page_size=PAGE_BYTES, num_workers=1)
     writer.progress = progress
     writer.from_indexed_dataset(_Samples(images, labels))
+
+
+def decode_jpeg(content: np.ndarray, image: np.ndarray) -> bool:
+    """Decode `content` into `image` (H W 3) as FFCV does; False where that cannot be done."""
+    height, width, _ = image.shape
+    places = (content.ctypes.data, content.size, height, width, image.ctypes.data)
+    whole = (height, width, 0, 0, 1, 1, False, False)  # no crop, no offset, no scale, no flip
+    return int(libffcv.ctypes_imdecode(*places, *whole)) == 0
 
 
 def verify(

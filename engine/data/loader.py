@@ -1,9 +1,14 @@
-"""Batches for training and evaluation from a data set that lives on the device."""
+"""Augmented batches from a `.beton` file: `for images, labels in Loader(path, 512).epoch(0): ...`.
+
+Batches are the same for a seed whatever the device, the mode, the threads, the batch size, the
+ranks or the starting step: every draw is a function of (seed, epoch, sample).
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,50 +17,42 @@ import torch
 from torch import Tensor
 
 from engine.data import order
-from engine.data.augment import device as augment
+from engine.data.augment import cpu, gpu
+from engine.data.augment.autoaugment import autoaugment
+from engine.data.augment.recipe import PLAIN, Recipe
 from engine.data.beton import Beton, open_beton
-from engine.data.counter import Purpose, below, draws
 from engine.data.order import Ids
+from engine.data.stores import Part, Store, chosen, open_store, to_device
 from engine.errors import UserError
 
 REPORTS_MEAN, REPORTS_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)
+DTYPES_OF_THE_CPU = DTYPES[:3]
 
 
 class Batch(NamedTuple):
-    """What a step eats; it belongs to the caller, the loader never writes to it again."""
+    """What a step eats."""
 
     images: Tensor  # N C H W, channels_last
     labels: Tensor  # N
 
 
-@dataclass(frozen=True)
-class Resident:
-    """A checked file, gathered once into memory of the device."""
-
-    beton: Beton
-    images: Tensor  # N H W C, uint8
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def load(path: str | Path, device: torch.device | str = "cpu") -> Resident:
-    """Check `path` and bring it to `device`."""
-    beton = open_beton(path)
-    images = torch.from_numpy(beton.images()).to(device)
-    return Resident(beton, images, torch.from_numpy(beton.labels.copy()).to(device))
-
-
 class Loader:
-    """The same batches for a seed whatever the device, the threads or the starting step.
+    """An epoch is every sample once (of this rank's), in an order of its own.
 
-    `epoch(n)` yields epoch n from its step `skip` on; `ids(n)` says which samples it visits.
+    `path` is a `.beton` file, or a store that loaders share (`engine.data.stores.open_store`).
+    With dtype uint8 batches are pixels, else (pixel / 255 - mean) / std. Padding and cutout are
+    black, before the normalising. A file is checked here, and read to its last byte when it is
+    first needed. `mode`: `resident` gathers the set once into memory of the device, `stream`
+    reads it batch by batch, `auto` asks whether it fits.
+
+    Batches belong to the caller. With `ring` = k they come from k buffers in turn instead, which
+    saves allocating: a batch is overwritten when the k-th one after it is made.
     """
 
     def __init__(
         self,
-        source: Resident | str | Path,
+        path: Store | str | Path,
         batch_size: int,
         *,
         seed: int = 0,
@@ -63,73 +60,100 @@ class Loader:
         dtype: torch.dtype = torch.float32,
         crop_padding: int = 4,
         padding_mode: str = "zeros",
-        flip: bool = True,
+        flip: str = "random",
+        autoaugment: bool = False,
+        cutout: int = 0,
         mean: tuple[float, ...] = REPORTS_MEAN,
         std: tuple[float, ...] = REPORTS_STD,
         shuffle: bool = True,
         drop_last: bool = False,
+        mode: str = "auto",
+        rank: int = 0,
+        world_size: int = 1,
         subset: Ids | None = None,
+        ring: int = 0,
+        threads: int | None = None,
     ) -> None:
-        resident = source if isinstance(source, Resident) else load(source, device)
-        if crop_padding and padding_mode == "reflect" and crop_padding >= resident.images.shape[1]:
-            raise UserError(
-                f"augment.crop_padding {crop_padding}: reflect padding must be smaller than the "
-                f"image ({resident.images.shape[1]} pixels)"
-            )
-        self._resident: Resident | None = resident
+        given = isinstance(path, (str, Path))
+        self._owns = given
+        self._store: Store | None = None if given else path  # type: ignore[assignment]
+        self._beton: Beton = open_beton(path, verify=False) if given else path.beton  # type: ignore
+        self._device = torch.device(device) if self._store is None else self._store.device
+        self._mode = chosen(mode, self._beton, self._device) if given else mode
         self.batch_size = batch_size
-        self._seed = seed
-        self._dtype = dtype
-        self._crop_padding = crop_padding
-        self._padding_mode = padding_mode
-        self._flip = flip
-        self._shuffle = shuffle
-        self._drop_last = drop_last
-        self._all = np.arange(len(resident), dtype=np.int64) if subset is None else subset
-        self._scale, self._shift = augment.scale_and_shift(mean, std, resident.images.device)
+        self._seed, self._dtype = seed, dtype
+        self._recipe = Recipe(crop_padding, padding_mode, flip, cutout)
+        self._autoaugment = autoaugment
+        self._shuffle, self._drop_last = shuffle, drop_last
+        self._rank, self._world_size = rank, world_size
+        self._all = np.arange(len(self._beton), dtype=np.int64) if subset is None else subset
+        self._threads = threads
+        self._buffers: list[Tensor | None] = [None] * ring
+        self._made = 0
+        self._closed = False
+        self._check(mean, std)
+        self._constants = cpu.scale_and_shift(mean, std)
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        whole, rest = divmod(len(self._all), self.batch_size)
-        return whole + (rest > 0 and not self._drop_last)
-
-    @property
-    def resident(self) -> Resident:
-        """The data set on the device."""
-        if self._resident is None:
-            raise ValueError("this loader is closed")
-        return self._resident
+        return -(-self.samples // self.batch_size)
 
     @property
     def samples(self) -> int:
-        """Images in an epoch."""
-        return min(len(self._all), len(self) * self.batch_size)
+        """Images in an epoch, of this rank."""
+        if self._drop_last:
+            whole = len(self._all) // (self.batch_size * self._world_size)
+            return whole * self.batch_size
+        return len(range(self._rank, len(self._all), self._world_size))
+
+    @property
+    def beton(self) -> Beton:
+        """The file."""
+        return self._beton
+
+    @property
+    def store(self) -> Store:
+        """The pixels, read to the last byte and checked by the first call."""
+        if self._closed:
+            raise ValueError("this loader is closed")
+        if self._store is None:
+            self._store = open_store(self._beton.path, self._device, self._mode, self._beton)
+        return self._store
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the set takes in memory as it is held."""
+        return self.store.memory_bytes
 
     def ids(self, epoch: int) -> Ids:
-        """The sample ids that the epoch visits, in order."""
+        """The sample ids that the epoch visits, in order.
+
+        Ranks take turns sample by sample, so that together they visit at each step what one
+        process would with a batch of `world_size` times the size.
+        """
         ids = order.shuffled(self._all, self._seed, epoch) if self._shuffle else self._all
-        return ids[: self.samples]
+        return np.ascontiguousarray(ids[self._rank :: self._world_size][: self.samples])
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch; `skip` leaves out as many steps at its beginning."""
-        host_ids = self.ids(epoch)
-        device = self.resident.images.device
-        # Drawn for the whole epoch at once: one transfer, and nothing random in a step.
-        words = draws(self._seed, Purpose.AUGMENT, epoch, host_ids)
-        offsets = 2 * self._crop_padding + 1
-        ids = torch.from_numpy(host_ids).to(device)
-        rows = torch.from_numpy(below(words[:, 0], offsets)).to(device)
-        columns = torch.from_numpy(below(words[:, 1], offsets)).to(device)
-        flips = torch.from_numpy((words[:, 2] >> np.uint32(31)).astype(bool) & self._flip).to(
-            device
-        )
-        for first in range(skip * self.batch_size, len(ids), self.batch_size):
-            part = slice(first, first + self.batch_size)
-            yield self._batch(ids[part], rows[part], columns[part], flips[part])
+        if epoch < 0 or skip < 0:
+            raise UserError(f"epoch {epoch}, skip {skip}: neither can be negative")
+        store = self.store
+        ids = self.ids(epoch)[skip * self.batch_size :]
+        device_ids = to_device(ids, store.device)
+        labels = store.labels[device_ids]  # of the whole epoch at once: one step's are a view
+        parts = store.parts(ids, device_ids, self.batch_size)
+        with contextlib.closing(parts):  # type: ignore[type-var]
+            for number, part in enumerate(parts):
+                here = slice(number * self.batch_size, (number + 1) * self.batch_size)
+                images = self._make(part, ids[here], device_ids[here], epoch)
+                yield Batch(images, labels[here])
 
     def close(self) -> None:
         """Let go of the data set; batches that were handed out stay valid."""
-        self._resident = None
+        if self._owns and self._store is not None:
+            self._store.close()
+        self._store, self._closed = None, True
 
     def __enter__(self) -> Loader:
         return self
@@ -137,13 +161,99 @@ class Loader:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _batch(self, ids: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Batch:
-        images = self.resident.images
-        if self._crop_padding or self._flip:
-            pixels = augment.crop_flip(
-                images, ids, rows, columns, flips, self._crop_padding, self._padding_mode
+    def _make(self, part: Part, ids: Ids, device_ids: Tensor, epoch: int) -> Tensor:
+        """One batch, in one pass unless AutoAugment stands between its two halves."""
+        out = self._memory(len(ids))
+        if not self._autoaugment:
+            self._augment(part, ids, device_ids, epoch, self._recipe, out)
+            return out
+        pixels = torch.empty(
+            (len(ids), *part.images.shape[1:]), dtype=torch.uint8, device=part.images.device
+        )
+        before = replace(self._recipe, cutout=0)
+        self._augment(part, ids, device_ids, epoch, before, pixels.permute(0, 3, 1, 2))
+        changed = Part(
+            autoaugment(pixels, ids, self._seed, epoch),
+            torch.arange(len(ids), device=part.images.device),
+        )
+        self._augment(
+            changed, ids, device_ids, epoch, replace(PLAIN, cutout=self._recipe.cutout), out
+        )
+        return out
+
+    def _augment(
+        self, part: Part, ids: Ids, device_ids: Tensor, epoch: int, recipe: Recipe, out: Tensor
+    ) -> None:
+        scale, shift = self._constants
+        if part.images.device.type != "cpu":
+            gpu.augment(
+                part.images,
+                part.rows,
+                device_ids,
+                recipe,
+                self._seed,
+                epoch,
+                out.dtype,
+                scale.tolist(),
+                shift.tolist(),
+                out=out,
             )
-        else:
-            pixels = images[ids]
-        batch = augment.normalise(pixels, self._scale, self._shift, self._dtype)
-        return Batch(batch, self.resident.labels[ids])
+            return
+        memory = out.permute(0, 2, 3, 1)
+        if out.dtype == torch.bfloat16:
+            memory = memory.view(torch.uint16)
+        cpu.augment(
+            part.images.numpy(),
+            part.rows.numpy(),
+            ids,
+            recipe,
+            self._seed,
+            epoch,
+            memory.numpy(),
+            self._constants,
+            threads=self._threads,
+        )
+
+    def _memory(self, count: int) -> Tensor:
+        """Where a batch is written to: memory of its own, or the ring's next."""
+        shape = (count, 3, self._beton.height, self._beton.width)
+        if not self._buffers:
+            return self._empty(shape)
+        place = self._made % len(self._buffers)
+        self._made += 1
+        buffer = self._buffers[place]
+        if buffer is None:
+            buffer = self._empty((self.batch_size, *shape[1:]))
+            self._buffers[place] = buffer
+        return buffer[:count]
+
+    def _empty(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(
+            shape, dtype=self._dtype, device=self._device, memory_format=torch.channels_last
+        )
+
+    def _check(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        wrong = []
+        if self.batch_size < 1:
+            wrong.append(f"batch_size {self.batch_size}: expected 1 or more")
+        if not 0 <= self._rank < self._world_size:
+            wrong.append(
+                f"rank {self._rank} of world_size {self._world_size}: expected 0 to world_size - 1"
+            )
+        if not 0 <= self._seed < 1 << 64:
+            wrong.append(f"seed {self._seed}: expected 0 to 2**64 - 1")
+        known = DTYPES_OF_THE_CPU if self._device.type == "cpu" else DTYPES
+        if self._dtype not in known:
+            names = ", ".join(str(dtype).removeprefix("torch.") for dtype in known)
+            wrong.append(f"dtype {self._dtype}: expected one of {names} on {self._device.type}")
+        if len(mean) != 3 or len(std) != 3 or not all(0 < each < float("inf") for each in std):
+            wrong.append(f"mean {mean}, std {std}: expected three numbers each, std above 0")
+        out = self._all[(self._all < 0) | (self._all >= len(self._beton))]
+        if len(out):
+            wrong.append(f"subset: id {out[0]} is outside the {len(self._beton):,} samples")
+        try:
+            self._recipe.check(self._beton.height, self._beton.width)
+        except UserError as error:
+            wrong += error.problems
+        if wrong:
+            raise UserError(*wrong)

@@ -9,8 +9,9 @@ import torch
 from engine.config.schema import Augment, Config
 from engine.data import order
 from engine.data.beton import Beton
-from engine.data.loader import Loader, Resident, load
+from engine.data.loader import Loader
 from engine.data.order import Ids
+from engine.data.stores import Store, open_store
 from engine.errors import UserError
 
 
@@ -32,20 +33,21 @@ class DataSets:
 
 def open_sets(config: Config, device: torch.device) -> DataSets:
     """Check both files and bring them to the device."""
-    train, test = load(config.data.train, device), load(config.data.test, device)
+    paths = (config.data.train, config.data.test)
+    train, test = (open_store(path, device, config.data.mode) for path in paths)
     _check_pair(train.beton, test.beton)
-    for resident in (train, test):
-        if int(resident.beton.labels.min()) < 0:
+    for store in (train, test):
+        if int(store.beton.labels.min()) < 0:
             raise UserError(
-                f"{resident.beton.path}: holds images without a label; train on labelled files and "
+                f"{store.beton.path}: holds images without a label; train on labelled files and "
                 "predict such a set with: python -m engine.evaluate RUN --data FILE"
             )
     mean, std = constants(config.augment, train.beton)
-    train_ids, held_out = _split(config, len(train))
+    train_ids, held_out = _split(config, len(train.beton))
     batch = config.train.evaluate_batch_size
 
-    def plain(resident: Resident, subset: Ids | None = None) -> Loader:
-        return evaluation_loader(resident, batch, mean, std, subset)
+    def plain(store: Store, subset: Ids | None = None) -> Loader:
+        return evaluation_loader(store, batch, mean, std, subset)
 
     test_loader = plain(test)
     return DataSets(
@@ -56,6 +58,8 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
             crop_padding=config.augment.crop_padding,
             padding_mode=config.augment.padding_mode,
             flip=config.augment.flip,
+            autoaugment=config.augment.autoaugment,
+            cutout=config.augment.cutout,
             mean=mean,
             std=std,
             subset=train_ids,
@@ -73,7 +77,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
 
 
 def evaluation_loader(
-    resident: Resident,
+    store: Store,
     batch_size: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
@@ -81,10 +85,10 @@ def evaluation_loader(
 ) -> Loader:
     """Every image once, in the order of the file, only normalised."""
     return Loader(
-        resident,
+        store,
         batch_size,
         crop_padding=0,
-        flip=False,
+        flip="none",
         shuffle=False,
         mean=mean,
         std=std,

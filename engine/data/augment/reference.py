@@ -20,7 +20,7 @@ def crop_flip(
     height, width, _ = image.shape
     edges = ((padding, padding), (padding, padding), (0, 0))
     padded = np.pad(image, edges, mode=PAD_MODES[mode])  # type: ignore[call-overload]
-    crop = padded[row : row + height, column : column + width]
+    crop: npt.NDArray[np.uint8] = padded[row : row + height, column : column + width]
     return np.ascontiguousarray(crop[:, ::-1] if flip else crop)
 
 
@@ -39,8 +39,8 @@ def augment(
     """All that `recipe` does to `image`, the sample of that id, in that epoch."""
     height, width, _ = image.shape
     drawn = geometry(recipe, seed, epoch, np.array([sample], np.int64), height, width)
-    row, column, flip, cut_row, cut_column = (each[0] for each in drawn)
-    out = crop_flip(image, row, column, flip, recipe.crop_padding, recipe.padding_mode)
+    row, column, flip, cut_row, cut_column = (int(each[0]) for each in drawn)
+    out = crop_flip(image, row, column, bool(flip), recipe.crop_padding, recipe.padding_mode)
     return cut_out(out, cut_row, cut_column, recipe.cutout)
 
 
