@@ -7,11 +7,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment._kernel import philox
-from engine.data.compiled import IDS, READ_IDS, compiled, types
-from engine.data.counter import SHIFT
+from engine.data.compiled import IDS, READ_IDS, compiled, part, types
+from engine.data.counter import MASK, MULTIPLIERS, ROUNDS, SHIFT, WEYL
 
 Array = npt.NDArray[Any]
+
+M0, M1 = MULTIPLIERS
+W0, W1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
+BLOCK = 64  # samples that go through Philox side by side, in vectors: 4 times as fast
+
+
+@part
+def draw(ids: Array, seed_low: int, seed_high: int, purpose: int, epoch: int, keys: Array) -> None:
+    """The first two words of each sample's `engine.data.counter.draws`, as one number."""
+    x0, x1 = np.zeros(BLOCK, np.uint64), np.zeros(BLOCK, np.uint64)
+    x2, x3 = np.zeros(BLOCK, np.uint64), np.zeros(BLOCK, np.uint64)
+    for first in range(0, len(ids), BLOCK):
+        size = min(BLOCK, len(ids) - first)
+        for j in range(size):
+            x0[j], x1[j] = np.uint64(ids[first + j]) & MASK, np.uint64(epoch)
+            x2[j], x3[j] = np.uint64(seed_high), np.uint64(0)
+        key0, key1 = np.uint64(seed_low), np.uint64(purpose)
+        for _ in range(ROUNDS):
+            for j in range(BLOCK):
+                low, high = x0[j] * M0, x2[j] * M1
+                x0[j], x1[j] = (high >> SHIFT) ^ x1[j] ^ key0, high & MASK
+                x2[j], x3[j] = (low >> SHIFT) ^ x3[j] ^ key1, low & MASK
+            key0, key1 = (key0 + W0) & MASK, (key1 + W1) & MASK
+        for j in range(size):
+            keys[first + j] = (x0[j] << SHIFT) | x1[j]
 
 
 @compiled(types.void(READ_IDS, *[types.int64] * 5, IDS))
@@ -24,17 +48,14 @@ def by_key(
     ids these hold one or two, so that the sort by insertion that follows hardly moves anything.
     """
     count = len(ids)
-    keys = np.empty(count, np.uint64)
-    starts = np.zeros((1 << bits) + 1, np.int32)
+    keys, sorted_keys = np.empty(count, np.uint64), np.empty(count, np.uint64)
+    draw(ids, seed_low, seed_high, purpose, epoch, keys)
+    starts = np.zeros((1 << bits) + 1, np.int64)
     drop = np.uint64(64 - bits)
-    for k in range(count):
-        word0, word1, _, _ = philox(epoch, ids[k], seed_low, seed_high, purpose)
-        keys[k] = (word0 << SHIFT) | word1
     for k in range(count):
         starts[np.int64(keys[k] >> drop) + 1] += 1
     for k in range(1 << bits):
         starts[k + 1] += starts[k]
-    sorted_keys = np.empty(count, np.uint64)
     for k in range(count):
         bucket = np.int64(keys[k] >> drop)
         place = starts[bucket]
