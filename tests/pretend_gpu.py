@@ -57,14 +57,14 @@ class PretendGpu:
         def launch(*arguments: Any, **options: Any) -> None:
             kernel = self._kernel.run(*arguments, grid=grid, warmup=True, **options)
             given = [each for each in arguments if each is not None]
-            tensors = [each for each in given if isinstance(each, torch.Tensor)]
+            tensors = [each for each in given if torch.is_tensor(each)]
             if self.run:
                 machine = self._machines.setdefault(kernel.hash, Machine(kernel.asm["ptx"]))
-                machine.launch(
-                    grid,
-                    [each.data_ptr() if isinstance(each, torch.Tensor) else each for each in given],
-                    [_bytes(each) for each in tensors],
-                )
+                values = [each.data_ptr() if torch.is_tensor(each) else each for each in given]
+                try:
+                    machine.launch(grid, values, [_bytes(each) for each in tensors])
+                except NotImplementedError as error:  # another Triton than ours
+                    pytest.skip(f"the PTX machine does not know {error}")
 
         return launch
 

@@ -190,6 +190,8 @@ class Machine:
                 result = result + self._read(sources[2], wide)
         else:
             key = f"{name}.lo" if "lo" in kinds else name
+            if key not in PLAIN:
+                raise NotImplementedError(f"{name}.{'.'.join(kinds)}")
             result = PLAIN[key](a, *more)
         self._write(target, result, active)
 

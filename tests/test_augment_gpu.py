@@ -182,6 +182,13 @@ def test_it_writes_to_the_memory_that_it_is_given_and_to_no_other(device: str) -
     assert (ring[4] == 77).all()
 
 
+def test_numpys_numbers_will_do(device: str) -> None:
+    images, recipe = _store(8, 8), Recipe(2)
+    rows, ids = _batch(images, 2)
+    out = gpu.augment(*_on(device, images, rows, ids), recipe, np.int64(2**40), np.int64(6))  # type: ignore[arg-type]
+    assert (_pixels(out) == _expected(images, rows, ids, recipe, 2**40, 6)).all()
+
+
 def test_slices_of_an_epochs_ids_are_batches(device: str) -> None:
     images, recipe = _store(8, 8), Recipe(2)
     rows, ids = _batch(images, 7)

@@ -95,6 +95,8 @@ def augment(
             raise UserError(*wrong)
     if batch == 0:
         return out
+    if not isinstance(epoch, Tensor):
+        epoch = int(epoch)  # Triton knows no numpy numbers
     code, tiles, warps = _code(recipe, height, width, out_dtype)
     with torch.cuda.device(images.device) if images.is_cuda else nullcontext():
         kernel.augment[batch, tiles](
@@ -106,8 +108,8 @@ def augment(
             step,
             labels,
             labels_out,
-            seed & 0xFFFFFFFF,
-            seed >> 32,
+            int(seed) & 0xFFFFFFFF,
+            int(seed) >> 32,
             *(float(each) for each in scale),
             *(float(each) for each in shift),
             EPOCH_IN_MEMORY=isinstance(epoch, Tensor),
