@@ -36,15 +36,15 @@ def gather(
         raise UserError(f"gather: {len(ids)} ids for an array of the shape {out.shape}")
     if not out.size:
         return
-    from engine.data.augment import _kernel  # loads Numba
+    from engine.data import _gather  # loads Numba
 
     size = out.size // len(ids)
-    wrong = 0 if size > len(view) else _kernel.beyond(pointers, ids, len(view) - size)
+    wrong = 0 if size > len(view) else _gather.beyond(pointers, ids, len(view) - size)
     if wrong >= 0:
         raise UserError(
             f"sample {ids[wrong]} is outside the {len(pointers)} samples, or points outside the "
             f"file ({len(view):,} bytes, {size:,} a sample)"
         )
     numbers = np.zeros(32, np.int64)
-    work = partial(_kernel.gather, view, pointers, ids, out.reshape(-1), size, numbers)
+    work = partial(_gather.gather, view, pointers, ids, out.reshape(-1), size, numbers)
     share(work, threads, out.nbytes)

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.data import order
-from engine.data.augment import cpu, gpu
-from engine.data.augment.autoaugment import autoaugment
+from engine.data.augment import autoaugment, cpu, gpu
 from engine.data.augment.recipe import PLAIN, Recipe
 from engine.data.beton import Beton, open_beton
 from engine.data.order import Ids
@@ -142,11 +141,13 @@ class Loader:
         ids = self.ids(epoch)[skip * self.batch_size :]
         device_ids = to_device(ids, store.device)
         labels = store.labels[device_ids]  # of the whole epoch at once: one step's are a view
+        # AutoAugment's draws are the host's, which forms its groups by them.
+        steps = autoaugment.plan(ids, self._seed, epoch) if self._autoaugment else ids
         parts = store.parts(ids, device_ids, self.batch_size)
         with contextlib.closing(parts):  # type: ignore[type-var]
             for number, part in enumerate(parts):
                 here = slice(number * self.batch_size, (number + 1) * self.batch_size)
-                images = self._make(part, ids[here], device_ids[here], epoch)
+                images = self._make(part, ids[here], device_ids[here], epoch, steps[here])
                 yield Batch(images, labels[here])
 
     def close(self) -> None:
@@ -161,7 +162,7 @@ class Loader:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _make(self, part: Part, ids: Ids, device_ids: Tensor, epoch: int) -> Tensor:
+    def _make(self, part: Part, ids: Ids, device_ids: Tensor, epoch: int, steps: Ids) -> Tensor:
         """One batch, in one pass unless AutoAugment stands between its two halves."""
         out = self._memory(len(ids))
         if not self._autoaugment:
@@ -173,12 +174,11 @@ class Loader:
         before = replace(self._recipe, cutout=0)
         self._augment(part, ids, device_ids, epoch, before, pixels.permute(0, 3, 1, 2))
         changed = Part(
-            autoaugment(pixels, ids, self._seed, epoch),
+            autoaugment.apply(pixels, steps, out=pixels),
             torch.arange(len(ids), device=part.images.device),
         )
-        self._augment(
-            changed, ids, device_ids, epoch, replace(PLAIN, cutout=self._recipe.cutout), out
-        )
+        after = replace(PLAIN, cutout=self._recipe.cutout)
+        self._augment(changed, ids, device_ids, epoch, after, out)
         return out
 
     def _augment(
@@ -242,6 +242,8 @@ class Loader:
             )
         if not 0 <= self._seed < 1 << 64:
             wrong.append(f"seed {self._seed}: expected 0 to 2**64 - 1")
+        if self._device.type not in ("cpu", "cuda"):
+            wrong.append(f"device {self._device}: expected cpu or cuda")
         known = DTYPES_OF_THE_CPU if self._device.type == "cpu" else DTYPES
         if self._dtype not in known:
             names = ", ".join(str(dtype).removeprefix("torch.") for dtype in known)

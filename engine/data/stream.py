@@ -25,7 +25,7 @@ from engine.data.stores import Part
 from engine.errors import UserError
 
 AHEAD = 3  # batches; two would do but for the reader's own pauses
-SECONDS_BETWEEN_LOOKS = 5.0  # at whether the reader still lives
+SECONDS_BETWEEN_LOOKS = 1.0  # at whether the reader still lives
 
 
 class Stream:
@@ -62,8 +62,10 @@ class Stream:
                     under_way.append(reader.ask(buffer, ids[first : first + batch_size]))
                 order = under_way.popleft()
                 images = reader.wait(order)
-                yield Part(images, rows[: len(images)])
-                self._take_back(order.buffer)
+                try:
+                    yield Part(images, rows[: len(images)])
+                finally:
+                    self._take_back(order.buffer)
         finally:  # also where the epoch is left early
             for order in under_way:
                 with contextlib.suppress(Exception):
@@ -203,9 +205,10 @@ class _Reader:
             raise UserError(
                 "this epoch began in another process; begin it again in this one, with skip=..."
             )
-        while not order.done.wait(SECONDS_BETWEEN_LOOKS):
-            if not self._thread.is_alive():
+        while not order.done.is_set():
+            if not self._thread.is_alive() and not order.done.is_set():
                 raise UserError("this loader was closed in the middle of an epoch")
+            order.done.wait(SECONDS_BETWEEN_LOOKS)
         if order.error is not None:
             raise order.error
         return order.buffer.images()

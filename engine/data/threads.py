@@ -18,13 +18,15 @@ Work = Callable[[], bool]  # takes pieces until none is left; True where it ende
 SMALL = 200_000  # bytes that one thread has copied before a second one is awake
 
 
-def share(work: Work, threads: int | None = None, size: int = SMALL + 1) -> None:
+def share(work: Work, threads: int | None = None, size: int | None = None) -> None:
     """Call `work` here and in `threads` - 1 helpers, and return when all pieces are done.
 
-    `threads` is as many as torch computes with where it is not given; work of few bytes is done
-    here alone.
+    `threads` is as many as torch computes with where it is not given; work on few bytes, which
+    `size` says, is done by fewer.
     """
-    threads = 1 if size <= SMALL else threads or available()
+    threads = threads or available()
+    if size is not None:
+        threads = min(threads, 1 + size // SMALL)
     if threads <= 1:
         work()
         return

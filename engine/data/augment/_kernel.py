@@ -1,9 +1,8 @@
-"""The compiled half of `gather` and `augment.cpu`: one pass over a batch that does everything.
+"""The compiled half of `cpu`: one pass over a batch that does everything.
 
-An image is cropped and mirrored row by row straight into its place, in steps of whole vectors
-(the last step of a row overlaps the one before, so nothing outside the row is touched); floats
-take a detour over one image of scratch that stays in the first-level cache. While an image is
-worked on, the next but one is fetched from memory.
+An image is cropped and mirrored row by row straight into its place; floats take a detour over one
+image of scratch that stays in the first-level cache. While an image is worked on, the next but
+one is fetched from memory.
 """
 
 from __future__ import annotations
@@ -13,24 +12,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment._simd import (
+from engine.data._simd import (
+    AHEAD,
+    DONE,
     FLOAT32,
     LINE,
+    PIECE,
+    TAKEN,
+    UINT8,
     copy,
     copy_ahead,
     fetch_add,
+    hold,
     mirror,
     move3,
     normalise,
     prefetch,
 )
+from engine.data.augment.recipe import FLIPS, PADDING_MODES
 from engine.data.compiled import (
     BYTES,
     IDS,
     READ_BYTES,
     READ_FLOATS,
     READ_IDS,
-    READ_POINTERS,
     compiled,
     part,
     types,
@@ -39,11 +44,8 @@ from engine.data.counter import MASK, MULTIPLIERS, ROUNDS, SHIFT, WEYL, Purpose
 
 Array = npt.NDArray[Any]
 
-ZEROS, REFLECT, EDGE = range(3)
-UINT8 = 0
-NONE, RANDOM, ALTERNATING = range(3)
-AHEAD = 2  # images; one is too late, four are no better
-TAKEN, DONE = 0, 16  # places in `progress`, two cache lines apart
+ZEROS, REFLECT, EDGE = range(len(PADDING_MODES))
+RANDOM, ALTERNATING, NONE = range(len(FLIPS))
 AUGMENT = np.uint64(Purpose.AUGMENT)
 M0, M1 = MULTIPLIERS
 W0, W1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
@@ -136,7 +138,7 @@ def augment(
     """Take pieces of the batch until none is left; True where this call ended the last one."""
     height, width, padding, mode, flips, cutout, kind, epoch, seed_low, seed_high = plan
     batch, size, line = len(ids), height * width * 3, width * 3
-    piece = min(max(98304 // size, 1), 64)
+    piece = min(max(PIECE // size, 1), 64)
     store, target, shared = images.ctypes.data, out.ctypes.data, progress.ctypes.data
     steady = np.empty(96, np.float32)  # as many as one step of `normalise` needs
     for k in range(48):
@@ -186,37 +188,8 @@ def augment(
                 normalise(place, done, size, kind, scale, shift, soon)
         if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
             ended = True
+    hold(steady, blank, scratch)
     return ended
-
-
-@compiled(types.boolean(READ_BYTES, READ_POINTERS, READ_IDS, BYTES, types.int64, IDS))
-def gather(
-    view: Array, pointers: Array, ids: Array, out: Array, size: int, progress: Array
-) -> bool:
-    """Copy `size` bytes from the pointer of each id; else as `augment`."""
-    store, target, shared = view.ctypes.data, out.ctypes.data, progress.ctypes.data
-    batch, piece = len(ids), min(max(196608 // size, 1), 64)
-    ended = False
-    while True:
-        first = fetch_add(shared + 8 * TAKEN, piece)
-        if first >= batch:
-            break
-        end = min(first + piece, batch)
-        for i in range(first, end):
-            soon = store + np.int64(pointers[ids[min(i + AHEAD, end - 1)]])
-            copy_ahead(target + i * size, store + np.int64(pointers[ids[i]]), size, soon)
-        if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
-            ended = True
-    return ended
-
-
-@compiled(types.int64(READ_POINTERS, READ_IDS, types.int64))
-def beyond(pointers: Array, ids: Array, bound: int) -> int:
-    """The place of the first id that does not exist or points past `bound`, or -1."""
-    for k in range(len(ids)):
-        if not 0 <= ids[k] < len(pointers) or pointers[ids[k]] > np.uint64(bound):
-            return k
-    return -1
 
 
 @compiled(types.int64(READ_IDS, types.int64))

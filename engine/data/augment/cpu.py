@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment.recipe import Recipe
+from engine.data.augment.recipe import FLIPS, PADDING_MODES, Recipe
 from engine.data.counter import halves
 from engine.data.order import Ids
 from engine.data.threads import share
@@ -21,9 +21,7 @@ from engine.errors import UserError
 Images = npt.NDArray[np.uint8]
 Constants = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # scale and shift a channel
 
-PADDING_MODES = {"zeros": 0, "reflect": 1, "edge": 2}
-FLIPS = {"none": 0, "random": 1, "alternating": 2}
-KINDS = {np.dtype(np.uint8): 0, np.dtype(np.float32): 1, np.dtype(np.uint16): 2}
+KINDS = [np.dtype(kind) for kind in (np.uint8, np.float32, np.uint16)]
 NO_CONSTANTS = np.zeros(6, np.float32)
 
 
@@ -59,10 +57,10 @@ def augment(
         height,
         width,
         recipe.crop_padding,
-        PADDING_MODES[recipe.padding_mode],
-        FLIPS[recipe.flip],
+        PADDING_MODES.index(recipe.padding_mode),
+        FLIPS.index(recipe.flip),
         recipe.cutout,
-        KINDS[out.dtype],
+        KINDS.index(out.dtype),
         epoch,
         low,
         high,
@@ -93,10 +91,10 @@ def _check(
     wrong = []
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         wrong.append(f"images: {_said(images)}; expected uint8, N H W 3")
-    elif not images.size or not images.flags.c_contiguous:
+    elif not images.size or not _plain(images):
         wrong.append(f"images: {_said(images)}, expected at least one pixel, contiguous")
     for name, array in (("rows", rows), ("ids", ids)):
-        if array.dtype != np.int64 or array.ndim != 1 or not array.flags.c_contiguous:
+        if array.dtype != np.int64 or array.ndim != 1 or not _plain(array):
             wrong.append(f"{name}: {_said(array)}; expected int64, one a sample, contiguous")
     if len(rows) != len(ids):
         wrong.append(f"{len(rows)} rows for {len(ids)} ids")
@@ -110,6 +108,10 @@ def _check(
         wrong.append("constants: floats need scale and shift, float32, one a channel")
     if wrong:
         raise UserError(*wrong)
+
+
+def _plain(array: npt.NDArray[Any]) -> bool:
+    return array.flags.c_contiguous and array.flags.aligned
 
 
 def _said(array: npt.NDArray[Any]) -> str:

@@ -21,7 +21,7 @@ def crop_flip(
     edges = ((padding, padding), (padding, padding), (0, 0))
     padded = np.pad(image, edges, mode=PAD_MODES[mode])  # type: ignore[call-overload]
     crop: npt.NDArray[np.uint8] = padded[row : row + height, column : column + width]
-    return np.ascontiguousarray(crop[:, ::-1] if flip else crop)
+    return (crop[:, ::-1] if flip else crop).copy()
 
 
 def cut_out(
