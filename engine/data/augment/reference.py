@@ -20,15 +20,16 @@ def crop_flip(
     height, width, _ = image.shape
     edges = ((padding, padding), (padding, padding), (0, 0))
     padded = np.pad(image, edges, mode=PAD_MODES[mode])  # type: ignore[call-overload]
-    crop: npt.NDArray[np.uint8] = padded[row : row + height, column : column + width]
-    return (crop[:, ::-1] if flip else crop).copy()
+    crop = padded[row : row + height, column : column + width]
+    out: npt.NDArray[np.uint8] = np.ascontiguousarray(crop[:, ::-1] if flip else crop)
+    return out
 
 
 def cut_out(
     image: npt.NDArray[np.uint8], row: int, column: int, side: int
 ) -> npt.NDArray[np.uint8]:
     """`image` with a black square of `side` pixels whose first corner is (row, column)."""
-    out = image.copy()
+    out: npt.NDArray[np.uint8] = image.copy()
     out[row : row + side, column : column + side] = 0
     return out
 
