@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 
 from benchmarks.data import Files
 from benchmarks.findings import Findings
-from benchmarks.loaders import Feed, bare, ours, plain_tensors
-from benchmarks.pairs import Pairs, Turns, fastest, interleave, spread_of
+from benchmarks.loaders import Feed, Unavailable, bare, ours, plain_tensors
+from benchmarks.pairs import Contender, Pairs, Turns, fastest, interleave, spread_of
 
 TRIAL_SAMPLES = 10_240  # of torchvision's settings: enough to find the best one
 TRIAL_ROUNDS = 2
@@ -41,21 +42,21 @@ class Bench:
         finally:
             feed.close()
 
-    def compare(self, name: str, first: Turns, second: Turns) -> Pairs:
+    def compare(self, name: str, first: Contender, second: Contender) -> Pairs:
         """Pairs of turns; the rates of both and their ratio are noted."""
-        self.say(f"  {first.feed.name} / {second.feed.name}: {self.pairs} pairs")
+        self.say(f"  {first.name} / {second.name}: {self.pairs} pairs")
         pairs = interleave(first, second, self.pairs)
         for turns, spread in ((first, pairs.first), (second, pairs.second)):
-            self.found.rate(turns.feed.name, turns.feed.setting, spread)
+            self.found.rate(turns.name, turns.setting, spread)
         self.found.pairs[name] = pairs
         return pairs
 
     def ours(
-        self, mode: str, dtype: torch.dtype, device: str = "cpu"
+        self, mode: str, dtype: torch.dtype, device: str = "cpu", ring: int = 0
     ) -> contextlib.AbstractContextManager[Turns]:
         """Our loader, ready."""
         path, batch_size = self.files.numbered, self.batch_size
-        feed = ours.feed(path, batch_size, mode=mode, dtype=dtype, device=device)
+        feed = ours.feed(path, batch_size, mode=mode, dtype=dtype, device=device, ring=ring)
         return self.ready(feed)
 
 
@@ -66,9 +67,10 @@ def uint8(bench: Bench) -> None:
             pairs = bench.compare("resident uint8 / FFCV uint8", mine, theirs)
         bench.found.number("ratio_uint8_vs_ffcv", pairs.ratios.median)
         bench.found.number("images_per_second_uint8", pairs.first.median)
-        name = "stream uint8 / FFCV uint8"
-        with bench.found.missing_if_unavailable(name), bench.ours("stream", torch.uint8) as mine:
-            bench.compare(name, mine, theirs)
+        with bench.ours("resident", torch.uint8, ring=ours.RING) as mine:
+            bench.compare("resident uint8, ring / FFCV uint8", mine, theirs)
+        with bench.ours("stream", torch.uint8) as mine:
+            bench.compare("stream uint8 / FFCV uint8", mine, theirs)
 
 
 def floats(bench: Bench) -> None:
@@ -76,41 +78,34 @@ def floats(bench: Bench) -> None:
     with _ffcv(bench, "float32") as theirs:
         for mode in ours.MODES:
             for dtype in (torch.float32, torch.bfloat16):
-                name = f"{mode} {str(dtype).removeprefix('torch.')} / FFCV float32"
-                with bench.found.missing_if_unavailable(name):
-                    with bench.ours(mode, dtype) as mine:
-                        pairs = bench.compare(name, mine, theirs)
-                    if (mode, dtype) == ("resident", torch.float32):
-                        bench.found.number("ratio_float_vs_ffcv", pairs.ratios.median)
+                name = f"{mode} {str(dtype).removeprefix('torch.')}"
+                with bench.ours(mode, dtype) as mine:
+                    pairs = bench.compare(f"{name} / FFCV float32", mine, theirs)
+                if (mode, dtype) == ("resident", torch.float32):
+                    bench.found.number("ratio_float_vs_ffcv", pairs.ratios.median)
+        with bench.ours("resident", torch.float32, ring=ours.RING) as mine:
+            bench.compare("resident float32, ring / FFCV float32", mine, theirs)
 
 
 def gather(bench: Bench) -> None:
     """Raw rows from the file, against FFCV decoding alone and against what memory allows."""
-    ceilings = bare.feeds(bench.files.numbered, bench.batch_size)
-    with contextlib.ExitStack() as stack:
-        copy, array, file = (
-            stack.enter_context(bench.ready(ceilings[name])) for name in ("copy", "array", "file")
-        )
-        bench.found.rate(copy.feed.name, copy.feed.setting, spread_of(copy, bench.pairs))
-        best, _ = fastest((array, file), TRIAL_ROUNDS)
-        other = array if best is file else file
-        bench.found.rate(other.feed.name, other.feed.setting, spread_of(other, bench.pairs))
-        keys = ("gather_fraction_of_ceiling", "gather / FFCV decode")
-        with bench.found.missing_if_unavailable(*keys):
-            raw = bare.our_gather(bench.files.numbered, bench.batch_size)
-            mine = stack.enter_context(bench.ready(raw))
-            pairs = bench.compare("gather / ceiling", mine, best)
-            bench.found.number("gather_fraction_of_ceiling", pairs.ratios.median)
-            with _ffcv(bench, "decode") as theirs:
-                pairs = bench.compare("gather / FFCV decode", mine, theirs)
-            bench.found.number("gather_slowest_pair_vs_ffcv_decode", min(pairs.ratios.values))
+    path, batch_size = bench.files.numbered, bench.batch_size
+    copy, array, file = bare.ceilings(path, batch_size, bench.threads)
+    bench.say("  ceilings: copying, gathering from an array, gathering from the file")
+    for ceiling in (copy, array, file):
+        bench.found.rate(ceiling.name, ceiling.setting, spread_of(ceiling, bench.pairs))
+    with bench.ready(bare.our_gather(path, batch_size)) as mine:
+        pairs = bench.compare("gather / ceiling", mine, bare.Faster(array, file))
+        bench.found.number("gather_fraction_of_ceiling", pairs.ratios.median)
+        with _ffcv(bench, "decode") as theirs:
+            pairs = bench.compare("gather / FFCV decode", mine, theirs)
+        bench.found.number("gather_slowest_pair_vs_ffcv_decode", min(pairs.ratios.values))
 
 
 def torchvision(bench: Bench) -> None:
     """Crop and flip to uint8, against torchvision at the best of its settings."""
     with bench.found.missing_if_unavailable("ratio_uint8_vs_torchvision"):
-        from benchmarks.loaders import torchvision_loaders as peers
-
+        peers = _torchvision()
         trial = min(TRIAL_SAMPLES, bench.files.samples)
         settings = [(kind, workers) for kind in peers.KINDS for workers in peers.WORKERS]
         with contextlib.ExitStack() as stack:
@@ -138,6 +133,14 @@ def plain(bench: Bench) -> None:
         feed = plain_tensors.feed(bench.files.images, bench.batch_size, dtype)
         with bench.ready(feed) as theirs, bench.ours("resident", dtype) as mine:
             bench.compare(f"resident {kind} / plain tensors {kind}", mine, theirs)
+
+
+def _torchvision() -> ModuleType:
+    try:
+        from benchmarks.loaders import torchvision_loaders
+    except (ImportError, RuntimeError) as error:  # RuntimeError: made for another torch
+        raise Unavailable(f"torchvision: {error}") from None
+    return torchvision_loaders
 
 
 def _ffcv(bench: Bench, kind: str) -> contextlib.AbstractContextManager[Turns]:

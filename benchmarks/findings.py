@@ -50,7 +50,7 @@ class Findings:
         """What cannot be measured here is missing, with its reason, and the rest goes on."""
         try:
             yield
-        except (Unavailable, ImportError) as error:
+        except Unavailable as error:
             for key in keys:
                 self.missing[key] = str(error)
 

@@ -47,9 +47,7 @@ GOALS = (
     Goal("L3", "normalised to float32, times FFCV", "ratio_float_vs_ffcv", 8, True, "x"),
     Goal("L4", "first batch, compile cache filled", "first_batch_seconds_warm", 0.5, False, "s"),
     Goal("L4", "first batch, compile cache empty", "first_batch_seconds_cold", 4, False, "s"),
-    Goal(
-        "L4", "constructor without the gather (stream)", "constructor_seconds", 0.020, False, "ms"
-    ),
+    Goal("L4", "constructor, before the gather", "constructor_seconds", 0.020, False, "ms"),
     Goal("L4", "gap between epochs (resident)", "epoch_gap_seconds", 0.001, False, "ms"),
     Goal("L4", "threads and descriptors leaked by early exits", "leaked", 0, False),
     Goal("D", "different bits among settings of one seed", "different_digests", 0, False),

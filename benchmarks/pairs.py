@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from engine.errors import RunFailed
 
 TOUCHED_EVERY = 256  # elements: what the consumer reads of each batch
 SECONDS = 0.3  # a turn is whole epochs of at least this long together
+
+
+Entrant = TypeVar("Entrant", bound="Contender")
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,21 @@ def interleave(first: Callable[[], float], second: Callable[[], float], count: i
     return Pairs(Spread(tuple(a for a, _ in turns)), Spread(tuple(b for _, b in turns)))
 
 
+class Contender(Protocol):
+    """Something whose turns are compared: called, it gives its images a second."""
+
+    name: str
+    setting: str
+
+    def __call__(self) -> float:
+        """One turn."""
+
+
 class Turns:
     """Calls a feed for one turn after the other; each goes on with its next epoch."""
 
     def __init__(self, feed: Feed, threads: int, seconds: float = SECONDS) -> None:
-        self.feed = feed
+        self.feed, self.name, self.setting = feed, feed.name, feed.setting
         self._threads, self._seconds = threads, seconds
         self._epochs = self._count()
 
@@ -132,7 +145,7 @@ def spread_of(measure: Callable[[], float], count: int) -> Spread:
     return Spread(tuple(measure() for _ in range(count)))
 
 
-def fastest(turns: Sequence[Turns], rounds: int) -> tuple[Turns, dict[str, Spread]]:
+def fastest(turns: Sequence[Entrant], rounds: int) -> tuple[Entrant, dict[str, Spread]]:
     """The fastest of several by the median of interleaved turns, and the rates of all."""
     rates: list[list[float]] = [[] for _ in turns]
     for _ in range(rounds):
@@ -140,5 +153,5 @@ def fastest(turns: Sequence[Turns], rounds: int) -> tuple[Turns, dict[str, Sprea
             found.append(each())
     spreads = [Spread(tuple(found)) for found in rates]
     best = max(range(len(turns)), key=lambda index: spreads[index].median)
-    names = [f"{each.feed.name}, {each.feed.setting}" for each in turns]
+    names = [f"{each.name}, {each.setting}" for each in turns]
     return turns[best], dict(zip(names, spreads, strict=True))

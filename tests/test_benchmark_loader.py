@@ -117,11 +117,8 @@ def delivered(feed: Feed) -> None:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("mode", ours.MODES)
 def test_ours_delivers_every_sample_once(numbered, mode, dtype):
-    try:
-        feed = ours.feed(numbered.numbered, 512, mode=mode, dtype=dtype)
-    except Unavailable as error:
-        pytest.skip(str(error))
-    delivered(feed)
+    delivered(ours.feed(numbered.numbered, 512, mode=mode, dtype=dtype))
+    delivered(ours.feed(numbered.numbered, 512, mode=mode, dtype=dtype, ring=ours.RING))
 
 
 def test_the_plain_tensors_deliver_every_sample_once(numbered):
@@ -146,14 +143,32 @@ def test_ffcv_delivers_every_sample_once_and_leaves_numba_as_it_was(numbered):
     assert types.uint8[::1].mutable and hash(types.uint8[::1]) == before
 
 
-def test_bare_memory_delivers_the_pixels_of_every_sample_once(numbered):
-    feeds = list(bare.feeds(numbered.numbered, 512).values())
-    feeds.append(bare.our_gather(numbered.numbered, 512))
-    for feed in feeds:
-        delivered(feed)
-        for images, ids in feed.epoch(1):
-            expected = numbered.images[ids.numpy()]
-            assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), expected), feed.name
+def test_our_gather_delivers_the_pixels_of_every_sample_once(numbered):
+    feed = bare.our_gather(numbered.numbered, 512)
+    delivered(feed)
+    for images, ids in feed.epoch(1):
+        assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), numbered.images[ids.numpy()])
+
+
+def test_the_ceilings_move_the_very_rows_that_are_asked_for(numbered):
+    _, *gathers = bare.ceilings(numbered.numbered, 512, threads=2)
+    ids = torch.arange(0, SAMPLES, 7).flip(0)
+    expected = numbered.images.reshape(SAMPLES, -1)[ids.numpy()]
+    for ceiling in gathers:
+        out = torch.empty(expected.shape, dtype=torch.uint8)
+        ceiling._move(ids, out)
+        assert np.array_equal(out.numpy(), expected), ceiling.name
+
+
+def test_a_ceiling_counts_what_its_threads_moved_and_leaves_torch_as_it_was(numbered, monkeypatch):
+    monkeypatch.setattr(bare, "SECONDS", 0.01)
+    moved = []
+    ceiling = bare.Ceiling("x", lambda ids, _: moved.append(len(ids)), (SAMPLES, 3), 512, 2)
+    began = bare.time.perf_counter()
+    rate = ceiling()
+    assert sum(moved) >= rate * 0.01 and set(moved) <= {512, SAMPLES - 512}
+    assert sum(moved) / (bare.time.perf_counter() - began) <= rate
+    assert torch.get_num_threads() == 1
 
 
 def test_plain_tensors_crop_mirror_and_normalise_as_the_others_do(numbered):

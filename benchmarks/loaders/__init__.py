@@ -15,7 +15,7 @@ SEED = 1
 
 
 class Unavailable(Exception):
-    """This machine or this version cannot run a loader: the figure is missing, for this reason."""
+    """This machine cannot run a loader: the figure is missing, for this reason."""
 
 
 @dataclass(frozen=True)
