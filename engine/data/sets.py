@@ -28,6 +28,7 @@ class DataSets:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digests: dict[str, str]
+    memory_bytes: int  # of the pixels and labels as they are held
     warnings: tuple[str, ...]
 
 
@@ -72,6 +73,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
         mean=mean,
         std=std,
         digests={"train": train.beton.sha256, "test": test.beton.sha256},
+        memory_bytes=train.memory_bytes + test.memory_bytes,
         warnings=tuple(_doubts(train.beton, test.beton)),
     )
 

@@ -24,7 +24,8 @@ def opening(
     say(
         f"{record['variant']}: {record['params']:,} parameters, "
         f"{record['flops']['training'] / 1e9:.3f} GFLOPs an image in training\n"
-        f"{sets.train.samples:,} training images, {watched}, {len(sets.classes)} classes\n"
+        f"{sets.train.samples:,} training images, {watched}, {len(sets.classes)} classes; "
+        f"{sets.memory_bytes / 2**20:,.0f} MiB in memory\n"
         f"{record['device']}, {record['precision']}{compiled}; writing to {folder}"
     )
 

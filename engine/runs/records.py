@@ -37,6 +37,7 @@ def begin(
         "train_images": sets.train.samples,
         "validation_images": sets.watched.samples if sets.validated else 0,
         "test_images": sets.test.samples,
+        "data_memory_bytes": sets.memory_bytes,
         "versions": environment.versions(),
         "device": machine.name(),
         "precision": machine.precision,
