@@ -170,13 +170,24 @@ class Runtime:
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     precision: str = option(
         "auto",
-        "auto: bf16 where the device has units for it, else fp32",
+        "auto: bf16 where the device has units for it and is faster by them, else fp32",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
-    compile: bool | str = option("auto", "torch.compile; auto: on a GPU", words=("auto",))
+    compile: bool | str = option(
+        "auto", "torch.compile; auto: where the run is long enough to repay it", words=("auto",)
+    )
+    graph: bool | str = option(
+        "auto", "the whole step as one CUDA graph; auto: on a GPU", words=("auto",)
+    )
+    channels_last: bool = option(True, "images and weights in memory as N H W C")
+    tf32: bool = option(False, "fp32 products by a GPU's TF32 units, of 10 bits of mantissa")
+    autotune: bool = option(True, "cuDNN tries its kernels for each shape; never in exact mode")
     threads: int = option(0, "CPU threads of torch; 0: one a core", low=0, high=1024)
     exact: bool = option(
         False, "the same bits on every run: deterministic kernels, one thread's order of sums"
+    )
+    cache: str = option(
+        "", "folder of compiled code and of what was measured; empty: .cache in run.root"
     )
 
 

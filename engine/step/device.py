@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine.config.schema import Runtime
+from engine.config.schema import Config, Runtime
 from engine.errors import UserError
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -25,6 +25,9 @@ class Machine:
     device: torch.device
     precision: str  # fp32, bf16, fp16
     compile: bool
+    graph: bool = False
+    channels_last: bool = True
+    cache: Path | None = None  # folder of compiled code; None: nothing is kept
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision for what runs inside; weights stay float32."""
@@ -45,17 +48,32 @@ class Machine:
         return _cpu_facts()[0]
 
 
-def prepare(runtime: Runtime) -> Machine:
-    """Choose the device and set torch's global switches, once a process."""
+def cache_folder(config: Config) -> Path:
+    """Where compiled code and measurements are kept: `runtime.cache`, or beside the runs."""
+    return Path(config.runtime.cache or Path(config.run.root) / ".cache")
+
+
+def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
+    """Choose the device and set torch's global switches, once a process.
+
+    Without a folder for `cache` nothing is kept.
+    """
     device = _device(runtime.device)
     precision = runtime.precision
     if precision == "auto":
         precision = "bf16" if has_bf16_units(device) else "fp32"
     _set_threads(runtime, device)
-    _set_exact(runtime.exact)
+    _set_switches(runtime)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    return Machine(device, precision, _compile(runtime, device))
+    return Machine(
+        device,
+        precision,
+        _compile(runtime, device),
+        _graph(runtime, device),
+        runtime.channels_last,
+        cache,
+    )
 
 
 def has_bf16_units(device: torch.device) -> bool:
@@ -85,6 +103,12 @@ def _compile(runtime: Runtime, device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def _graph(runtime: Runtime, device: torch.device) -> bool:
+    if runtime.graph is True and device.type != "cuda":
+        raise UserError(f"runtime.graph true: a {device.type} has no CUDA graphs; use auto")
+    return runtime.graph is not False and device.type == "cuda"
+
+
 def _set_threads(runtime: Runtime, device: torch.device) -> None:
     threads = runtime.threads or len(os.sched_getaffinity(0))
     if runtime.exact and device.type == "cpu":
@@ -92,12 +116,12 @@ def _set_threads(runtime: Runtime, device: torch.device) -> None:
     torch.set_num_threads(threads)
 
 
-def _set_exact(exact: bool) -> None:
-    torch.use_deterministic_algorithms(exact)
-    torch.backends.cudnn.benchmark = not exact
-    torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means fp32, also where TF32 is at hand
-    torch.backends.cudnn.allow_tf32 = False
-    if exact:
+def _set_switches(runtime: Runtime) -> None:
+    torch.use_deterministic_algorithms(runtime.exact)
+    torch.backends.cudnn.benchmark = runtime.autotune and not runtime.exact
+    torch.backends.cuda.matmul.allow_tf32 = runtime.tf32
+    torch.backends.cudnn.allow_tf32 = runtime.tf32  # torch's own default is true
+    if runtime.exact:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
 
 
