@@ -20,6 +20,7 @@ FLAGS = (
     Flag("describe", "describe the network as JSON and exit"),
     Flag("print-config", "print the merged settings with the origin of each and exit"),
     Flag("dry-run", "check the data, make two steps, write nothing"),
+    Flag("profile", "make some steps, write to the run's profile/ where their time goes"),
     Flag("fresh", "forget an earlier start of this run and train from the beginning"),
     Flag("quiet", "print the result only"),
 )

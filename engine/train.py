@@ -19,12 +19,12 @@ from engine.config import checks, options
 from engine.config.schema import Config
 from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
-from engine.model import feature_maps, problems, resolve
+from engine.model import budget, feature_maps, problems, resolve
 from engine.runs import console
 from engine.runs.run import Run
 from engine.runs.state import State
 from engine.signals import Stop
-from engine.step import device
+from engine.step import device, profile
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
 
@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     with Stop() as stop:
         if "dry-run" in flags:
             return rehearse(config, stop)
+        if "profile" in flags:
+            return profiled(config, label, stop)
         return train(config, label, stop, fresh="fresh" in flags, quiet="quiet" in flags)
 
 
@@ -100,6 +102,29 @@ def rehearse(config: Config, stop: Stop) -> int:
         state.advance(batch, ids)
     state.check()
     print(console.rehearsal(config, machine.name(), sets, state.step.totals.read()))
+    return OK
+
+
+def profiled(config: Config, label: str, stop: Stop) -> int:
+    """Make some steps and write to the run's folder where their time went; no run is begun."""
+    machine, sets = prepare(config)
+    with Run(config, label, machine, sets, quiet=True) as run:
+        run.refuse_another()
+        state, batches = State(config, machine, sets), profile.feeding(sets.train.epoch)
+        cost = budget.flops(resolve(config.model), len(sets.classes), side=sets.side).training
+        ids = sets.train.ids(0)
+
+        def advance() -> int:
+            if stop.requested:
+                raise KeyboardInterrupt
+            batch = next(batches)
+            state.advance(batch, ids)
+            if state.counters.step_in_epoch == len(sets.train):
+                state.counters.end_epoch(None, sets.train.samples)
+            return len(batch.labels)
+
+        found = profile.profile(advance, machine, cost, run.folder.path / "profile")
+        print(f"{profile.table(found)}\nwritten to {run.folder.path / 'profile'}")
     return OK
 
 

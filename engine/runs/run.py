@@ -68,10 +68,9 @@ class Run:
 
     def finished(self) -> bool:
         """Whether there is nothing left to do; a folder of another run is refused."""
-        before = self.folder.read_record()
+        before = self.refuse_another()
         if before is None:
             return False
-        records.refuse_another(before, self.folder.path, self._identity, self._config)
         if before["status"] != FINISHED:
             self._saved_step = before.get("saved_step")
             self._continue_as(before)
@@ -79,6 +78,13 @@ class Run:
         self._progress.say("this run is finished; train it again with: --fresh")
         print(console.result(self.folder.path, before))
         return True
+
+    def refuse_another(self) -> dict[str, Any] | None:
+        """The record of the run so far; a folder of another run is refused."""
+        before = self.folder.read_record()
+        if before is not None:
+            records.refuse_another(before, self.folder.path, self._identity, self._config)
+        return before
 
     def resume(self, state: State) -> None:
         """Bring `state` to the newest checkpoint, the log with it, and begin to keep record."""

@@ -1,0 +1,206 @@
+"""Where the time of a step goes: `--profile` makes some steps under torch's profiler.
+
+The speed is taken first, without the profiler, whose own time would be in it; the shares come from
+as many steps with it. Written are `trace.json` (for chrome://tracing or ui.perfetto.dev),
+`table.txt` and `profile.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, record_function, schedule
+from torch.profiler import profile as profiler
+
+from engine import atomic
+from engine.step.device import Machine
+from engine.step.trace import AUGMENTATION, Breakdown, breakdown
+
+Advance = Callable[[], int]  # makes one step; how many images were in it
+
+WARM_UP = 12  # steps at most before anything is timed: kernels are chosen, graphs recorded
+SECONDS = 1.0  # steps of at least this long are timed, and as many profiled
+FEWEST, MOST = 3, 30
+PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices whose product is the peak
+ROUNDS = 5  # of products, of which the median counts
+LONGEST = 12  # kernels named in the table
+NAME = 72  # letters of a kernel's name that the table shows
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What some steady steps took and where."""
+
+    device: str
+    precision: str
+    steps: int
+    images: int
+    images_per_second: float  # without the profiler
+    tflops: float  # of the network's arithmetic alone
+    peak_tflops: float  # the measured matrix product
+    peak_memory_bytes: int
+    spent: Breakdown  # with the profiler
+
+    @property
+    def utilisation(self) -> float:
+        """The share of the measured peak that the network's arithmetic reached."""
+        return self.tflops / self.peak_tflops
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, but of the kernels the longest alone."""
+        content = asdict(self) | {"utilisation": self.utilisation}
+        content["spent"]["longest"] = content["spent"]["longest"][:LONGEST]
+        return content
+
+
+def profile(
+    advance: Advance,
+    machine: Machine,
+    flops: float,
+    folder: Path | None = None,
+    *,
+    seconds: float = SECONDS,
+) -> Profile:
+    """Steps by `advance`, each of `flops` operations an image; files where a folder is given."""
+    count = _warm_up(advance, machine, seconds)
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(machine.device)
+    machine.wait()
+    began = time.perf_counter()
+    images = sum(advance() for _ in range(count))
+    machine.wait()
+    passed = time.perf_counter() - began
+    memory = _peak_memory(machine)
+    content = _traced(advance, machine, count)
+    found = Profile(
+        device=machine.name(),
+        precision=machine.precision,
+        steps=count,
+        images=images,
+        images_per_second=images / passed,
+        tflops=flops * images / passed / 1e12,
+        peak_tflops=matmul_peak(machine) / 1e12,
+        peak_memory_bytes=memory,
+        spent=breakdown(json.loads(content)["traceEvents"]),
+    )
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(folder / "trace.json", content)
+        atomic.write_json(folder / "profile.json", found.as_json())
+        atomic.write_text(folder / "table.txt", table(found))
+    return found
+
+
+def feeding(batches: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
+    """Batches of one epoch after the other, the making of each marked for the profiler."""
+    epoch = 0
+    while True:
+        batch: Any = None
+        iterator = batches(epoch)
+        while True:
+            with record_function(AUGMENTATION):
+                batch = next(iterator, None)
+            if batch is None:
+                break
+            yield batch
+        epoch += 1
+
+
+def matmul_peak(machine: Machine, side: int | None = None, repeats: int = 10) -> float:
+    """Operations a second of a large matrix product in the precision of the network."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(machine.precision, torch.float32)
+    side = side or PRODUCT[machine.device.type]
+    first, second = (
+        torch.randn(side, side, device=machine.device).to(dtype) for _ in range(2)
+    )  # random: zeros are multiplied faster
+    rates = []
+    for number in range(1 + ROUNDS):
+        machine.wait()
+        began = time.perf_counter()
+        for _ in range(repeats):
+            torch.mm(first, second)
+        machine.wait()
+        if number:  # the first is a warm-up
+            rates.append(repeats * 2 * side**3 / (time.perf_counter() - began))
+    return statistics.median(rates)
+
+
+def table(found: Profile) -> str:
+    """The profile for a person to read."""
+    spent, steps = found.spent, found.steps
+    lines = [
+        f"{found.device}, {found.precision}: {steps} steps of {found.images / steps:,.0f} images",
+        f"{found.images_per_second:,.0f} images/s without the profiler: {found.tflops:.3g} "
+        f"TFLOP/s, {100 * found.utilisation:.1f} % of the measured {found.peak_tflops:.3g} of a "
+        "matrix product",
+        f"peak memory {found.peak_memory_bytes / 2**20:,.0f} MiB",
+        f"operands read {spent.bytes_read / steps / 2**20:,.1f} MiB a step, known for "
+        f"{100 * spent.covered:.0f} % of the busy time"
+        + ("; a replayed graph or compiled code shows no operands" if spent.covered < 0.5 else ""),
+        "",
+        f"{'with the profiler':<29}{'ms a step':>10}{'share':>8}",
+    ]
+    rows = [*spent.seconds.items(), ("idle", spent.idle), ("all", spent.wall)]
+    for group, seconds in rows:
+        share = seconds / spent.wall if spent.wall else 0.0
+        lines.append(f"{group:<29}{1e3 * seconds / steps:>10.3f}{100 * share:>7.1f}%")
+    lines += ["", f"{'ms a step':>10}  {'calls':>6}  the longest"]
+    for name, group, seconds, calls in spent.longest[:LONGEST]:
+        kind = f"{name[:NAME]}  ({group})"
+        lines.append(f"{1e3 * seconds / steps:>10.3f}  {calls / steps:>6.1f}  {kind}")
+    return "\n".join(lines) + "\n"
+
+
+def _warm_up(advance: Advance, machine: Machine, seconds: float) -> int:
+    """Steps until nothing new is met; how many of them make `seconds`."""
+    times = []
+    began = time.perf_counter()
+    for number in range(WARM_UP):
+        at = time.perf_counter()
+        advance()
+        machine.wait()
+        times.append(time.perf_counter() - at)
+        slow = time.perf_counter() - began > 3 * seconds
+        if slow and number >= FEWEST and machine.device.type == "cpu":
+            break
+    return max(FEWEST, min(MOST, round(seconds / min(times))))
+
+
+def _traced(advance: Advance, machine: Machine, steps: int) -> bytes:
+    """A chrome trace of `steps` steps; one before them pays for the profiler's own start."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it says on stderr that there is no GPU
+    activities = [ProfilerActivity.CPU]
+    if machine.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    plan = schedule(wait=0, warmup=1, active=steps, repeat=1)
+    with profiler(activities=activities, schedule=plan, record_shapes=True, acc_events=True) as run:
+        for number in range(1 + steps):
+            advance()
+            if number == steps:
+                machine.wait()
+            run.step()
+    return _exported(run)
+
+
+def _exported(run: Any) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="profile-") as folder:
+        path = Path(folder) / "trace.json"
+        run.export_chrome_trace(str(path))
+        return path.read_bytes()
+
+
+def _peak_memory(machine: Machine) -> int:
+    """Of the GPU's what tensors took; of the host's what the process took."""
+    if machine.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(machine.device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
