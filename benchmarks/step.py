@@ -1,0 +1,218 @@
+"""How fast a training step is, beside a plain PyTorch loop and an FFCV-style loop.
+
+The same network, batch and optimizer on one machine in one run; the trainers take turns, A B A B: a
+ratio is taken pair by pair, and medians are shown with their extremes. Ours is the engine's own
+step with `auto` settings, and augments its images in every step; the others find theirs normalised
+in memory, in the layout and type that suits them. First steps, in which ours compiles with nothing
+compiled beforehand, are uncounted and told apart. It writes nothing but FILE, and temporary files
+that it removes. With --device cuda the sections for a GPU follow, whole runs among them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from benchmarks import layer, machine, step_found, step_gpu, step_pairs, whole_runs
+from benchmarks.step_found import Found
+from benchmarks.step_pairs import VARIANTS, Bench
+from benchmarks.step_start import CACHES
+from benchmarks.step_turns import SECONDS
+from engine import atomic
+from engine.errors import OK, UserError, run_command
+from engine.model import VARIANTS as KNOWN
+from engine.step.device import has_bf16_units
+
+PROGRAM = "python -m benchmarks.step"
+USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
+BATCH_SIZE, QUICK_BATCH_SIZE = 128, 32
+PAIRS, QUICK_PAIRS = 8, 3
+
+Section = Callable[[Bench], None]
+SECTIONS: dict[str, tuple[Section, bool]] = {  # whether a CPU is measured so as well
+    "pairs": (step_pairs.pairs, True),
+    "start": (step_pairs.second_start, True),
+    "batches": (step_gpu.batches, False),
+    "modes": (step_gpu.modes, False),
+    "precisions": (step_gpu.precisions, False),
+    "layer": (layer.layer, False),
+    "whole": (whole_runs.whole, False),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command."""
+    asked = _arguments(argv)
+    load_before = machine.load()
+    with _source(asked.data) as path, _empty_cache() as cache:
+        bench = _bench(asked, path, cache)
+        for name, (section, everywhere) in SECTIONS.items():
+            if name in asked.only if asked.only else everywhere or asked.device != "cpu":
+                bench.say(f"{name}: {(section.__doc__ or '').splitlines()[0]}")
+                section(bench)
+        conditions = _conditions(bench, load_before)
+    bench.say("done")
+    gpu = asked.device != "cpu"
+    bf16 = has_bf16_units(torch.device(asked.device))
+    judged = step_found.judged(bench.found, gpu=gpu, bf16=bf16)
+    if asked.json:
+        content = {**bench.found.as_json(), "goals": judged, "conditions": conditions}
+        atomic.write_json(Path(asked.json), content)
+    sys.stdout.write(step_found.text(bench.found, judged, conditions))
+    return OK
+
+
+def _bench(asked: argparse.Namespace, path: Path, cache: Path) -> Bench:
+    quick = asked.quick
+    return Bench(
+        path=path,
+        device=asked.device,
+        threads=asked.threads or machine.cores(),
+        batch_size=asked.batch or (QUICK_BATCH_SIZE if quick else BATCH_SIZE),
+        variants=asked.variants or VARIANTS,
+        pairs=asked.pairs or (QUICK_PAIRS if quick else PAIRS),
+        seconds=SECONDS / 4 if quick else SECONDS,
+        quick=quick,
+        cache=cache,
+        found=Found(),
+        say=_narrator(),
+    )
+
+
+def _conditions(bench: Bench, load_before: float) -> dict[str, Any]:
+    """Without these a figure is not a result."""
+    return {
+        **machine.describe(bench.device),
+        "threads": bench.threads,
+        "load_before": load_before,
+        "load_after": machine.load(),
+        "data": bench.path.name,
+        "batch_size": bench.batch_size,
+        "variants": list(bench.variants),
+        "pairs": bench.pairs,
+        "seconds_of_a_turn": bench.seconds,
+        "quick": bench.quick,
+        "compile_cache": "empty at the beginning",
+        "fed": "ours by its loader, augmented in every step; the others by ready, normalised "
+        "images in memory, without augmentation",
+    }
+
+
+@contextlib.contextmanager
+def _source(given: str | None) -> Iterator[Path]:
+    """The training set to read; drawn for this run where none is given and none lies in data/."""
+    for name in [given] if given is not None else USUAL:
+        path = Path(name)
+        if path.exists():
+            yield path
+            return
+        if given is not None:
+            raise UserError(f"--data {given}: no such file")
+    from benchmarks.data import prepared  # brings FFCV's writer with it
+
+    with prepared(None, None) as files:
+        yield files.source
+
+
+@contextlib.contextmanager
+def _empty_cache() -> Iterator[Path]:
+    """A folder for compiled code, with the variables that lead there; gone afterwards."""
+    before = {variable: os.environ.get(variable) for variable in CACHES}
+    with tempfile.TemporaryDirectory(prefix="step-benchmark-cache-") as name:
+        os.environ.update({variable: str(Path(name) / part) for variable, part in CACHES.items()})
+        try:
+            yield Path(name)
+        finally:
+            for variable, value in before.items():
+                os.environ.pop(variable)
+                if value is not None:
+                    os.environ[variable] = value
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
+    add("--json", metavar="FILE", help="write everything that was found to FILE as well")
+    add("--quick", action="store_true", help="fewer pairs, small batches; indicative")
+    add("--data", metavar="X.beton", help="the training set (raw, of one size)")
+    add("--variants", type=_variants, metavar="NAME,...", help=f"default {','.join(VARIANTS)}")
+    add("--batch", type=_positive, metavar="N", help=f"images a step (default {BATCH_SIZE})")
+    add("--pairs", type=_positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
+    add("--threads", type=_positive, metavar="N", help="CPU threads of all (default: one a core)")
+    add(
+        "--only",
+        type=_sections,
+        metavar="SECTION,...",
+        help=f"some of: {', '.join(SECTIONS)} (default: on a CPU the first two)",
+    )
+    asked = parser.parse_args(argv)
+    if asked.device != "cpu":
+        _check_gpu(asked.device)
+    if asked.json and not Path(asked.json).resolve().parent.is_dir():
+        raise UserError(f"--json {asked.json}: its folder does not exist")
+    return asked
+
+
+def _check_gpu(name: str) -> None:
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise UserError(f"--device {name}: expected cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch sees no GPU here; use cpu")
+    if int(index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(f"--device {name}: this machine has cuda:0 to cuda:{count - 1}")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 up")
+    return int(text)
+
+
+def _variants(text: str) -> tuple[str, ...]:
+    return _chosen(text, KNOWN, "variant")
+
+
+def _sections(text: str) -> tuple[str, ...]:
+    return _chosen(text, SECTIONS, "section")
+
+
+def _chosen(text: str, known: Sequence[str] | dict[str, Any], kind: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(
+            f"no {kind} {(unknown or [text])[0]!r}; expected some of {', '.join(known)}"
+        )
+    return names
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {PROGRAM} --help")
+
+
+def _narrator() -> Callable[[str], None]:
+    """Says what is done now, with the seconds since the start."""
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:4.0f} s  {text}", file=sys.stderr, flush=True)
+
+    return say
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

@@ -1,0 +1,150 @@
+"""The sections of the step's benchmark that any device has: pairs of trainers, a second start."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from benchmarks.pairs import interleave
+from benchmarks.processes import ROOT
+from benchmarks.step_found import QUICKSTART, Found
+from benchmarks.step_turns import StepTurns
+from benchmarks.trainers import Task, Trainer
+from benchmarks.trainers.ffcv_style import FfcvStyle
+from benchmarks.trainers.ours import Ours
+from benchmarks.trainers.plain_loop import Plain
+from engine.config.schema import Runtime
+from engine.errors import RunFailed
+from engine.step.profile import matmul_peak
+
+JUDGED = "resnet453"  # the network that the goals of a GPU speak of
+VARIANTS = ("resnet1111", "se_resnet443", JUDGED, QUICKSTART)
+QUICKSTART_EPOCHS = 3  # of configs/quickstart.yaml; all others are trained for 200
+START_AT_MOST = 400.0  # seconds of a fresh process
+
+
+@dataclass
+class Bench:
+    """What every section needs."""
+
+    path: Path
+    device: str
+    threads: int
+    batch_size: int
+    variants: tuple[str, ...]
+    pairs: int
+    seconds: float  # a turn's least
+    quick: bool
+    cache: Path  # of compiled code; empty at the beginning
+    found: Found
+    say: Callable[[str], None]
+
+    def task(self, variant: str, batch_size: int | None = None) -> Task:
+        """Training `variant` on this device."""
+        task = Task(variant, batch_size or self.batch_size, self.path, self.device, self.threads)
+        return replace(task, epochs=QUICKSTART_EPOCHS) if variant == QUICKSTART else task
+
+    def ours(self, task: Task, runtime: Runtime | None = None) -> Ours:
+        """The engine's step with its compiled code below the benchmark's own folder."""
+        return Ours(task, runtime, cache=str(self.cache))
+
+    @contextlib.contextmanager
+    def ready(self, what: str, make: Callable[[], Trainer]) -> Iterator[StepTurns]:
+        """A trainer that is warm; closed at the end."""
+        self.say(f"  {what}: warm-up")
+        turns = StepTurns(make, self.seconds)
+        try:
+            yield turns
+        finally:
+            turns.close()
+
+
+def pairs(bench: Bench) -> None:
+    """Ours and a plain loop in turns, then ours and an FFCV-style loop, for each network."""
+    for variant in bench.variants:
+        with bench.found.missing_if_it_fails(f"ratio_vs_plain {variant}"):
+            _pairs_of(bench, variant)
+
+
+def _pairs_of(bench: Bench, variant: str) -> None:
+    task = bench.task(variant)
+    bench.say(f" {variant}, batch {task.batch_size}")
+    with bench.ready("ours", lambda: bench.ours(task)) as mine:
+        _note_start(bench, variant, mine)
+        with bench.ready(Plain.name, lambda: Plain(task)) as theirs:
+            _compare(bench, variant, "ratio_vs_plain", mine, theirs)
+        with bench.ready(FfcvStyle.name, lambda: FfcvStyle(task)) as theirs:
+            _compare(bench, variant, "ratio_vs_ffcv_style", mine, theirs)
+        _note_speed(bench, variant, mine)
+
+
+def second_start(bench: Bench) -> None:
+    """A fresh process with what an earlier one compiled: from its start to its first step."""
+    variant = JUDGED if JUDGED in bench.variants else bench.variants[0]
+    with bench.found.missing_if_it_fails("second_start_seconds"):
+        starts = []
+        for number in range(2):
+            bench.say(f"  {variant}, start {number + 1} of 2 in a process of its own")
+            starts.append(_start(bench, bench.task(variant)))
+        bench.found.details["starts"] = {
+            "variant": variant,
+            "first": starts[0],
+            "second": starts[1],
+        }
+        bench.found.figure("second_start_seconds", starts[1]["process_to_first_step_seconds"])
+
+
+def _compare(bench: Bench, variant: str, key: str, mine: StepTurns, theirs: StepTurns) -> None:
+    bench.say(f"  {mine.name} / {theirs.name}: {bench.pairs} pairs")
+    found = interleave(mine, theirs, bench.pairs)
+    bench.found.pairs[f"{variant}: {mine.name} / {theirs.name}"] = found
+    bench.found.of_variant(key, variant, found.ratios.median)
+    for turns in (mine, theirs):
+        bench.found.settings[f"{variant}: {turns.name}"] = turns.setting
+
+
+def _note_start(bench: Bench, variant: str, mine: StepTurns) -> None:
+    bench.found.of_variant("compile_seconds", variant, max(0.0, mine.warm.extra))
+    starts = bench.found.details.setdefault("first_steps", {})
+    starts[variant] = {"setting": mine.setting, **asdict(mine.warm)}
+
+
+def _note_speed(bench: Bench, variant: str, mine: StepTurns) -> None:
+    """Rates over all turns of ours, and what they are of the device's measured product."""
+    trainer = mine.trainer
+    assert isinstance(trainer, Ours)
+    both = [pairs for name, pairs in bench.found.pairs.items() if name.startswith(f"{variant}: ")]
+    values = sorted(value for pairs in both for value in pairs.first.values)
+    rate = values[len(values) // 2]
+    trainer.switches.set()
+    peak = matmul_peak(trainer.machine)
+    bench.found.of_variant("images_per_second", variant, rate)
+    bench.found.of_variant("tflops", variant, rate * trainer.flops / 1e12)
+    bench.found.of_variant("utilisation", variant, rate * trainer.flops / peak)
+    peaks = bench.found.details.setdefault("matmul_peak_tflops", {})
+    peaks[variant] = {"precision": trainer.machine.precision, "tflops": peak / 1e12}
+
+
+def _start(bench: Bench, task: Task) -> dict[str, float]:
+    from benchmarks import step_start
+
+    argument = step_start.as_argument(task, str(bench.cache / "starts"))
+    done = subprocess.run(
+        [sys.executable, "-m", step_start.__name__, argument],
+        capture_output=True,
+        text=True,
+        timeout=START_AT_MOST,
+        cwd=ROOT,
+        check=False,
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise RunFailed(f"a fresh process for {task.variant} failed: {said}")
+    answer: dict[str, float] = json.loads(lines[-1])
+    return answer

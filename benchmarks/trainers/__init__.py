@@ -1,0 +1,87 @@
+"""The training steps that are compared, each as a `Trainer`; one small file for each kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4  # of the reports, for all alike
+READY = 2048  # images that the others find normalised in memory, in their own layout
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what; the same for all that are compared."""
+
+    variant: str
+    batch_size: int
+    path: Path  # a .beton file
+    device: str  # cpu, cuda, cuda:N
+    threads: int
+    epochs: int = 200  # of the run that these steps are from: what `auto` chooses may follow them
+
+
+class Trainer(Protocol):
+    """Something that makes training steps."""
+
+    name: str
+    device: torch.device
+    switches: Switches
+    warm_up: int  # steps after which all are alike
+
+    @property
+    def setting(self) -> str:
+        """What was chosen for it: a rate means nothing without."""
+
+    def step(self) -> int:
+        """Make a step; how many images were in it. A GPU is not waited for, unless it does so."""
+
+    def close(self) -> None:
+        """Let go of memory."""
+
+
+@dataclass(frozen=True)
+class Switches:
+    """torch's global ones, set before each turn: the engine's are not those of a plain loop."""
+
+    threads: int
+    cudnn_benchmark: bool
+    cudnn_tf32: bool
+    matmul_tf32: bool
+
+    @staticmethod
+    def now() -> Switches:
+        """As they stand."""
+        return Switches(
+            torch.get_num_threads(),
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cuda.matmul.allow_tf32,
+        )
+
+    def set(self) -> None:
+        """Turn them."""
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        torch.backends.cudnn.benchmark = self.cudnn_benchmark
+        torch.backends.cudnn.allow_tf32 = self.cudnn_tf32
+        torch.backends.cuda.matmul.allow_tf32 = self.matmul_tf32
+
+
+def usual_warm_up(device: torch.device) -> int:
+    """Steps in which an eager loop has chosen its kernels."""
+    return 2 if device.type == "cpu" else 8
+
+
+def usual_switches(threads: int) -> Switches:
+    """The defaults of torch, and cuDNN's search, which both kinds of loops turn on."""
+    return Switches(threads, cudnn_benchmark=True, cudnn_tf32=True, matmul_tf32=False)
+
+
+def wait(device: torch.device) -> None:
+    """Return when the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
