@@ -55,20 +55,28 @@ def main(argv: Sequence[str]) -> int:
     load_before = machine.load()
     with _source(asked.data) as path, _empty_cache() as cache:
         bench = _bench(asked, path, cache)
+        if asked.json:
+            bench.save = lambda: _write(bench, load_before, Path(asked.json))
         for name, (section, everywhere) in SECTIONS.items():
             if name in asked.only if asked.only else everywhere or asked.device != "cpu":
                 bench.say(f"{name}: {(section.__doc__ or '').splitlines()[0]}")
                 section(bench)
+                bench.save()
         conditions = _conditions(bench, load_before)
     bench.say("done")
-    gpu = asked.device != "cpu"
-    bf16 = has_bf16_units(torch.device(asked.device))
-    judged = step_found.judged(bench.found, gpu=gpu, bf16=bf16)
-    if asked.json:
-        content = {**bench.found.as_json(), "goals": judged, "conditions": conditions}
-        atomic.write_json(Path(asked.json), content)
-    sys.stdout.write(step_found.text(bench.found, judged, conditions))
+    sys.stdout.write(step_found.text(bench.found, _judged(bench), conditions))
     return OK
+
+
+def _write(bench: Bench, load_before: float, target: Path) -> None:
+    """All that was found so far: whoever is stopped at a limit keeps that."""
+    content = {**bench.found.as_json(), "goals": _judged(bench)}
+    atomic.write_json(target, content | {"conditions": _conditions(bench, load_before)})
+
+
+def _judged(bench: Bench) -> list[dict[str, Any]]:
+    bf16 = has_bf16_units(torch.device(bench.device))
+    return step_found.judged(bench.found, gpu=bench.device != "cpu", bf16=bf16)
 
 
 def _bench(asked: argparse.Namespace, path: Path, cache: Path) -> Bench:
@@ -85,6 +93,7 @@ def _bench(asked: argparse.Namespace, path: Path, cache: Path) -> Bench:
         cache=cache,
         found=Found(),
         say=_narrator(),
+        save=lambda: None,
     )
 
 
@@ -117,10 +126,10 @@ def _source(given: str | None) -> Iterator[Path]:
             return
         if given is not None:
             raise UserError(f"--data {given}: no such file")
-    from benchmarks.data import prepared  # brings FFCV's writer with it
+    from benchmarks.drawn import drawn  # brings FFCV's writer with it
 
-    with prepared(None, None) as files:
-        yield files.source
+    with tempfile.TemporaryDirectory(prefix="step-benchmark-data-") as folder:
+        yield drawn(Path(folder))
 
 
 @contextlib.contextmanager

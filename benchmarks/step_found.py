@@ -65,14 +65,12 @@ class Found:
     def as_json(self) -> dict[str, Any]:
         """The keys that stay on top, then the rest."""
         top = {key: self.by_variant.get(key, {}) for key in KEYS}
-        for key in KEYS:
-            if not top[key]:
-                self.missing.setdefault(key, "not measured")
+        empty = {key: "not measured" for key in KEYS if not top[key]}
         return {
             **top,
             **{key: found for key, found in self.by_variant.items() if key not in KEYS},
             "figures": self.figures,
-            "missing": dict(sorted(self.missing.items())),
+            "missing": dict(sorted({**empty, **self.missing}.items())),
             "details": {
                 "settings": self.settings,
                 "pairs": {

@@ -102,3 +102,4 @@ def _network(bench: Bench) -> str:
 
 def _add(bench: Bench, title: str, row: dict[str, Any]) -> None:
     bench.found.details.setdefault("tables", {}).setdefault(title, []).append(row)
+    bench.save()

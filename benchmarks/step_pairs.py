@@ -43,6 +43,7 @@ class Bench:
     cache: Path  # of compiled code; empty at the beginning
     found: Found
     say: Callable[[str], None]
+    save: Callable[[], None]  # what was found so far; called wherever something was
 
     def task(self, variant: str, batch_size: int | None = None) -> Task:
         """Training `variant` on this device."""
@@ -106,6 +107,7 @@ def _compare(bench: Bench, variant: str, key: str, mine: StepTurns, theirs: Step
     bench.found.of_variant(key, variant, found.ratios.median)
     for turns in (mine, theirs):
         bench.found.settings[f"{variant}: {turns.name}"] = turns.setting
+    bench.save()
 
 
 def _note_start(bench: Bench, variant: str, mine: StepTurns) -> None:

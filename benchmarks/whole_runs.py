@@ -35,7 +35,8 @@ def whole(bench: Bench) -> None:
     variant = NETWORK if NETWORK in bench.variants else bench.variants[0]
     with bench.found.missing_if_it_fails("whole_seconds"):
         bench.say(f"  {variant}: {epochs} epochs in a process of its own")
-        found = run(variant, epochs, bench.path, bench.device, batch_size=bench.batch_size)
+        flags = ["--train.epochs", str(epochs), "--train.batch_size", str(bench.batch_size)]
+        found = run(variant, bench.path, bench.device, *flags)
         bench.found.details["whole_run"] = found
         bench.found.figure("whole_seconds", found["wall_seconds"])
         bench.found.figure("whole_seconds_without_compiling", found["without_compiling_seconds"])
@@ -58,15 +59,16 @@ def whole(bench: Bench) -> None:
 
 def run(
     variant: str,
-    epochs: int,
     train: Path,
     device: str,
     *flags: str,
-    batch_size: int = 128,
     seconds: float = AT_MOST,
     cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Train `variant` as a user would; what its record and its log say, and the wall time."""
+    """Train `variant` as a user would; what its record and its log say, and the wall time.
+
+    Without a `cache` nothing is compiled beforehand.
+    """
     config = ROOT / "configs" / f"{variant}.yaml"
     named = ["--config-file", str(config)] if config.exists() else ["--model.name", variant]
     with tempfile.TemporaryDirectory(prefix="step-benchmark-run-") as folder:
@@ -76,8 +78,7 @@ def run(
         command = [sys.executable, "-m", "engine.train", *named, "--quiet"]
         command += ["--data.train", str(train), "--data.test", str(test_set(train))]
         command += ["--run.root", folder, "--run.name", "it", "--runtime.device", device]
-        command += ["--runtime.cache", str(kept), "--train.epochs", str(epochs)]
-        command += ["--train.batch_size", str(batch_size), *flags]
+        command += ["--runtime.cache", str(kept), *flags]
         began = time.monotonic()
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
