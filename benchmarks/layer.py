@@ -6,13 +6,14 @@ matrix product.
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_feed import Clock
 from benchmarks.pairs import Spread
 from benchmarks.step_pairs import Bench
 from engine.step.device import Machine
@@ -79,15 +80,22 @@ def passes(size: int, dtype: torch.dtype, device: torch.device) -> dict[str, Cal
 
 def seconds(call: Callable[[], Any], device: torch.device, repeats: int) -> Spread:
     """Of one call, by the device's clock."""
-    inner = INNER if device.type == "cuda" else 1
     for _ in range(WARM_UP):
         call()
-    clock = Clock(device)
-
-    def several() -> None:
-        for _ in range(inner):
+    if device.type != "cuda":
+        return Spread(tuple(_timed(call) for _ in range(repeats)))
+    marks: list[torch.cuda.Event] = []
+    for _ in range(repeats + 1):
+        marks.append(torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
+        marks[-1].record()
+        for _ in range(INNER):
             call()
+    torch.cuda.synchronize(device)
+    milliseconds = [a.elapsed_time(b) / INNER for a, b in itertools.pairwise(marks)]
+    return Spread(tuple(each / 1000 for each in milliseconds))
 
-    for _ in range(repeats):
-        clock.time(several)
-    return Spread(tuple(each / inner for each in clock.seconds()))
+
+def _timed(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

@@ -30,7 +30,7 @@ Advance = Callable[[], int]  # makes one step; how many images were in it
 
 WARM_UP = 12  # steps at most before anything is timed: kernels are chosen, graphs recorded
 SECONDS = 1.0  # steps of at least this long are timed, and as many profiled
-FEWEST, MOST = 3, 30
+FEWEST, MOST = 3, 20
 PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices whose product is the peak
 ROUNDS = 5  # of products, of which the median counts
 LONGEST = 12  # kernels named in the table
