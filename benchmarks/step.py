@@ -1,7 +1,8 @@
 """How fast a training step is, beside a plain PyTorch loop and an FFCV-style loop.
 
-The same network, batch and optimizer on one machine in one run; the trainers take turns, A B A B: a
-ratio is taken pair by pair, and medians are shown with their extremes. Ours is the engine's own
+The same network, batch and optimizer on one machine in one run. The trainers are processes of their
+own that take turns, A B A B: a ratio is taken pair by pair, and medians are shown with their
+extremes. Ours is the engine's own
 step with `auto` settings, and augments its images in every step; the others find theirs normalised
 in memory, in the layout and type that suits them. First steps, in which ours compiles with nothing
 compiled beforehand, are uncounted and told apart. It writes nothing but FILE, and temporary files

@@ -10,21 +10,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.pairs import interleave
+from benchmarks.pairs import Spread, interleave
 from benchmarks.processes import ROOT
+from benchmarks.step_apart import Apart
 from benchmarks.step_found import QUICKSTART, Found
 from benchmarks.step_turns import StepTurns
 from benchmarks.trainers import Task, Trainer
-from benchmarks.trainers.ffcv_style import FfcvStyle
 from benchmarks.trainers.ours import Ours
-from benchmarks.trainers.plain_loop import Plain
 from engine.config.schema import Runtime
 from engine.errors import RunFailed
-from engine.step.profile import matmul_peak
 
 JUDGED = "resnet453"  # the network that the goals of a GPU speak of
 VARIANTS = ("resnet1111", "se_resnet443", JUDGED, QUICKSTART)
 QUICKSTART_EPOCHS = 3  # of configs/quickstart.yaml; all others are trained for 200
+RATIOS = {"plain": "ratio_vs_plain", "ffcv": "ratio_vs_ffcv_style"}
 START_AT_MOST = 400.0  # seconds of a fresh process
 
 
@@ -55,8 +54,18 @@ class Bench:
         return Ours(task, runtime, cache=str(self.cache))
 
     @contextlib.contextmanager
+    def apart(self, kind: str, task: Task) -> Iterator[Apart]:
+        """A warm trainer in a process of its own."""
+        self.say(f"  {kind}: warm-up")
+        trainer = Apart(kind, task, str(self.cache), self.seconds)
+        try:
+            yield trainer
+        finally:
+            trainer.close()
+
+    @contextlib.contextmanager
     def ready(self, what: str, make: Callable[[], Trainer]) -> Iterator[StepTurns]:
-        """A trainer that is warm; closed at the end."""
+        """A trainer that is warm, in this process; closed at the end."""
         self.say(f"  {what}: warm-up")
         turns = StepTurns(make, self.seconds)
         try:
@@ -75,12 +84,13 @@ def pairs(bench: Bench) -> None:
 def _pairs_of(bench: Bench, variant: str) -> None:
     task = bench.task(variant)
     bench.say(f" {variant}, batch {task.batch_size}")
-    with bench.ready("ours", lambda: bench.ours(task)) as mine:
-        _note_start(bench, variant, mine)
-        with bench.ready(Plain.name, lambda: Plain(task)) as theirs:
-            _compare(bench, variant, "ratio_vs_plain", mine, theirs)
-        with bench.ready(FfcvStyle.name, lambda: FfcvStyle(task)) as theirs:
-            _compare(bench, variant, "ratio_vs_ffcv_style", mine, theirs)
+    with bench.apart("ours", task) as mine:
+        bench.found.of_variant("compile_seconds", variant, max(0.0, mine.warm.extra))
+        starts = bench.found.details.setdefault("first_steps", {})
+        starts[variant] = {"setting": mine.setting, **asdict(mine.warm)}
+        for kind, key in RATIOS.items():
+            with bench.apart(kind, task) as theirs:
+                _compare(bench, variant, key, mine, theirs)
         _note_speed(bench, variant, mine)
 
 
@@ -100,36 +110,26 @@ def second_start(bench: Bench) -> None:
         bench.found.figure("second_start_seconds", starts[1]["process_to_first_step_seconds"])
 
 
-def _compare(bench: Bench, variant: str, key: str, mine: StepTurns, theirs: StepTurns) -> None:
+def _compare(bench: Bench, variant: str, key: str, mine: Apart, theirs: Apart) -> None:
     bench.say(f"  {mine.name} / {theirs.name}: {bench.pairs} pairs")
     found = interleave(mine, theirs, bench.pairs)
     bench.found.pairs[f"{variant}: {mine.name} / {theirs.name}"] = found
     bench.found.of_variant(key, variant, found.ratios.median)
-    for turns in (mine, theirs):
-        bench.found.settings[f"{variant}: {turns.name}"] = turns.setting
+    for each in (mine, theirs):
+        bench.found.settings[f"{variant}: {each.name}"] = each.setting
     bench.save()
 
 
-def _note_start(bench: Bench, variant: str, mine: StepTurns) -> None:
-    bench.found.of_variant("compile_seconds", variant, max(0.0, mine.warm.extra))
-    starts = bench.found.details.setdefault("first_steps", {})
-    starts[variant] = {"setting": mine.setting, **asdict(mine.warm)}
-
-
-def _note_speed(bench: Bench, variant: str, mine: StepTurns) -> None:
-    """Rates over all turns of ours, and what they are of the device's measured product."""
-    trainer = mine.trainer
-    assert isinstance(trainer, Ours)
+def _note_speed(bench: Bench, variant: str, mine: Apart) -> None:
+    """The median of all turns of ours, and what it is of the device's measured product."""
     both = [pairs for name, pairs in bench.found.pairs.items() if name.startswith(f"{variant}: ")]
-    values = sorted(value for pairs in both for value in pairs.first.values)
-    rate = values[len(values) // 2]
-    trainer.switches.set()
-    peak = matmul_peak(trainer.machine)
+    rate = Spread(tuple(value for pairs in both for value in pairs.first.values)).median
+    flops, peak = rate * mine.facts.flops, mine.peak()
     bench.found.of_variant("images_per_second", variant, rate)
-    bench.found.of_variant("tflops", variant, rate * trainer.flops / 1e12)
-    bench.found.of_variant("utilisation", variant, rate * trainer.flops / peak)
+    bench.found.of_variant("tflops", variant, flops / 1e12)
+    bench.found.of_variant("utilisation", variant, flops / peak)
     peaks = bench.found.details.setdefault("matmul_peak_tflops", {})
-    peaks[variant] = {"precision": trainer.machine.precision, "tflops": peak / 1e12}
+    peaks[variant] = {"precision": mine.facts.precision, "tflops": peak / 1e12}
 
 
 def _start(bench: Bench, task: Task) -> dict[str, float]:

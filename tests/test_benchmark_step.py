@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from conftest import TRAIN_IMAGES, Files
 
 from benchmarks import accuracies, layer, step, step_found, step_gpu, step_turns, whole_runs
 from benchmarks.pairs import Pairs, Spread
+from benchmarks.step_apart import Apart
 from benchmarks.step_found import KEYS, QUICKSTART, Found
 from benchmarks.step_pairs import Bench
 from benchmarks.step_turns import StepTurns
@@ -321,13 +322,19 @@ def test_a_gpu_where_there_is_none_is_refused(capsys: pytest.CaptureFixture[str]
     assert "torch sees no GPU here" in capsys.readouterr().err
 
 
-@pytest.fixture
-def nothing_compiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`auto` may choose to compile, which takes a minute: here it comes to nothing."""
-    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
-    before = Switches.now()
-    yield
-    before.set()
+def test_trainers_in_processes_of_their_own_answer_until_they_are_closed(task: Task) -> None:
+    trainer = Apart("plain", task, cache="", seconds=0.001)
+    assert (trainer.name, trainer.facts.flops) == (Plain.name, 0)
+    assert trainer() > 0 and trainer() > 0
+    before = trainer._process
+    trainer.close()
+    assert before.exitcode == 0
+
+
+def test_a_trainer_that_cannot_be_made_says_why(task: Task, tmp_path: Path) -> None:
+    lost = replace(task, path=tmp_path / "no.beton")
+    with pytest.raises(RunFailed, match=r"no\.beton: no such file"):
+        Apart("plain", lost, cache="", seconds=0.001)
 
 
 def test_a_small_run_has_the_keys_that_stay_and_its_conditions(
@@ -335,9 +342,8 @@ def test_a_small_run_has_the_keys_that_stay_and_its_conditions(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    nothing_compiles: None,
 ) -> None:
-    monkeypatch.setitem(profile.PRODUCT, "cpu", 32)
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # should `auto` choose to compile
     target = tmp_path / "found.json"
     argv = ["--quick", "--data", str(files.train), "--variants", QUICKSTART, "--batch", "8"]
     argv += ["--pairs", "2", "--threads", "1", "--only", "pairs", "--json", str(target)]

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -34,7 +35,7 @@ class Ours:
         began = time.perf_counter()
         self.task = task
         self.config = _config(task, runtime or Runtime(), cache)
-        self.machine = devices.prepare(self.config.runtime, devices.cache_folder(self.config))
+        self.machine = devices.prepare(self.config.runtime, Path(cache) if cache else None)
         self.device = self.machine.device
         self.warm_up = WARM_UP[self.device.type]
         self.sets = open_sets(self.config, self.device)
@@ -44,7 +45,7 @@ class Ours:
         skipped = max(0, len(self.sets.train) - 1 - BEFORE_THE_LAST)
         self.state.counters.step_in_epoch = skipped
         self._batches = self._feed()
-        self._ids = self.sets.train.ids(0)
+        self._ids = self.state.ids(0)
 
     @property
     def setting(self) -> str:
@@ -67,13 +68,12 @@ class Ours:
         counters = self.state.counters
         if counters.step_in_epoch == len(self.sets.train):
             counters.end_epoch(None, self.sets.train.samples)
-            self._ids = self.sets.train.ids(counters.epoch)
+            self._ids = self.state.ids(counters.epoch)
         return len(batch.labels)
 
     def close(self) -> None:
         """Forget the network and the data."""
         del self.state, self._batches
-        self.sets.train.close()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -82,7 +82,7 @@ class Ours:
         skip = self.state.counters.step_in_epoch
 
         for number in itertools.count():
-            yield from self.sets.train.epoch(number, skip=0 if number else skip)
+            yield from self.state.epoch(number, skip=0 if number else skip)
 
 
 def _config(task: Task, runtime: Runtime, cache: str) -> Config:

@@ -32,7 +32,8 @@ WARM_UP = 12  # steps at most before anything is timed: kernels are chosen, grap
 SECONDS = 1.0  # steps of at least this long are timed, and as many profiled
 FEWEST, MOST = 3, 20
 PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices whose product is the peak
-ROUNDS = 5  # of products, of which the median counts
+REPEATS = {"cuda": 10, "cpu": 3}  # products between two looks at the clock
+ROUNDS = 5  # of these, of which the median counts
 LONGEST = 12  # kernels named in the table
 NAME = 72  # letters of a kernel's name that the table shows
 
@@ -116,10 +117,11 @@ def feeding(batches: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
         epoch += 1
 
 
-def matmul_peak(machine: Machine, side: int | None = None, repeats: int = 10) -> float:
+def matmul_peak(machine: Machine, side: int | None = None, repeats: int | None = None) -> float:
     """Operations a second of a large matrix product in the precision of the network."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(machine.precision, torch.float32)
     side = side or PRODUCT[machine.device.type]
+    repeats = repeats or REPEATS[machine.device.type]
     first, second = (
         torch.randn(side, side, device=machine.device).to(dtype) for _ in range(2)
     )  # random: zeros are multiplied faster
