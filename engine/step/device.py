@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from engine.config.schema import Config, Runtime
 from engine.errors import UserError
+from engine.step import measured, memory
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
@@ -58,22 +60,29 @@ def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
 
     Without a folder for `cache` nothing is kept.
     """
-    device = _device(runtime.device)
-    precision = runtime.precision
-    if precision == "auto":
-        precision = "bf16" if has_bf16_units(device) else "fp32"
+    device = chosen(runtime)
     _set_threads(runtime, device)
     _set_switches(runtime)
+    if cache is not None:
+        keep_code_in(cache)
+    if device.type == "cpu":
+        memory.keep()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return Machine(
         device,
-        precision,
+        _precision(runtime, device, cache),
         _compile(runtime, device),
         _graph(runtime, device),
         runtime.channels_last,
         cache,
     )
+
+
+def keep_code_in(folder: Path) -> None:
+    """Send what torch and Triton compile to `folder`; both look there each time they compile."""
+    for variable, name in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
+        os.environ[variable] = str(folder.resolve() / name)
 
 
 def has_bf16_units(device: torch.device) -> bool:
@@ -83,7 +92,9 @@ def has_bf16_units(device: torch.device) -> bool:
     return not _cpu_facts()[1].isdisjoint(CPU_BF16_UNITS)
 
 
-def _device(wanted: str) -> torch.device:
+def chosen(runtime: Runtime) -> torch.device:
+    """The device that `runtime` names; one that is not there is refused."""
+    wanted = runtime.device
     if wanted == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if not wanted.startswith("cuda"):
@@ -97,10 +108,29 @@ def _device(wanted: str) -> torch.device:
     return device
 
 
+def _precision(runtime: Runtime, device: torch.device, cache: Path | None) -> str:
+    if runtime.precision != "auto":
+        return runtime.precision
+    if not has_bf16_units(device):
+        return "fp32"
+    if device.type == "cpu" and not measured.bf16_pays(_cpu_facts()[0], cache):
+        return "fp32"
+    return "bf16"
+
+
 def _compile(runtime: Runtime, device: torch.device) -> bool:
+    if runtime.compile is True and device.type == "cpu" and not _finds_a_compiler():
+        raise UserError(
+            "runtime.compile true: needs a C++ compiler on a CPU, and neither CXX nor g++ nor "
+            "clang++ is one here; use auto"
+        )
     if isinstance(runtime.compile, bool):
         return runtime.compile
-    return device.type == "cuda"
+    return device.type == "cuda"  # on a CPU it costs more than it saves: docs/performance.md
+
+
+def _finds_a_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
 
 
 def _graph(runtime: Runtime, device: torch.device) -> bool:

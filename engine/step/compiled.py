@@ -1,0 +1,179 @@
+"""The network compiled, once an architecture; the code is kept in a folder of the project's.
+
+Rates, seeds and schedules are no part of the compiled code. In one process the second run of an
+architecture gets the first one's network back, with its own weights copied in place; for other
+processes the code lies in `Machine.cache`, and for other machines as one portable file there,
+named by all that decides what the code is. Such files hold code: take them from nobody else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import hashlib
+import importlib.metadata
+import platform
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from engine import atomic
+from engine.errors import UserError
+from engine.step.device import Machine, keep_code_in
+
+Network = TypeVar("Network", bound=nn.Module)
+Forward = Callable[[Tensor], Tensor]
+
+ENDING = ".artifact"
+MOST_NETWORKS = 1024  # dynamo's own limits are made for a function that changes its mind
+SOURCES = ("model", "step")  # rooms whose code decides what is compiled
+
+
+@dataclass
+class _Kept:
+    network: nn.Module
+    user: weakref.ref[Any]
+    forward: Forward | None = None
+
+
+_kept: dict[Hashable, _Kept] = {}
+_loaded: set[Path] = set()
+
+
+def reused(fresh: Network, architecture: Hashable, machine: Machine, user: object) -> Network:
+    """The network for `user` to train: one compiled before with the weights of `fresh`, or `fresh`.
+
+    `architecture` names all that the code depends on. A network is handed on when its last user
+    is gone, so that two runs at once never share their weights.
+    """
+    if not machine.compile:
+        return fresh
+    key = (architecture, machine.device, machine.precision, machine.channels_last)
+    known = _kept.get(key)
+    if known is not None and known.user() is not None:
+        gc.collect()  # it may live in a cycle only
+    if known is None or known.user() is not None:
+        _kept.setdefault(key, _Kept(fresh, weakref.ref(user)))
+        return fresh
+    known.user = weakref.ref(user)
+    network = known.network
+    network.load_state_dict(fresh.state_dict())
+    network.zero_grad(set_to_none=True)
+    network.train(fresh.training)
+    return network  # type: ignore[return-value]
+
+
+def forward(network: nn.Module, machine: Machine) -> Forward:
+    """What computes the logits: `network` itself, or compiled code where the machine wants it."""
+    if not machine.compile:
+        return network
+    known = next((kept for kept in _kept.values() if kept.network is network), None)
+    if known is not None and known.forward is not None:
+        return known.forward
+    keep_code_in(machine.cache or _passing_folder())
+    torch._dynamo.config.recompile_limit = MOST_NETWORKS
+    torch._dynamo.config.accumulated_recompile_limit = MOST_NETWORKS
+    compiled: Forward = torch.compile(network, dynamic=False)
+    if machine.cache is not None:
+        path = machine.cache / f"{_name(network, machine)}{ENDING}"
+        load(path)
+        compiled = _saving(compiled, path)
+    if known is not None:
+        known.forward = compiled
+    return compiled
+
+
+def load(path: Path) -> bool:
+    """Take over what another process or machine compiled; a damaged file is dropped."""
+    if path in _loaded or not path.exists():
+        return path in _loaded
+    try:
+        content = path.read_bytes()
+        digest, artifacts = content[:32], content[32:]
+        if hashlib.sha256(artifacts).digest() != digest:
+            raise ValueError("its digest is another")
+        if torch.compiler.load_cache_artifacts(artifacts) is None:
+            raise ValueError("torch does not read it")
+    except Exception as error:  # of any kind: it is a cache
+        print(f"warning: {path}: dropped, compiled anew ({error})", file=sys.stderr)
+        path.unlink(missing_ok=True)
+        return False
+    _loaded.add(path)
+    return True
+
+
+def save(path: Path) -> None:
+    """Write all that this process compiled as one file; without it nothing is lost but time."""
+    found = torch.compiler.save_cache_artifacts()
+    if found is None:
+        return
+    try:
+        atomic.write_bytes(path, hashlib.sha256(found[0]).digest() + found[0])
+    except (OSError, UserError) as error:  # a full disk, another process that writes it
+        print(f"warning: {path}: not kept ({error})", file=sys.stderr)
+
+
+def _saving(compiled: Forward, path: Path) -> Forward:
+    """`compiled`, which is saved in its second call: both passes are compiled by then."""
+    before, calls = _misses(), 0
+
+    def call(images: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2 and _misses() > before:
+            save(path)
+        return compiled(images)
+
+    return call
+
+
+def _misses() -> int:
+    """How often code had to be compiled in this process."""
+    return int(torch._dynamo.utils.counters["inductor"]["fxgraph_cache_miss"])
+
+
+@functools.cache
+def _passing_folder() -> Path:
+    """For a process that is to leave nothing behind."""
+    folder = Path(tempfile.mkdtemp(prefix="engine-compiled-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _name(network: nn.Module, machine: Machine) -> str:
+    """All that decides what the code is, as one name."""
+    parts = (
+        torch.__version__,
+        _version_of("triton"),
+        platform.python_version(),
+        machine.name(),
+        torch.backends.cpu.get_cpu_capability(),
+        machine.precision,
+        str(machine.channels_last),
+        _sources(),
+        str(network),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+@functools.cache
+def _sources() -> str:
+    engine = Path(__file__).resolve().parent.parent
+    files = [file for room in SOURCES for file in sorted((engine / room).glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,59 @@
+"""Thirty steps of each optimizer give the losses that are written down, on every CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import golden_trace
+from tests.conftest import ROOT, Files
+
+
+def written(optimizer: str) -> list[float]:
+    losses: list[float] = json.loads((golden_trace.FOLDER / f"{optimizer}.json").read_text())
+    return losses
+
+
+@pytest.mark.parametrize("optimizer", golden_trace.OPTIMIZERS)
+def test_thirty_steps_give_the_losses_that_are_written_down(optimizer: str, files: Files) -> None:
+    losses = golden_trace.trace(optimizer, files.train)
+    assert len(losses) == golden_trace.STEPS
+    assert losses[-1] < losses[0]
+    assert losses == written(optimizer)
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_they_are_the_same_for_other_instructions_threads_and_libraries(
+    capability: str, files: Files
+) -> None:
+    environment = os.environ | {
+        "ATEN_CPU_CAPABILITY": capability,
+        "MKL_CBWR": "COMPATIBLE" if capability == "default" else "AVX2",
+        "OMP_NUM_THREADS": "2",
+    }
+    command = [sys.executable, "-m", "tests.golden_trace", str(files.train)]
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == {name: written(name) for name in golden_trace.OPTIMIZERS}
+
+
+@pytest.mark.parametrize("changed", [{"momentum": 0.9000001}, {"weight_decay": 0.000501}])
+def test_a_slightly_different_optimizer_is_seen(
+    changed: dict[str, float], files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    optim, schedule = golden_trace.OPTIMIZERS["sgd"]
+    other = dataclasses.replace(optim, **changed), dataclasses.replace(schedule, name="constant")
+    monkeypatch.setitem(golden_trace.OPTIMIZERS, "sgd", other)
+    seen = golden_trace.trace("sgd", files.train)
+    monkeypatch.setitem(golden_trace.OPTIMIZERS, "sgd", (optim, other[1]))
+    assert seen != golden_trace.trace("sgd", files.train)
+    assert torch.get_default_dtype() == torch.float32

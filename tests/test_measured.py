@@ -1,0 +1,112 @@
+"""`auto` is measured once, remembered, and never in the way of a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.config.schema import Config, Run, Runtime
+from engine.step import device, measured
+
+CPU = torch.device("cpu")
+
+
+def never() -> float:
+    raise AssertionError("measured again")
+
+
+def test_what_was_measured_is_never_measured_again(tmp_path: Path) -> None:
+    cache = tmp_path / "runs" / ".cache"
+    assert measured.remembered("a", lambda: 2.0, cache) == 2.0
+    assert measured.remembered("b", lambda: 0.5, cache) == 0.5
+    assert measured.remembered("a", never, cache) == 2.0
+    assert measured.remembered("b", never, cache) == 0.5
+    assert [file.name for file in cache.iterdir()] == [measured.FILE]
+
+
+def test_without_a_folder_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert measured.remembered("a", lambda: 2.0, None) == 2.0
+    assert measured.remembered("a", lambda: 3.0, None) == 3.0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\x00", b"[]", b'{"a": "2"}', b'{"a": NaN}', b'{"a": -1}']
+)
+def test_a_damaged_memory_is_dropped_with_a_warning(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / measured.FILE
+    path.write_bytes(content)
+    assert measured.remembered("a", lambda: 2.0, tmp_path) == 2.0
+    assert f"warning: {path}: cannot be read, measured anew" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == {"a": 2.0}
+    assert measured.remembered("a", never, tmp_path) == 2.0
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    assert measured.remembered("a", lambda: 2.0, tmp_path / "cache") == 2.0
+    assert "not remembered" in capsys.readouterr().err
+
+
+def test_measuring_draws_nothing_from_the_runs_random_numbers() -> None:
+    torch.manual_seed(5)
+    first = torch.rand(3)
+    torch.manual_seed(5)
+    assert 0.0 < measured.bf16_gain() < 1000.0
+    assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.parametrize(("gain", "precision"), [(1.0, "fp32"), (1.19, "fp32"), (1.2, "bf16")])
+def test_auto_is_bf16_where_there_are_units_and_they_pay(
+    gain: float, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "bf16_gain", lambda: gain)
+    monkeypatch.setattr(device, "has_bf16_units", lambda device: True)
+    auto = Runtime(device="cpu", threads=1)
+    assert device.prepare(auto, tmp_path).precision == precision
+    monkeypatch.setattr(measured, "bf16_gain", never)
+    assert device.prepare(auto, tmp_path).precision == precision
+    monkeypatch.setattr(device, "has_bf16_units", lambda device: False)
+    assert device.prepare(auto, tmp_path).precision == "fp32"
+
+
+def test_the_folder_is_beside_the_runs_unless_one_is_named() -> None:
+    assert device.cache_folder(Config(run=Run(root="a/b"))) == Path("a/b/.cache")
+    assert device.cache_folder(Config(runtime=Runtime(cache="c"))) == Path("c")
+
+
+def test_a_step_finds_its_memory_where_the_last_one_left_it() -> None:
+    """Page faults of the tenth time that the same 64 MB are filled: none, with memory kept."""
+    code = """
+import resource, sys, torch
+from engine.step import memory
+kept = memory.keep() if sys.argv[1] == "keep" else True
+def fill():
+    torch.full((16, 1 << 20), 1.0)
+for _ in range(9):
+    fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+fill()
+print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {}
+    for way in ("keep", "as it is"):
+        command = [sys.executable, "-c", code, way]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        kept, faults[way] = map(int, done.stdout.split())
+        if not kept:
+            pytest.skip("this C library gives memory back, whatever it is told")
+    assert faults["keep"] <= 8
+    assert faults["as it is"] > faults["keep"]
