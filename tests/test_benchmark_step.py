@@ -337,6 +337,7 @@ def test_a_trainer_that_cannot_be_made_says_why(task: Task, tmp_path: Path) -> N
         Apart("plain", lost, cache="", seconds=0.001)
 
 
+@pytest.mark.timeout(180)
 def test_a_small_run_has_the_keys_that_stay_and_its_conditions(
     files: Files,
     tmp_path: Path,
