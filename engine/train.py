@@ -70,8 +70,8 @@ def train(
         state = State(config, machine, sets)
         run.resume(state)
         for epoch in range(state.counters.epoch, config.train.epochs):
-            ids = sets.train.ids(epoch)
-            for batch in sets.train.epoch(epoch, skip=state.counters.step_in_epoch):
+            ids = state.ids(epoch)
+            for batch in state.epoch(epoch, skip=state.counters.step_in_epoch):
                 if stop.requested:
                     return run.interrupt(state)
                 state.advance(batch, ids)  # nothing here waits for a GPU
@@ -79,7 +79,7 @@ def train(
             state.settle()
             watched = None
             if (epoch + 1) % config.train.evaluate_every == 0 or epoch + 1 == config.train.epochs:
-                watched = evaluate(state.network, sets.watched, machine, stop)
+                watched = evaluate(state.network, sets.watched, machine, stop, state.evaluations)
                 state.spend(training=False)
             if stop.requested:  # before the epoch counts as done: its evaluation may be cut short
                 return run.interrupt(state)
@@ -91,12 +91,12 @@ def train(
 
 def rehearse(config: Config, stop: Stop) -> int:
     """Check the data and make two steps; nothing is written."""
-    machine, sets = prepare(config)
+    machine, sets = prepare(config, keep=False)
     for doubt in sets.warnings:
         print(f"warning: {doubt}", file=sys.stderr)
     state = State(config, machine, sets)
-    ids = sets.train.ids(0)
-    for _, batch in zip(range(2), sets.train.epoch(0), strict=False):
+    ids = state.ids(0)
+    for _, batch in zip(range(2), state.epoch(0), strict=False):
         if stop.requested:
             raise KeyboardInterrupt
         state.advance(batch, ids)
@@ -110,9 +110,10 @@ def profiled(config: Config, label: str, stop: Stop) -> int:
     machine, sets = prepare(config)
     with Run(config, label, machine, sets, quiet=True) as run:
         run.refuse_another()
-        state, batches = State(config, machine, sets), profile.feeding(sets.train.epoch)
+        state = State(config, machine, sets)
+        batches = profile.feeding(state.epoch)
         cost = budget.flops(resolve(config.model), len(sets.classes), side=sets.side).training
-        ids = sets.train.ids(0)
+        ids = state.ids(0)
 
         def advance() -> int:
             if stop.requested:
@@ -128,10 +129,12 @@ def profiled(config: Config, label: str, stop: Stop) -> int:
     return OK
 
 
-def prepare(config: Config) -> tuple[Machine, DataSets]:
-    """The device and the checked data, with the network checked against both."""
-    machine = device.prepare(config.runtime)
-    sets = open_sets(config, machine.device)
+def prepare(config: Config, *, keep: bool = True) -> tuple[Machine, DataSets]:
+    """The device and the checked data, with the network checked against both.
+
+    Unless `keep` is false, what is measured and compiled is kept for the next run.
+    """
+    sets = open_sets(config, device.chosen(config.runtime))
     wrong = problems(config.model, len(sets.classes), sets.side)
     lone = sets.train.samples % config.train.batch_size == 1
     if not wrong and lone and feature_maps(resolve(config.model), sets.side)[-1] == 1:
@@ -139,7 +142,7 @@ def prepare(config: Config) -> tuple[Machine, DataSets]:
         wrong = [("train.batch_size", f"{config.train.batch_size} {what}; take another")]
     if wrong:
         raise UserError(*(f"{key}: {message}" for key, message in wrong))
-    return machine, sets
+    return device.prepare(config.runtime, device.cache_folder(config) if keep else None), sets
 
 
 if __name__ == "__main__":

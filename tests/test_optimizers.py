@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from engine.config.schema import Optim
 from engine.optim import optimizers
 from engine.optim.schedules import Rates
+from engine.optim.update import DeviceRates, Update
 
 STEPS = 200
 
@@ -98,3 +99,60 @@ def test_gradients_are_clipped_by_value_or_by_norm() -> None:
     torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.3, -0.4]]), rtol=1e-5, atol=0)
     optimizers.clip(parameters, Optim())
     torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.3, -0.4]]), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("cycles", [False, True])
+@pytest.mark.parametrize(
+    "optim",
+    [
+        Optim(),
+        Optim(nesterov=True),
+        Optim(nesterov=True, weight_decay=0.0),
+        Optim(momentum=0.0),
+        Optim(name="adam", lr=0.01),
+        Optim(name="adam", lr=0.01, betas=(0.0, 0.99)),
+    ],
+)
+def test_rates_on_the_device_make_torchs_own_update_to_float_rounding(
+    optim: Optim, cycles: bool
+) -> None:
+    def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(2)
+        layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return layer, optimizers.make(layer, optim, cycles=cycles)
+
+    (plain, torchs), (ours, held) = fresh(), fresh()
+    update = Update(held, optim, cycles=cycles)
+    steady = optim.betas[0] if optim.name == "adam" else optim.momentum
+    for number in range(50):
+        momentum = 0.85 + 0.002 * number if cycles else steady
+        lr = optim.lr * (1 - number / 50)
+        hold = number % 10 == 3
+        for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
+            if hold:
+                other.grad.fill_(float("nan"))
+        if not hold:
+            optimizers.set_rates(torchs, Rates(lr, momentum))
+            torchs.step()
+        rates = DeviceRates(torch.tensor(lr), torch.tensor(momentum))
+        update.on_the_device(rates, torch.tensor(hold))
+    for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(other, mine, rtol=2e-5, atol=1e-6)
+    saved, expected = optimizers.state_tensors(held), optimizers.state_tensors(torchs)
+    assert saved.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(saved[name], value, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_a_state_is_brought_back_into_the_memory_that_a_graph_knows(name: str) -> None:
+    layer = nn.Linear(3, 2)
+    optimizer = optimizers.make(layer, Optim(name=name))
+    before = {k: v.data_ptr() for k, v in optimizers.state_tensors(optimizer).items()}
+    saved = {k: torch.full_like(v, 2.5) for k, v in optimizers.state_tensors(optimizer).items()}
+    optimizers.restore(optimizer, saved)
+    after = optimizers.state_tensors(optimizer)
+    assert {k: v.data_ptr() for k, v in after.items()} == before
+    assert all(torch.equal(after[k], v) for k, v in saved.items())

@@ -36,6 +36,14 @@ class Batch(NamedTuple):
     labels: Tensor  # N
 
 
+class Design(NamedTuple):
+    """What decides how the images of a loader are made, beside epoch and sample."""
+
+    recipe: Recipe
+    seed: int
+    constants: cpu.Constants  # scale and shift a channel
+
+
 class Loader:
     """An epoch is every sample once (of this rank's), in an order of its own.
 
@@ -123,6 +131,16 @@ class Loader:
     def memory_bytes(self) -> int:
         """What the set takes in memory as it is held."""
         return self.store.memory_bytes
+
+    @property
+    def design(self) -> Design:
+        """What decides how the images are made."""
+        return Design(self._recipe, self._seed, self._constants)
+
+    @property
+    def plans_on_the_host(self) -> bool:
+        """Whether a batch needs more of the host than the order of its epoch."""
+        return self._autoaugment
 
     def ids(self, epoch: int) -> Ids:
         """The sample ids that the epoch visits, in order.

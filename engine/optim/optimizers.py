@@ -12,11 +12,15 @@ from engine.config.schema import Optim
 from engine.optim.schedules import Rates
 
 
-def make(network: nn.Module, optim: Optim) -> Optimizer:
-    """The optimizer over all parameters, in its fused form: one kernel, one pass over memory."""
+def make(network: nn.Module, optim: Optim, *, cycles: bool = False) -> Optimizer:
+    """The optimizer over all parameters, in its fused form: one kernel, one pass over memory.
+
+    Its state is made here and stays where it is, so that a recorded graph finds it there.
+    `cycles` says that a schedule will move the momentum, also where it begins at 0.
+    """
     parameters = list(network.parameters())
     if optim.name == "adam":
-        return Adam(
+        adam = Adam(
             parameters,
             optim.lr,
             (optim.betas[0], optim.betas[1]),
@@ -24,6 +28,13 @@ def make(network: nn.Module, optim: Optim) -> Optimizer:
             optim.weight_decay,
             fused=True,
         )
+        for parameter in parameters:
+            adam.state[parameter] = {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+        return adam
     sgd = SGD(
         parameters,
         optim.lr,
@@ -32,7 +43,7 @@ def make(network: nn.Module, optim: Optim) -> Optimizer:
         nesterov=optim.nesterov,
         fused=True,
     )
-    if optim.momentum:
+    if optim.momentum or cycles:
         # torch would leave them uninitialised if the very first update were masked on a GPU.
         for parameter in parameters:
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -47,6 +58,14 @@ def set_rates(optimizer: Optimizer, rates: Rates) -> None:
             group["betas"] = (rates.momentum, group["betas"][1])
         else:
             group["momentum"] = rates.momentum
+
+
+def step_unless(optimizer: Optimizer, hold: Tensor) -> None:
+    """One update, but where the flag `hold` is set: the kernels read it, and nobody waits."""
+    optimizer.grad_scale = None  # type: ignore[attr-defined]
+    optimizer.found_inf = hold.float()  # type: ignore[attr-defined]
+    optimizer.step()
+    optimizer.found_inf = None  # type: ignore[attr-defined]
 
 
 def clip(parameters: list[nn.Parameter], optim: Optim) -> None:
@@ -69,14 +88,8 @@ def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Bring back what `state_tensors` gave."""
+    """Bring back what `state_tensors` gave, into the memory that is there."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        if value.dim():  # in the parameter's memory layout, which files do not keep
-            value = torch.empty_like(parameters[int(index)]).copy_(value)
-        state.setdefault(int(index), {})[name] = value
-    whole = optimizer.state_dict()
-    whole["state"] = state
-    optimizer.load_state_dict(whole)
+        optimizer.state[parameters[int(index)]][name].copy_(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
@@ -15,9 +17,10 @@ from engine.data.sets import DataSets
 from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
 from engine.runs import checkpoint, console, environment, records
+from engine.runs.behind import Behind
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.progress import Progress
-from engine.runs.state import State
+from engine.runs.state import Counters, State
 from engine.runs.tensorboard import Board
 from engine.step.device import PRECISIONS, Machine
 from engine.step.totals import Means
@@ -37,6 +40,7 @@ class Run:
         self._identity = identity
         self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
         self._board = Board(None)
+        self._writer = Behind(wanted=False)
         self._state: State | None = None
         self._saved_step: int | None = None
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
@@ -49,6 +53,9 @@ class Run:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._progress.close()
         self._board.close()
+        if error is not None:  # and not what comes of it
+            with contextlib.suppress(BaseException):
+                self._writer.wait()
         try:
             if isinstance(error, RunFailed):
                 saved = checkpoint.newest_step(self.folder.checkpoints)
@@ -112,6 +119,7 @@ class Run:
         if self._config.run.tensorboard:
             self._board = Board(self.folder.path / "tensorboard")
         self._state = state
+        self._writer = Behind(wanted=state.saves_behind)
         self._write_record(RUNNING)
 
     def stepped(self, state: State) -> None:
@@ -119,7 +127,10 @@ class Run:
         counters, every = state.counters, self._config.checkpoint.every_steps
         self._progress.step(counters.epoch, counters.step_in_epoch)
         if every and counters.step % every == 0:
-            state.settle()
+            if state.saves_behind:
+                state.spend(training=True)
+            else:
+                state.settle()
             self._save(state)
             state.spend(training=False)
 
@@ -145,6 +156,7 @@ class Run:
             "images_per_second": counters.speeds[-1],
             "seconds": round(counters.seconds, 3),
         }
+        self._writer.wait()  # so that the files change in one order, whoever writes them
         atomic.append_line(self.folder.log, json.dumps(line, allow_nan=False))
         self._board.add(counters.step, {k: v for k, v in line.items() if isinstance(v, float)})
         epochs = self._config.train.epochs
@@ -158,6 +170,7 @@ class Run:
         """Save the exact step, say how to go on; returns the exit code."""
         state.settle()
         self._save(state)
+        self._writer.wait()
         self._write_record(INTERRUPTED)
         self._progress.say(
             f"stopped after step {state.counters.step:,}; the same command continues there"
@@ -166,6 +179,7 @@ class Run:
 
     def finish(self, state: State, tested: Means | None) -> None:
         """Write the weights and, last of all, the record that says so."""
+        self._writer.wait()
         last = self.folder.last_log_line()
         result = {key: last[key] for key in last if key.endswith(("_loss", "_accuracy"))}
         if tested is not None:  # with a validation split the test set is read here, once
@@ -179,10 +193,17 @@ class Run:
         self._progress.say(console.next_steps(self.folder.path))
 
     def _save(self, state: State) -> None:
-        state.check()  # a broken state is never saved
-        state.save(self.folder.checkpoints, self._config.checkpoint.keep, self._identity)
-        self._saved_step = state.counters.step
-        self._write_record(RUNNING)
+        self._writer.wait()
+        tensors, facts = state.snapshot(self._identity)
+        counters = copy.deepcopy(state.counters)
+
+        def write() -> None:
+            checkpoint.save(self.folder.checkpoints, counters.step, tensors(), facts)
+            checkpoint.prune(self.folder.checkpoints, self._config.checkpoint.keep)
+            self._saved_step = counters.step
+            self._write_record(RUNNING, counters)
+
+        self._writer.do(write)
 
     def _continue_as(self, before: dict[str, Any]) -> None:
         """Go on in the precision that `auto` meant where the run began; say what else changed."""
@@ -197,9 +218,13 @@ class Run:
                 )
         self._record["precision"] = self.machine.precision
 
-    def _write_record(self, status: str, **more: Any) -> dict[str, Any]:
+    def _write_record(
+        self, status: str, counters: Counters | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """The record as `counters` stand, or the run's own."""
         assert self._state is not None
-        record = records.progressed(self._record, status, self._state.counters)
+        counters = self._state.counters if counters is None else counters
+        record = records.progressed(self._record, status, counters)
         record |= {"saved_step": self._saved_step} | more
         atomic.write_json(self.folder.record, record)
         return record

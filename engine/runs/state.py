@@ -6,11 +6,12 @@ import dataclasses
 import hashlib
 import math
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from engine.config.schema import Config
 from engine.data.counter import Purpose, derive
@@ -20,10 +21,12 @@ from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, resolve
 from engine.optim.schedules import Rates, rates
-from engine.runs import checkpoint
 from engine.runs.checkpoint import Saved
+from engine.step import compiled, replay
 from engine.step.device import Machine
-from engine.step.training import TrainingStep
+from engine.step.evaluation import Evaluations
+from engine.step.graph import GraphedTraining
+from engine.step.training import TrainingStep, trouble_in
 
 
 @dataclass
@@ -61,16 +64,48 @@ class State:
     def __init__(self, config: Config, machine: Machine, sets: DataSets) -> None:
         # The weights are drawn on the CPU, so that every device starts from the same.
         torch.manual_seed(derive(config.train.seed, Purpose.INIT))
-        network = ResNet(resolve(config.model), len(sets.classes), side=sets.side)
-        self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.step = TrainingStep(self.network, config.optim, machine)
+        architecture = (resolve(config.model), len(sets.classes), sets.side)
+        network = ResNet(architecture[0], architecture[1], side=sets.side)
+        layout = torch.channels_last if machine.channels_last else torch.contiguous_format
+        network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
+        self.network = compiled.reused(network, architecture, machine, self)
+        self.step = TrainingStep(
+            self.network,
+            config.optim,
+            machine,
+            batch_size=config.train.batch_size,
+            cycles=config.schedule.name == "onecycle" and config.schedule.cycle_momentum,
+        )
         self.counters = Counters()
         self._config = config
+        self._train = sets.train
         self._steps_per_epoch = len(sets.train)
         self._draws_dropout = resolve(config.model).dropout > 0
         self._machine = machine
         self._on_cpu = machine.device.type == "cpu"
         self._lap = time.monotonic()
+        self._conductor = replay.conductor(machine)
+        self._graphed: GraphedTraining | None = None
+        self.evaluations: Evaluations | None = None  # where they are recorded
+        if self._conductor is not None:
+            self._graphed = GraphedTraining(
+                self.step, sets.train, self.rates, machine, self._conductor
+            )
+            self.evaluations = Evaluations(self.network, machine, self._conductor)
+
+    @property
+    def saves_behind(self) -> bool:
+        """Whether `snapshot` is there before its tensors are."""
+        return self._conductor is not None
+
+    def ids(self, epoch: int) -> Ids:
+        """The sample ids that the epoch visits, in order."""
+        return self._train.ids(epoch) if self._graphed is None else self._graphed.ids(epoch)
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """A batch for each step of the epoch, without its first `skip`."""
+        feed = self._train if self._graphed is None else self._graphed
+        return feed.epoch(epoch, skip)
 
     def rates(self, number: int) -> Rates:
         """Learning rate and momentum of step `number`."""
@@ -81,7 +116,10 @@ class State:
         counters = self.counters
         if self._draws_dropout:  # a function of the step, so that resuming repeats it
             torch.manual_seed(derive(self._config.train.seed, Purpose.DROPOUT, counters.step))
-        self.step(batch, self.rates(counters.step), counters.step)
+        if self._graphed is None:
+            self.step(batch, self.rates(counters.step), counters.step)
+        else:
+            self._graphed(batch)
         if self._on_cpu:
             self.check()
         first = counters.step_in_epoch * self._config.train.batch_size
@@ -94,7 +132,9 @@ class State:
 
     def check(self) -> None:
         """Raise `RunFailed` where a loss or gradient was not finite; waits for the device."""
-        trouble = self.step.trouble()
+        self._refuse(self.step.trouble())
+
+    def _refuse(self, trouble: tuple[int, float] | None) -> None:
         if trouble is None:
             return
         number, loss = trouble
@@ -110,8 +150,12 @@ class State:
         self.counters.epoch_seconds += (now - self._lap) if training else 0.0
         self._lap = now
 
-    def save(self, folder: Path, keep: int, run: str) -> None:
-        """Write a checkpoint of the run with fingerprint `run`, durably; drop the oldest."""
+    def snapshot(self, run: str) -> tuple[Callable[[], Mapping[str, Tensor]], dict[str, Any]]:
+        """A checkpoint of the run with fingerprint `run`: its tensors when asked, and its facts.
+
+        A broken state is refused. Where a device works ahead the tensors are copied beside it, and
+        asking waits for them; only then is it known whether the state was broken.
+        """
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
         facts = {
@@ -119,8 +163,18 @@ class State:
             "precision": self._machine.precision,
             "counters": dataclasses.asdict(self.counters),
         }
-        checkpoint.save(folder, self.counters.step, tensors, facts)
-        checkpoint.prune(folder, keep)
+        if self._conductor is None:
+            self.check()
+            return lambda: tensors, facts
+        signs = self.step.signs()
+        arriving = self._conductor.to_host(tensors | {f"signs.{k}": v for k, v in signs.items()})
+
+        def wait() -> Mapping[str, Tensor]:
+            arrived = arriving()
+            self._refuse(trouble_in({name: arrived.pop(f"signs.{name}") for name in signs}))
+            return arrived
+
+        return wait, facts
 
     def restore(self, saved: Saved, run: str) -> None:
         """Continue from a checkpoint, which must be one of the run with fingerprint `run`."""

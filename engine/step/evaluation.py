@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from engine.data.loader import Loader
 from engine.step.device import Machine
+from engine.step.graph import GraphedEvaluation, logits_of
+from engine.step.replay import Conductor
 from engine.step.totals import Means, Totals, loss_of
 
 
@@ -19,16 +21,42 @@ class Stoppable(Protocol):
     requested: bool
 
 
+class Evaluations:
+    """The recorded evaluations of one network, one a loader."""
+
+    def __init__(self, network: nn.Module, machine: Machine, conductor: Conductor) -> None:
+        self._network, self._machine, self._conductor = network, machine, conductor
+        self._known: dict[Loader, GraphedEvaluation] = {}
+
+    def of(self, loader: Loader) -> GraphedEvaluation:
+        """That over `loader`, recorded when it is first used."""
+        if loader not in self._known:
+            self._known[loader] = GraphedEvaluation(
+                self._network, loader, self._machine, self._conductor
+            )
+        return self._known[loader]
+
+
 def evaluate(
-    network: nn.Module, loader: Loader, machine: Machine, stop: Stoppable | None = None
+    network: nn.Module,
+    loader: Loader,
+    machine: Machine,
+    stop: Stoppable | None = None,
+    graphed: Evaluations | None = None,
 ) -> Means | None:
     """Loss and accuracy over all images of `loader`; None where it was stopped before the end."""
-    totals = Totals(machine.device)
-    for logits, labels in outputs(network, loader, machine):
+    totals = Totals(machine.device) if graphed is None else graphed.of(loader).totals
+    batches = _summed(network, loader, machine, totals)
+    for _ in batches if graphed is None else graphed.of(loader).batches():
         if stop is not None and stop.requested:
             return None
-        totals.add(loss_of(logits, labels), logits, labels)
     return totals.read()
+
+
+def _summed(network: nn.Module, loader: Loader, machine: Machine, totals: Totals) -> Iterator[None]:
+    for logits, labels in outputs(network, loader, machine):
+        totals.add(loss_of(logits, labels), logits, labels)
+        yield
 
 
 @torch.no_grad()
@@ -38,6 +66,4 @@ def outputs(
     """Logits and labels, batch by batch, in the order of the file."""
     network.eval()
     for images, labels in loader.epoch(0):
-        with machine.autocast():
-            logits = network(images)
-        yield logits.float(), labels
+        yield logits_of(network, images, machine), labels

@@ -29,9 +29,13 @@ class Totals:
 
     def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch."""
+        self.sum(mean_loss, logits, labels)
+        self.images += len(labels)
+
+    def sum(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """What the device does to count one batch."""
         self.loss += mean_loss.detach().double() * len(labels)
         self.correct += (logits.detach().argmax(1) == labels).sum()
-        self.images += len(labels)
 
     def read(self) -> Means:
         """The means so far; waits for the device."""
@@ -59,5 +63,5 @@ class Totals:
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy, in float32 whatever the network computed in."""
-    return cross_entropy(logits.float(), labels)
+    """Mean cross-entropy, in float32 at least, whatever the network computed in."""
+    return cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,8 @@ from engine.config.schema import Optim
 from engine.data.loader import Batch
 from engine.optim import optimizers
 from engine.optim.schedules import Rates
+from engine.optim.update import DeviceRates, Update
+from engine.step import compiled
 from engine.step.device import Machine
 from engine.step.totals import Totals, loss_of
 
@@ -18,26 +22,49 @@ class TrainingStep:
 
     A non-finite loss or gradient is caught before the update, and no later update is made. On a
     GPU the updates are masked by a flag on the device, so that nothing waits; `trouble` reads
-    what happened when the caller is ready to wait.
+    what happened when the caller is ready to wait. Where a `batch_size` is given, batches of
+    another size are not worth compiling for. `cycles` says that the rates' momentum will move.
     """
 
-    def __init__(self, network: nn.Module, optim: Optim, machine: Machine) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        optim: Optim,
+        machine: Machine,
+        *,
+        batch_size: int = 0,
+        cycles: bool = False,
+    ) -> None:
         self.network = network
         self.totals = Totals(machine.device)
         self._machine = machine
         self._optim = optim
         self._parameters = list(network.parameters())
-        self._optimizer = optimizers.make(network, optim)
-        self._forward = torch.compile(network, dynamic=False) if machine.compile else network
+        self._optimizer = optimizers.make(network, optim, cycles=cycles)
+        self._update_on_device = Update(self._optimizer, optim, cycles=cycles)
+        self._compiled = compiled.forward(network, machine)
+        self._batch_size = batch_size
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
         self._bad_loss = torch.zeros((), device=machine.device)
 
     def __call__(self, batch: Batch, rates: Rates, number: int) -> None:
         """Make step `number` over one batch."""
-        images, labels = batch
+        self.begin()
+        self.queue(batch, rates, number)
+        self.totals.images += len(batch.labels)
+
+    def begin(self) -> None:
+        """What a step asks of the host before the device begins."""
         if not self.network.training:
             self.network.train()
+
+    def queue(self, batch: Batch, rates: Rates | DeviceRates, number: int | Tensor) -> None:
+        """The device's part of a step; with rates and number on the device a graph can record it.
+
+        The images are not yet counted in `totals`: a graph knows no plain numbers.
+        """
+        images, labels = batch
         self._optimizer.zero_grad(set_to_none=True)
         with self._machine.autocast():
             logits = self._forward(images)
@@ -46,14 +73,16 @@ class TrainingStep:
         torch.autograd.backward(scaled)
         hold = self._check(loss.detach(), number)
         optimizers.clip(self._parameters, self._optim)
-        optimizers.set_rates(self._optimizer, rates)
-        self._update(hold)
-        self.totals.add(loss, logits, labels)
+        self._update(rates, hold)
+        self.totals.sum(loss, logits, labels)
 
     def trouble(self) -> tuple[int, float] | None:
         """The first step whose loss or gradient was not finite, and its loss; waits for a GPU."""
-        step = int(self._bad_step)
-        return None if step < 0 else (step, float(self._bad_loss))
+        return trouble_in(self.signs())
+
+    def signs(self) -> dict[str, Tensor]:
+        """Where trouble would be noted."""
+        return {"step": self._bad_step, "loss": self._bad_loss}
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on, beside the network."""
@@ -70,7 +99,14 @@ class TrainingStep:
         if self._scaling is not None:
             self._scaling.restore(_under("scaling.", tensors))
 
-    def _check(self, loss: Tensor, number: int) -> Tensor:
+    def _forward(self, images: Tensor) -> Tensor:
+        if not self._machine.channels_last:
+            images = images.contiguous()
+        whole = not self._batch_size or len(images) == self._batch_size
+        logits: Tensor = (self._compiled if whole else self.network)(images)
+        return logits
+
+    def _check(self, loss: Tensor, number: int | Tensor) -> Tensor:
         """Note a non-finite loss or gradient; true where this update must not happen."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         finite = torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum())
@@ -86,15 +122,16 @@ class TrainingStep:
         self._bad_step.copy_(torch.where(first, number, self._bad_step))
         return hold | (self._bad_step >= 0)
 
-    def _update(self, hold: Tensor) -> None:
+    def _update(self, rates: Rates | DeviceRates, hold: Tensor) -> None:
+        if isinstance(rates, DeviceRates):
+            self._update_on_device(rates, hold)
+            return
+        optimizers.set_rates(self._optimizer, rates)
         if self._machine.device.type == "cpu":
             if not hold:
                 self._optimizer.step()
             return
-        # The fused optimizers leave everything as it is, on the device, where this flag is set.
-        self._optimizer.grad_scale = None  # type: ignore[attr-defined]
-        self._optimizer.found_inf = hold.float()  # type: ignore[attr-defined]
-        self._optimizer.step()
+        optimizers.step_unless(self._optimizer, hold)
 
 
 class LossScale:
@@ -125,6 +162,12 @@ class LossScale:
         """Bring back what `tensors` gave."""
         self.scale.copy_(tensors["scale"])
         self.good_steps.copy_(tensors["good_steps"])
+
+
+def trouble_in(signs: Mapping[str, Tensor]) -> tuple[int, float] | None:
+    """What `TrainingStep.trouble` says, of a copy of its signs."""
+    step = int(signs["step"])
+    return None if step < 0 else (step, float(signs["loss"]))
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

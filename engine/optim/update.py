@@ -1,0 +1,173 @@
+"""The optimizers' update with rates that lie on the device, so that a CUDA graph can record it.
+
+torch's fused kernels take a learning rate from memory, but momentum and beta1 as plain numbers,
+which a graph would keep for ever. Where a schedule moves them, the kernels run with a constant of
+their own and the averages are rescaled around them; the result is torch's to float rounding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from engine.config.schema import Optim
+from engine.optim import optimizers
+from engine.optim.schedules import Rates
+
+BETA1 = 0.9  # the kernel's own, where beta1 moves; any will do
+
+
+class DeviceRates(NamedTuple):
+    """`Rates` that the device reads when it comes to them."""
+
+    lr: Tensor  # 0-d
+    momentum: Tensor  # 0-d
+
+
+class Update:
+    """Call it with rates and a flag, both on the device; where the flag is set nothing changes.
+
+    `cycles` says that the momentum moves; else it is the configuration's.
+    """
+
+    def __init__(self, optimizer: Optimizer, optim: Optim, *, cycles: bool = False) -> None:
+        self._optimizer, self._optim, self._cycles = optimizer, optim, cycles
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    @torch.no_grad()
+    def __call__(self, rates: DeviceRates, hold: Tensor) -> None:
+        """Make one update with the gradients that lie at the parameters."""
+        if hold.device.type == "cpu":
+            self._on_the_host(rates, hold)
+        else:
+            self.on_the_device(rates, hold)
+
+    @torch.no_grad()
+    def on_the_device(self, rates: DeviceRates, hold: Tensor) -> None:
+        """The update by kernels alone; `rates` in float32."""
+        used = [p for p in self._parameters if p.grad is not None]
+        if not used:
+            return
+        gradients: list[Tensor] = [p.grad for p in used]
+        parameters: list[Tensor] = list(used)
+        if self._optim.name == "adam":
+            self._adam(parameters, gradients, rates, hold)
+        elif self._cycles:
+            self._sgd_of_moving_momentum(parameters, gradients, rates, hold)
+        else:
+            buffers = self._state(parameters, "momentum_buffer") if self._optim.momentum else []
+            self._sgd(parameters, gradients, buffers, rates.lr, self._optim.momentum, hold)
+
+    def _on_the_host(self, rates: DeviceRates, hold: Tensor) -> None:
+        """The step of torch itself: a kernel of the CPU reads its arguments where they lie."""
+        lr, momentum = (float(each.numpy()) for each in rates)
+        optimizers.set_rates(self._optimizer, Rates(lr, momentum))
+        optimizers.step_unless(self._optimizer, hold)
+
+    def _sgd(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        buffers: list[Tensor],
+        lr: Tensor,
+        momentum: float,
+        hold: Tensor,
+    ) -> None:
+        torch._fused_sgd_(
+            parameters,
+            gradients,
+            buffers,
+            weight_decay=self._optim.weight_decay,
+            momentum=momentum,
+            lr=lr,
+            dampening=0.0,
+            nesterov=self._optim.nesterov and momentum > 0,
+            maximize=False,
+            is_first_step=False,
+            grad_scale=None,
+            found_inf=hold.float(),
+        )
+
+    def _sgd_of_moving_momentum(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        rates: DeviceRates,
+        hold: Tensor,
+    ) -> None:
+        buffers = self._state(parameters, "momentum_buffer")
+        torch._foreach_mul_(buffers, torch.where(hold, 1.0, rates.momentum))
+        if not self._optim.nesterov:  # the buffers are multiplied already
+            self._sgd(parameters, gradients, buffers, rates.lr, 1.0, hold)
+            return
+        if self._optim.weight_decay:
+            torch._foreach_add_(gradients, parameters, alpha=self._optim.weight_decay)
+        minus_one = torch.full_like(rates.lr, -1.0)
+        _subtract(buffers, minus_one, gradients, hold)
+        _subtract(parameters, rates.lr, gradients, hold)
+        _subtract(parameters, rates.lr * rates.momentum, buffers, hold)
+
+    def _adam(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        rates: DeviceRates,
+        hold: Tensor,
+    ) -> None:
+        averages, squares, steps = (
+            self._state(parameters, name) for name in ("exp_avg", "exp_avg_sq", "step")
+        )
+        beta1, beta2 = self._optim.betas
+        lr, after, found = rates.lr, None, hold.float()
+        torch._foreach_add_(steps, 1.0)
+        if self._cycles:
+            # b m + (1 - b) g = after * (B * before * m + (1 - B) g), with the kernel's own B
+            beta1, b = BETA1, rates.momentum.double()
+            number = steps[0].double()
+            before, after = b * (1 - BETA1) / ((1 - b) * BETA1), (1 - b) / (1 - BETA1)
+            lr = (lr * after * (1 - BETA1**number) / (1 - b**number)).to(lr.dtype)
+            torch._foreach_mul_(averages, torch.where(hold, 1.0, before).float())
+        torch._fused_adam_(
+            parameters,
+            gradients,
+            averages,
+            squares,
+            [],
+            steps,
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=self._optim.weight_decay,
+            eps=self._optim.eps,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=None,
+            found_inf=found,
+        )
+        if after is not None:
+            torch._foreach_mul_(averages, torch.where(hold, 1.0, after).float())
+        torch._foreach_sub_(steps, [found] * len(steps))
+
+    def _state(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        return [self._optimizer.state[p][name] for p in parameters]
+
+
+def _subtract(targets: list[Tensor], factor: Tensor, sources: list[Tensor], hold: Tensor) -> None:
+    """`targets -= factor * sources`, but where `hold` is set: plain SGD is just that."""
+    torch._fused_sgd_(
+        targets,
+        sources,
+        [],
+        weight_decay=0.0,
+        momentum=0.0,
+        lr=factor,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+        grad_scale=None,
+        found_inf=hold.float(),
+    )

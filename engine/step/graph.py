@@ -1,0 +1,140 @@
+"""The whole step as one recorded graph: augment, forward, loss, backward, clip, update, sums.
+
+The device counts its own steps and finds the rates of each in a table of the epoch, so a step asks
+nothing of the host but to be replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from engine.data.feed import feed_of
+from engine.data.loader import Batch, Loader
+from engine.data.order import Ids
+from engine.optim.schedules import Rates
+from engine.optim.update import DeviceRates
+from engine.step.device import Machine
+from engine.step.replay import Conductor, Recorded
+from engine.step.totals import Totals, loss_of
+from engine.step.training import TrainingStep
+
+
+class GraphedTraining:
+    """Iterate over an epoch and call it with each batch, which is memory yet to be filled.
+
+    A short last batch has a graph of its own. Before a graph is recorded, its first steps are made
+    as they are. `rates` says those of any step of the run.
+    """
+
+    def __init__(
+        self,
+        step: TrainingStep,
+        loader: Loader,
+        rates: Callable[[int], Rates],
+        machine: Machine,
+        conductor: Conductor,
+    ) -> None:
+        self._step, self._rates, self._conductor = step, rates, conductor
+        self._feed = feed_of(loader, input_dtype(machine))
+        self._steps = len(loader)
+        self._table = torch.zeros((self._steps, 2), dtype=_rate_dtype(machine)).to(machine.device)
+        self._ready: dict[int, Tensor] = {}  # tables on the host
+        self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
+        self._number = torch.zeros_like(self._at)  # step of the run
+        self._recorded: dict[int, Recorded] = {}  # by batch size
+
+    def ids(self, epoch: int) -> Ids:
+        """The sample ids that the epoch visits, in order."""
+        return self._feed.ids(epoch)
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """A batch for each step; the host's work for the next epoch is done when all are out."""
+        self._table.copy_(self._prepared(epoch), non_blocking=True)
+        self._at.fill_(skip)
+        self._number.fill_(epoch * self._steps + skip)
+        yield from self._feed.epoch(epoch, skip)
+        self._feed.prepare(epoch + 1)
+        self._ready = {epoch + 1: self._prepared(epoch + 1)}
+
+    def __call__(self, batch: Batch) -> None:
+        """Make the next step."""
+        size = len(batch.labels)
+        if size not in self._recorded:
+            self._recorded[size] = Recorded(self._conductor, partial(self._queue, batch))
+        self._step.begin()
+        self._recorded[size]()
+        self._step.totals.images += size
+
+    def _queue(self, batch: Batch) -> None:
+        self._feed.fill(batch, self._at)
+        lr, momentum = self._table.index_select(0, self._at.view(1))[0]
+        self._step.queue(batch, DeviceRates(lr, momentum), self._number)
+        self._at += 1
+        self._number += 1
+
+    def _prepared(self, epoch: int) -> Tensor:
+        """The rates of the epoch, in memory that a GPU can fetch from."""
+        if epoch not in self._ready:
+            numbers = range(epoch * self._steps, (epoch + 1) * self._steps)
+            table = torch.tensor([self._rates(n) for n in numbers], dtype=self._table.dtype)
+            self._ready[epoch] = table.pin_memory() if self._table.is_cuda else table
+        return self._ready[epoch]
+
+
+class GraphedEvaluation:
+    """A pass over all images of a loader, recorded as training is; call it anew every time."""
+
+    def __init__(
+        self, network: nn.Module, loader: Loader, machine: Machine, conductor: Conductor
+    ) -> None:
+        self.totals = Totals(machine.device)
+        self._network, self._machine, self._conductor = network, machine, conductor
+        self._feed = feed_of(loader, input_dtype(machine))
+        self._at = torch.zeros((), dtype=torch.int64, device=machine.device)
+        self._recorded: dict[int, Recorded] = {}
+
+    def batches(self) -> Iterator[None]:
+        """Each batch as it is given to the device; `totals` are right after the last."""
+        self.totals.reset()
+        self._at.zero_()
+        self._network.eval()
+        for batch in self._feed.epoch(0):
+            size = len(batch.labels)
+            if size not in self._recorded:
+                self._recorded[size] = Recorded(self._conductor, partial(self._queue, batch))
+            self._recorded[size]()
+            self.totals.images += size
+            yield
+
+    @torch.no_grad()
+    def _queue(self, batch: Batch) -> None:
+        self._feed.fill(batch, self._at)
+        logits = logits_of(self._network, batch.images, self._machine)
+        self.totals.sum(loss_of(logits, batch.labels), logits, batch.labels)
+        self._at += 1
+
+
+def logits_of(network: nn.Module, images: Tensor, machine: Machine) -> Tensor:
+    """What the network says, in float32 whatever it computed in."""
+    if not machine.channels_last:
+        images = images.contiguous()
+    with machine.autocast():
+        logits: Tensor = network(images)
+    return logits.float()
+
+
+def input_dtype(machine: Machine) -> torch.dtype:
+    """What the first convolution would turn the images into: rounded once, as they are made."""
+    if machine.precision == "bf16":
+        return torch.bfloat16
+    on_gpu = machine.device.type == "cuda"
+    return torch.float16 if machine.precision == "fp16" and on_gpu else torch.float32
+
+
+def _rate_dtype(machine: Machine) -> torch.dtype:
+    """What the optimizer's kernels read."""
+    return torch.float32 if machine.device.type == "cuda" else torch.float64

@@ -1,0 +1,247 @@
+"""What only a GPU can show of the recorded step: it agrees with the eager one; nothing waits."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TRAIN_IMAGES, Files
+from test_crash import Died, _dying
+from test_resume import _outcome
+from torch import Tensor
+
+from engine import train
+from engine.config.schema import Augment, Config, Data, Model, Optim, Runtime, Schedule, Train
+from engine.data.sets import open_sets
+from engine.errors import RunFailed, run_command
+from engine.runs.checkpoint import Saved
+from engine.runs.state import State
+from engine.step import device, replay
+from engine.step.device import Machine
+from engine.step.evaluation import evaluate
+from engine.step.replay import WARM_UPS, Cuda
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
+BATCH = 16
+STEPS = -(-TRAIN_IMAGES // BATCH)
+EPOCHS = WARM_UPS + 3
+ONECYCLE = Schedule(name="onecycle")
+
+# Mean losses of about 1. fp32 differs by the order of sums and one rounding of each rate, which
+# some steps of training carry on; bf16 keeps 8 bits and fp16 11 of each product's factors.
+TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2, "fp16": 1e-2}
+
+
+@pytest.fixture(autouse=True)
+def _cuda() -> Iterator[None]:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+    torch.backends.cudnn.benchmark = False
+
+
+def _config(files: Files, **sections: Any) -> Config:
+    net = {"model": Model(blocks=(1, 1), widths=(16,), se="stem", se_reduction=2)}
+    length = {"train": Train(epochs=EPOCHS, batch_size=BATCH, seed=3, evaluate_batch_size=BATCH)}
+    data = {"data": Data(train=str(files.train), test=str(files.test))}
+    runtime = {"runtime": Runtime(compile=False, precision="fp32", autotune=False)}
+    return Config(**(data | net | length | runtime | sections))
+
+
+def _machine(config: Config, **changes: Any) -> Machine:
+    return dataclasses.replace(device.prepare(config.runtime), **changes)
+
+
+def _train(state: State, losses: list[float], until: int = EPOCHS * STEPS) -> State:
+    counters = state.counters
+    for epoch in range(counters.epoch, EPOCHS):
+        ids = state.ids(epoch)
+        for batch in state.epoch(epoch, skip=counters.step_in_epoch):
+            if counters.step == until:
+                return state
+            state.advance(batch, ids)
+            state.check()
+        losses.append(float(state.step.totals.loss) / TRAIN_IMAGES)
+        state.step.totals.reset()
+        counters.end_epoch(None, TRAIN_IMAGES)
+    return state
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    tensors, _ = state.snapshot("a run")
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors().items()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize(
+    ("optim", "schedule"),
+    [
+        (Optim(lr=0.02, clip_norm=0.5), ONECYCLE),
+        (Optim(lr=0.02, nesterov=True, clip_value=0.01), ONECYCLE),
+        (Optim(lr=0.02, momentum=0.0), Schedule(per="step")),
+        (Optim(name="adam", lr=0.001), ONECYCLE),
+        (Optim(name="adam", lr=0.001), Schedule()),
+    ],
+)
+def test_recorded_epochs_agree_with_eager_ones(
+    files: Files, optim: Optim, schedule: Schedule, precision: str
+) -> None:
+    runtime = Runtime(compile=False, precision=precision, autotune=False)
+    config = _config(files, optim=optim, schedule=schedule, runtime=runtime)
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for graph, losses in found.items():
+        machine = _machine(config, graph=graph)
+        state = _train(State(config, machine, open_sets(config, machine.device)), losses)
+        assert state.counters.step == EPOCHS * STEPS
+    assert found[True] == pytest.approx(found[False], abs=TOLERANCE[precision])
+
+
+def test_recorded_steps_repeat_to_the_bit_in_exact_mode(files: Files) -> None:
+    config = _config(files, runtime=Runtime(compile=False, exact=True, precision="fp32"))
+    machine = _machine(config)
+    assert machine.graph
+    runs = [
+        _tensors(_train(State(config, machine, open_sets(config, machine.device)), []))
+        for _ in range(2)
+    ]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_epoch_never_waits_for_the_device(files: Files, compiled: bool) -> None:
+    config = _config(files, schedule=ONECYCLE, optim=Optim(lr=0.02, clip_norm=1.0))
+    machine = _machine(config, compile=compiled, precision="bf16")
+    state = State(config, machine, sets := open_sets(config, machine.device))
+    for epoch in range(EPOCHS + 1):
+        quiet = epoch > 0  # the first compiles and chooses kernels
+        torch.cuda.set_sync_debug_mode("error" if quiet else "default")
+        for batch in state.epoch(epoch):
+            state.advance(batch, state.ids(epoch))
+        torch.cuda.set_sync_debug_mode("default")
+        state.settle()
+        assert evaluate(state.network, sets.test, machine, None, state.evaluations) is not None
+        state.counters.end_epoch(None, TRAIN_IMAGES)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+@pytest.mark.parametrize("autoaugment", [True, False])
+def test_no_way_of_feeding_waits_for_the_device(
+    files: Files, graph: bool, mode: str, autoaugment: bool
+) -> None:
+    data = Data(train=str(files.train), test=str(files.test), mode=mode)
+    config = _config(files, data=data, augment=Augment(autoaugment=autoaugment))
+    machine = _machine(config, graph=graph)
+    state = State(config, machine, open_sets(config, machine.device))
+    for epoch in range(EPOCHS + 1):
+        torch.cuda.set_sync_debug_mode("error" if epoch else "default")
+        for batch in state.epoch(epoch):
+            state.advance(batch, state.ids(epoch))
+        torch.cuda.set_sync_debug_mode("default")
+        state.settle()
+        state.counters.end_epoch(None, TRAIN_IMAGES)
+
+
+@pytest.mark.parametrize("graphed_first", [False, True])
+def test_a_checkpoint_of_either_way_is_continued_by_the_other(
+    files: Files, graphed_first: bool
+) -> None:
+    config = _config(files, optim=Optim(name="adam", lr=0.001), schedule=ONECYCLE)
+    machine = _machine(config)
+    sets = open_sets(config, machine.device)
+    ways = [dataclasses.replace(machine, graph=graph) for graph in (graphed_first, True, False)]
+    whole: list[float] = []
+    _train(State(config, ways[0], sets), whole)
+    stop = 3 * STEPS + 2
+    first = _train(State(config, ways[0], sets), [], stop)
+    tensors, facts = first.snapshot("a run")
+    saved = Saved({name: t.cpu().contiguous() for name, t in tensors().items()}, facts)
+    second = State(config, ways[1 + graphed_first], sets)
+    second.restore(saved, "a run")
+    rest: list[float] = []
+    _train(second, rest)
+    assert rest == pytest.approx(whole[3:], abs=TOLERANCE["fp32"])
+
+
+def test_an_evaluation_recorded_agrees_with_an_eager_one(files: Files) -> None:
+    config = _config(files)
+    machine = _machine(config)
+    state = _train(State(config, machine, sets := open_sets(config, machine.device)), [])
+    eager = evaluate(state.network, sets.test, machine)
+    assert eager is not None
+    for _ in range(WARM_UPS + 2):
+        found = evaluate(state.network, sets.test, machine, None, state.evaluations)
+        assert found is not None
+        assert (found.images, found.accuracy) == (eager.images, eager.accuracy)
+        assert found.loss == pytest.approx(eager.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("moment", [1, WARM_UPS + 2])
+def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
+    files: Files, moment: int
+) -> None:
+    config = _config(files)
+    machine = _machine(config)
+    state = _train(State(config, machine, open_sets(config, machine.device)), [], moment)
+    with torch.no_grad():
+        state.network.classifier.bias[0] = float("nan")
+    before = {name: p.detach().clone() for name, p in state.network.named_parameters()}
+    with pytest.raises(RunFailed, match=f"loss became nan at step {moment + 1} "):
+        _train(state, [])
+    for name, parameter in state.network.named_parameters():
+        assert torch.equal(parameter.nan_to_num(7.0), before[name].nan_to_num(7.0))
+
+
+def test_a_copy_for_a_checkpoint_is_of_the_moment_and_waits_for_nobody() -> None:
+    conductor = Cuda(torch.device("cuda", 0))
+    weights = torch.zeros(1 << 24, device="cuda")
+    conductor.to_host({"w": weights})()  # pinned memory is there
+    torch.cuda.set_sync_debug_mode("error")
+    arriving = []
+    for number in range(1, 5):
+        weights.fill_(number)
+        arriving.append(conductor.to_host({"w": weights}))
+    weights.fill_(-1)
+    torch.cuda.set_sync_debug_mode("default")
+    for number, wait in enumerate(arriving, start=1):
+        host = wait()["w"]
+        assert host.device.type == "cpu"
+        assert (host == number).all()
+
+
+def test_two_graphs_of_one_conductor_may_take_turns() -> None:
+    conductor, total = Cuda(torch.device("cuda", 0)), torch.zeros(1000, device="cuda")
+
+    def adding(value: float) -> Any:
+        return lambda: total.add_(torch.full((1000,), value, device="cuda").sqrt())
+
+    works = [replay.Recorded(conductor, adding(value)) for value in (1.0, 4.0)]
+    for number in range(20):
+        works[number % 2]()
+    assert (total == 30).all()
+
+
+def _flags(files: Files, root: Path, *more: str) -> list[str]:
+    net = "--model.blocks 1,1 --model.widths 16 --train.epochs 5 --train.batch_size 16".split()
+    runtime = "--runtime.device cuda --runtime.precision fp32 --runtime.compile false".split()
+    where = ["--run.root", str(root), "--run.name", "run", "--runtime.exact"]
+    return [*net, *runtime, *files.flags(), *where, *more]
+
+
+def test_dead_in_the_middle_of_a_save_the_same_command_ends_with_the_same_bytes(
+    files: Files, tmp_path: Path
+) -> None:
+    assert run_command(train.main, _flags(files, tmp_path / "whole")) == 0
+    whole = _outcome(tmp_path / "whole")
+    for at in (12, 17, 23):
+        flags = _flags(files, tmp_path / str(at))
+        with contextlib.suppress(Died), _dying(at, Died):
+            run_command(train.main, flags)
+        assert run_command(train.main, flags) == 0
+        assert _outcome(tmp_path / str(at)) == whole
