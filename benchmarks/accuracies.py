@@ -41,15 +41,15 @@ def main(argv: Sequence[str]) -> int:
     asked = _arguments(argv)
     began, found = time.monotonic(), _begun(asked)
     with tempfile.TemporaryDirectory(prefix="accuracies-cache-") as cache:
-        for flags in _plans(asked):
+        for variant, flags in _plans(asked):
             left = 60 * asked.minutes - (time.monotonic() - began)
             if found["runs"] and left < found["runs"][-1]["wall_seconds"] * 1.2:
-                found["left_out"].append(" ".join(flags))
+                found["left_out"].append(f"{variant} {' '.join(flags)}")
                 continue
             try:
-                found["runs"].append(_run(asked, flags, left, Path(cache)))
+                found["runs"].append(_run(asked, variant, flags, left, Path(cache)))
             except (RunFailed, OSError) as error:
-                found["failed"].append({"flags": flags, "error": str(error)})
+                found["failed"].append({"variant": variant, "flags": flags, "error": str(error)})
             found |= summary(found["runs"], ladder=bool(asked.ladder))
             if asked.json:
                 atomic.write_json(Path(asked.json), found)
@@ -81,7 +81,10 @@ def text(found: dict[str, Any]) -> str:
         f"({each['without_compiling_seconds']:.1f} s without compiling)"
         for each in found["runs"]
     ]
-    lines += [f"failed: {' '.join(each['flags'])}: {each['error']}" for each in found["failed"]]
+    lines += [
+        f"failed: {each['variant']} {' '.join(each['flags'])}: {each['error']}"
+        for each in found["failed"]
+    ]
     lines += [f"no time left for: {flags}" for flags in found["left_out"]]
     for variant, each in found.get("accuracy", {}).items():
         spread = "" if each["std"] is None else f", std {100 * each['std']:.2f}"
@@ -103,25 +106,29 @@ def _shortest(runs: list[dict[str, Any]], target: float) -> dict[str, Any] | Non
     return {key: best[key] for key in kept}
 
 
-def _plans(asked: argparse.Namespace) -> list[list[str]]:
-    """The flags of every run, in their order."""
+def _plans(asked: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """The network and the flags of every run, in their order."""
     more = [word for each in asked.set for word in each.split()]
     if asked.ladder:
+        usual = ["--train.seed", str(asked.seeds[0]), *FAST, *more]
         return [
-            ["--model.name", asked.variants[0], "--train.seed", str(asked.seeds[0]), *FAST,
-             "--train.epochs", str(epochs), "--train.evaluate_every", str(epochs), *more]
+            (
+                asked.variants[0],
+                ["--train.epochs", str(epochs), "--train.evaluate_every", str(epochs), *usual],
+            )
             for epochs in asked.ladder
-        ]  # fmt: skip
+        ]
     return [
-        ["--model.name", variant, "--train.seed", str(seed), *more]
+        (variant, ["--train.seed", str(seed), *more])
         for seed in asked.seeds
         for variant in asked.variants
     ]
 
 
-def _run(asked: argparse.Namespace, flags: list[str], left: float, cache: Path) -> dict[str, Any]:
-    variant = flags[1]
-    print(f"{variant}: {' '.join(flags[2:])}", file=sys.stderr, flush=True)
+def _run(
+    asked: argparse.Namespace, variant: str, flags: list[str], left: float, cache: Path
+) -> dict[str, Any]:
+    print(f"{variant}: {' '.join(flags)}", file=sys.stderr, flush=True)
     try:
         return run(variant, asked.data, asked.device, *flags, seconds=max(left, 1.0), cache=cache)
     except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TRAIN_IMAGES, Files
+from conftest import ROOT, TRAIN_IMAGES, Files
 
 from benchmarks import accuracies, layer, step, step_found, step_gpu, step_turns, whole_runs
 from benchmarks.pairs import Pairs, Spread
@@ -22,6 +22,7 @@ from benchmarks.trainers import Switches, Task, Trainer, reports_epochs, usual_s
 from benchmarks.trainers.ffcv_style import FfcvStyle
 from benchmarks.trainers.ours import Ours
 from benchmarks.trainers.plain_loop import Plain
+from engine import train
 from engine.config.schema import Runtime
 from engine.errors import RunFailed, run_command
 from engine.model import VARIANTS, ResNet
@@ -366,3 +367,17 @@ def test_a_small_run_has_the_keys_that_stay_and_its_conditions(
     assert {"cpu", "cores", "versions", "load_before", "load_after"} <= known.keys()
     assert content["goals"][0]["goal"] == "S1" and "batch 8, 2 pairs" in page
     assert usual_switches(1).cudnn_tf32
+
+
+@pytest.mark.parametrize("ladder", [[], ["--ladder", "15,30"]])
+def test_every_planned_run_is_a_command_that_the_engine_takes(
+    ladder: list[str], files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = accuracies._arguments(["--variants", "resnet453", "--seeds", "1,2", *ladder])
+    plans = accuracies._plans(asked)
+    assert len(plans) == 2
+    for variant, flags in plans:
+        config = ["--config-file", str(ROOT / "configs" / f"{variant}.yaml")]
+        assert run_command(train.main, [*config, *files.flags(), *flags, "--print-config"]) == 0
+        assert flags[flags.index("--train.seed") + 1] in ("1", "2")
+    capsys.readouterr()
