@@ -32,7 +32,8 @@ REPORTED = {  # per cent, of the last epoch where a report tells it, else as it 
 }
 TARGETS = (0.94, 0.95, 0.96)
 FAST = (
-    "--schedule.name onecycle --schedule.t_max 0 --optim.nesterov true --optim.lr 0.4 --train.batch_size 512"
+    "--schedule.name onecycle --schedule.t_max 0 --optim.nesterov true --optim.lr 0.4 "
+    "--train.batch_size 512"
 ).split()  # of the ladder
 
 
