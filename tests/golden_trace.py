@@ -44,7 +44,11 @@ def trace(optimizer: str, path: Path) -> list[float]:
     )
     machine = Machine(torch.device("cpu"), "fp32", False)
     torch.manual_seed(derive(config.train.seed, Purpose.INIT))
-    network = ResNet(Variant((1, 1), (4,), se="block", se_reduction=2), classes=4).double()
+    torch.set_default_dtype(torch.float64)  # float32 weights differ in a bit where there is no FMA
+    try:
+        network = ResNet(Variant((1, 1), (4,), se="block", se_reduction=2), classes=4)
+    finally:
+        torch.set_default_dtype(torch.float32)
     step = TrainingStep(network, optim, machine)
     losses: list[float] = []
     with Loader(path, config.train.batch_size, seed=config.train.seed, cutout=4) as loader:
