@@ -206,14 +206,23 @@ def test_an_evaluation_that_was_stopped_is_begun_anew(files: Files, stand_in: St
     assert found[1] is None
 
 
-@pytest.mark.parametrize("moment", [1, WARM_UPS + 2])
+@pytest.mark.parametrize("moment", [1, STEPS + 3])
 def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
-    files: Files, stand_in: StandIn, moment: int
+    files: Files, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    state = _train(State(_config(files), _machine(), open_sets(_config(files), CPU)), [], moment)
-    with torch.no_grad():
-        state.network.classifier.bias[0] = float("nan")
-    before = {name: p.detach().clone() for name, p in state.network.named_parameters()}
+    config = _config(files)
+    real = State.advance
+    before: dict[str, Tensor] = {}
+
+    def poisoned(state: State, *rest: Any) -> None:
+        if state.counters.step == moment:
+            with torch.no_grad():
+                state.network.classifier.bias[0] = float("nan")
+            before.update({k: p.detach().clone() for k, p in state.network.named_parameters()})
+        real(state, *rest)
+
+    monkeypatch.setattr(State, "advance", poisoned)
+    state = State(config, _machine(), open_sets(config, CPU))
     with pytest.raises(RunFailed, match=f"loss became nan at step {moment + 1} "):
         _train(state, [])
     for name, parameter in state.network.named_parameters():

@@ -30,7 +30,8 @@ from engine.signals import SIGNALS
 
 EXACT = (
     "--runtime.exact --runtime.device cpu --runtime.precision fp32 --model.blocks 1,1 "
-    "--model.widths 8 --model.se stem --model.se_reduction 2 --model.dropout 0.2 --train.seed 5 --run.name run"
+    "--model.widths 8 --model.se stem --model.se_reduction 2 --model.dropout 0.2 "
+    "--train.seed 5 --run.name run"
 ).split()
 TIMES = ("seconds", "images_per_second")
 

@@ -182,16 +182,24 @@ def test_an_evaluation_recorded_agrees_with_an_eager_one(files: Files) -> None:
         assert found.loss == pytest.approx(eager.loss, rel=1e-5)
 
 
-@pytest.mark.parametrize("moment", [1, WARM_UPS + 2])
+@pytest.mark.parametrize("moment", [1, STEPS + 3])
 def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
-    files: Files, moment: int
+    files: Files, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     config = _config(files)
     machine = _machine(config)
-    state = _train(State(config, machine, open_sets(config, machine.device)), [], moment)
-    with torch.no_grad():
-        state.network.classifier.bias[0] = float("nan")
-    before = {name: p.detach().clone() for name, p in state.network.named_parameters()}
+    real = State.advance
+    before: dict[str, Tensor] = {}
+
+    def poisoned(state: State, *rest: Any) -> None:
+        if state.counters.step == moment:
+            with torch.no_grad():
+                state.network.classifier.bias[0] = float("nan")
+            before.update({k: p.detach().clone() for k, p in state.network.named_parameters()})
+        real(state, *rest)
+
+    monkeypatch.setattr(State, "advance", poisoned)
+    state = State(config, machine, open_sets(config, machine.device))
     with pytest.raises(RunFailed, match=f"loss became nan at step {moment + 1} "):
         _train(state, [])
     for name, parameter in state.network.named_parameters():
