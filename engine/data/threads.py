@@ -8,10 +8,11 @@ nobody. Jobs of several callers mix freely.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 Work = Callable[[], bool]  # takes pieces until none is left; True where it ended the last one
 
@@ -65,10 +66,8 @@ class _Job:
             self.ends.put(error)
 
     def wait(self) -> None:
-        try:
+        with contextlib.suppress(Empty):  # who was interrupted may have ended the job unsaid
             self.ends.get(timeout=1)
-        except Exception:
-            return
 
 
 class _Pool:
