@@ -93,11 +93,15 @@ def test_without_a_folder_to_write_to_nothing_is_kept_and_all_works(package: Pat
     assert not _kept(package.parent)
 
 
-def test_damaged_code_is_compiled_anew(package: Path) -> None:
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_code_is_compiled_anew_and_kept_again(package: Path, kind: str) -> None:
     assert _answer(package) == "41"
-    for file in (package / "__pycache__").glob("*.nb[ic]"):
-        file.write_bytes(file.read_bytes()[:40])
-        assert _answer(package) == "41"
+    [file] = (package / "__pycache__").glob(f"*.{kind}")
+    whole = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:40])
+    assert _answer(package) == "41"
+    assert _answer(package) == "41"
+    assert file.stat().st_size == whole
 
 
 def test_code_of_another_processor_is_left_alone(package: Path) -> None:

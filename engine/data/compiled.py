@@ -12,6 +12,7 @@ Import files of compiled functions only where they are needed: that loads Numba.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -40,12 +41,14 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
     """Machine code for one signature, made now or read from disk; it runs without the GIL."""
 
     def compile_now(function: Function) -> Function:
+        dispatcher = njit(nogil=True, cache=_may_keep(function))(function)
         try:
-            dispatcher = njit(nogil=True, cache=_may_keep(function))(function)
             if hasattr(dispatcher._cache, "_cache_file"):  # private; without it, Numba's own rule
                 dispatcher._cache._cache_file._source_stamp = _sources()
             dispatcher.compile(signature)
         except Exception:  # a full disk, a damaged cache: neither is a reason not to run
+            with contextlib.suppress(Exception):
+                dispatcher._cache.flush()
             dispatcher = njit(nogil=True)(function)
             dispatcher.compile(signature)
         dispatcher.disable_compile()
