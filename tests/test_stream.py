@@ -202,7 +202,7 @@ def test_jpeg_files_are_streamed_and_resident(tmp_path: Path) -> None:
 
 
 def test_a_stream_trains_as_a_resident_set(files: Files, tmp_path: Path) -> None:
-    from test_train import SHORT
+    from conftest import SHORT
 
     from engine import train
     from engine.errors import run_command
