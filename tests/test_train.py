@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import (
+    NET,
     SHORT,
     TEST_IMAGES,
     TRAIN_IMAGES,
