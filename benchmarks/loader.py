@@ -117,6 +117,8 @@ def _conditions(bench: Bench, load_before: float) -> dict[str, Any]:
         "seconds_of_a_turn": SECONDS,
         "quick": bench.quick,
         "sample_ids": "each loader delivered every id once in its uncounted first epoch",
+        "first_batch": "float32, after the imports, the file in the page cache; cold: an empty "
+        "compile cache, warm: the cache that a first process left",
         "touched": f"one element in {TOUCHED_EVERY} of every batch, summed, by one consumer",
     }
 

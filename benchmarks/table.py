@@ -66,23 +66,32 @@ def _starts(found: Findings) -> str:
     for name, both in found.details.get("starts", {}).items():
         for state, figures in both.items():
             row = [name, state]
-            for key, unit in STARTS.items():
+            for key, (_, unit) in STARTS.items():
                 spread = figures[key]
                 row.append(in_unit(spread["median"], unit) if spread else "-")
+            held = figures["set_bytes"]
+            row.append("-" if held is None else f"{held / 2**20:,.0f} MiB")
             row.append(f"{figures['peak_bytes']['median'] / 2**20:,.0f} MiB")
             rows.append(row)
-    head = ("fresh processes", "compile cache", "import", "constructor", "first batch",
-            "from process start", "gap between epochs", "peak memory")  # fmt: skip
-    return _table(head, rows, right=set(range(2, 8)))
+    head = ("fresh processes", "compile cache", *(title for title, _ in STARTS.values()))
+    head += ("set held in", "peak memory")
+    page = _table(head, rows, right=set(range(2, 9)))
+    return f"{page}\n{STARTS_MEAN}" if rows else ""
 
 
-STARTS = {
-    "import_seconds": "s",
-    "constructor_seconds": "ms",
-    "first_batch_seconds": "s",
-    "process_to_first_batch_seconds": "s",
-    "epoch_gap_seconds": "ms",
+STARTS = {  # figures of a start: title and unit
+    "import_seconds": ("import", "s"),
+    "constructor_seconds": ("constructor", "ms"),
+    "first_batch_seconds": ("first batch", "s"),
+    "process_to_first_batch_seconds": ("from process start", "s"),
+    "epoch_gap_seconds": ("gap between epochs", "ms"),
 }
+
+
+STARTS_MEAN = """\
+First batch: from opening the file, in the page cache, to the first augmented batch, imports apart.
+Gap: from the last batch of an epoch to the first of the next, less what a usual batch takes.
+Peak memory is the whole process's, pages of the mapped file and the imports among it."""
 
 
 def _exits(found: Findings) -> str:
@@ -107,7 +116,16 @@ def _gpu(found: Findings) -> str:
         for name, batches in found.details.get("gpu_seconds_per_50000", {}).items()
         for batch, spread in batches.items()
     ]
-    return _table(("GPU kernel, ms for 50,000 images", "batch", "median", "min", "max"), rows)
+    rows += [
+        (
+            "a training step",
+            batch,
+            *(f"{1e3 * spread[key]:.4f}" for key in ("median", "min", "max")),
+        )
+        for batch, spread in found.details.get("gpu_step_seconds", {}).items()
+    ]
+    head = ("GPU, ms: the kernel for 50,000 images", "batch", "median", "min", "max")
+    return _table(head, rows)
 
 
 def _goals(goals: Sequence[dict[str, Any]]) -> str:
