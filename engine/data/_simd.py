@@ -95,6 +95,14 @@ half16, half1 = _normaliser(16, True), _normaliser(1, True)
 
 
 @part
+def all_done(shared: int, batch: int, looks: int) -> bool:
+    """Whether the whole batch is done, or was within so many looks."""
+    while looks > 0 and fetch_add(shared + 8 * DONE, 0) < batch:
+        looks -= 1
+    return looks > 0
+
+
+@part
 def hold(one: Any, two: Any, three: Any) -> None:
     """Keep arrays until here: Numba frees them after their last use, addresses do not count."""
 
