@@ -111,18 +111,12 @@ def _exits(found: Findings) -> str:
 
 
 def _gpu(found: Findings) -> str:
+    kernels = found.details.get("gpu_seconds_per_50000", {})
+    steps = found.details.get("gpu_step_seconds", {})
     rows = [
         (name, batch, *(f"{1e3 * spread[key]:.4f}" for key in ("median", "min", "max")))
-        for name, batches in found.details.get("gpu_seconds_per_50000", {}).items()
+        for name, batches in [*kernels.items(), ("a training step", steps)]
         for batch, spread in batches.items()
-    ]
-    rows += [
-        (
-            "a training step",
-            batch,
-            *(f"{1e3 * spread[key]:.4f}" for key in ("median", "min", "max")),
-        )
-        for batch, spread in found.details.get("gpu_step_seconds", {}).items()
     ]
     head = ("GPU, ms: the kernel for 50,000 images", "batch", "median", "min", "max")
     return _table(head, rows)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import fresh, goals, loader, pairs, processes
+from benchmarks import fresh, goals, loader, pairs, processes, table
 from benchmarks.comparisons import Bench
 from benchmarks.data import prepared
 from benchmarks.findings import KEYS, Findings
@@ -208,6 +208,16 @@ def test_a_number_that_is_not_finite_is_missing_with_a_reason():
 )  # fmt: skip
 def test_a_goal_is_judged_by_what_was_measured(value, at_least, said):
     assert goals.Goal("L0", "x", "x", 1.0, at_least).verdict(value) == said
+
+
+def test_the_table_shows_what_the_gpu_took():
+    found = Findings()
+    spread = {"median": 0.0002, "min": 0.0001, "max": 0.0003}
+    found.details["gpu_seconds_per_50000"] = {"uint8": {"128": spread}}
+    found.details["gpu_step_seconds"] = {"128": spread}
+    lines = table._gpu(found).splitlines()
+    assert lines[2].split() == ["uint8", "128", "0.2000", "0.1000", "0.3000"]
+    assert lines[3].split() == ["a", "training", "step", "128", "0.2000", "0.1000", "0.3000"]
 
 
 def test_an_unavailable_loader_is_missing_and_the_rest_goes_on():
