@@ -146,6 +146,18 @@ def test_ffcv_delivers_every_sample_once_and_leaves_numba_as_it_was(numbered):
     assert types.uint8[::1].mutable and hash(types.uint8[::1]) == before
 
 
+def test_stock_ffcv_still_needs_its_type_kept_apart():
+    from ffcv.memory_managers import OSCacheManager
+    from numba import types
+
+    shared = types.uint8[::1]
+    try:
+        OSCacheManager.state_type.fget(None)
+        assert not shared.mutable
+    finally:
+        shared.mutable = True
+
+
 def test_our_gather_delivers_the_pixels_of_every_sample_once(numbered):
     feed = bare.OurGather(numbered.numbered, 512).feed()
     delivered(feed)
