@@ -21,11 +21,11 @@ from engine.data.augment.recipe import Recipe
 from engine.data.threads import available, share
 
 
-def _counting(pieces: int, each: Callable[[int], None]) -> Callable[[int], bool]:
+def _counting(pieces: int, each: Callable[[int], None]) -> Callable[[], bool]:
     """Work of some pieces, as the kernels do it."""
     taken, done = itertools.count(), itertools.count(1)
 
-    def work(looks: int) -> bool:
+    def work() -> bool:
         ended = False
         while (piece := next(taken)) < pieces:
             each(piece)

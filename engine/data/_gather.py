@@ -7,21 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data._simd import AHEAD, DONE, PIECE, TAKEN, all_done, copy_ahead, fetch_add
+from engine.data._simd import AHEAD, DONE, PIECE, TAKEN, copy_ahead, fetch_add
 from engine.data.compiled import BYTES, IDS, READ_BYTES, READ_IDS, READ_POINTERS, compiled, types
 
 Array = npt.NDArray[Any]
 
 
-@compiled(types.boolean(READ_BYTES, READ_POINTERS, READ_IDS, BYTES, types.int64, IDS, types.int64))
+@compiled(types.boolean(READ_BYTES, READ_POINTERS, READ_IDS, BYTES, types.int64, IDS))
 def gather(
-    view: Array,
-    pointers: Array,
-    ids: Array,
-    out: Array,
-    size: int,
-    progress: Array,
-    looks: int,
+    view: Array, pointers: Array, ids: Array, out: Array, size: int, progress: Array
 ) -> bool:
     """Copy `size` bytes from the pointer of each id; else as `augment`."""
     store, target, shared = view.ctypes.data, out.ctypes.data, progress.ctypes.data
@@ -37,7 +31,7 @@ def gather(
             copy_ahead(target + i * size, store + np.int64(pointers[ids[i]]), size, soon)
         if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
             ended = True
-    return ended or all_done(shared, batch, looks)
+    return ended
 
 
 @compiled(types.int64(READ_POINTERS, READ_IDS, types.int64))

@@ -14,30 +14,33 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-# Takes pieces until none is left, then looks so many times whether the others have done theirs;
-# True where all pieces are done.
-Work = Callable[[int], bool]
+Work = Callable[[], bool]  # takes pieces until none is left; True where it ended the last one
 
-LOOKS = 2_000  # some 20 microseconds, less than it costs to sleep and be woken
 SMALL = 200_000  # bytes that one thread has copied before a second one is awake
 
 
-def share(work: Work, threads: int | None = None, size: int | None = None) -> None:
+def share(
+    work: Work,
+    threads: int | None = None,
+    size: int | None = None,
+    done: Callable[[], bool] | None = None,
+) -> None:
     """Call `work` here and in `threads` - 1 helpers, and return when all pieces are done.
 
     `threads` is as many as torch computes with where it is not given; work on few bytes, which
-    `size` says, is done by fewer.
+    `size` says, is done by fewer. `done` may look for a moment whether all pieces are: to sleep
+    and be woken takes longer than a helper's last piece.
     """
     threads = threads or available()
     if size is not None:
         threads = min(threads, 1 + size // SMALL)
     if threads <= 1:
-        work(0)
+        work()
         return
     job = _Job(work)
     try:
         _pool.ask(job, threads - 1)
-        if work(LOOKS):
+        if work() or (done is not None and done()):
             return
         error = job.ends.get()
     except BaseException:  # Ctrl-C, or no memory: the helpers still write where the caller reads
@@ -61,7 +64,7 @@ class _Job:
 
     def help(self) -> None:
         try:
-            if self._work(0):
+            if self._work():
                 self.ends.put(None)
         except BaseException as error:  # it is the caller's to handle
             self.ends.put(error)

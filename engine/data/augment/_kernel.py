@@ -20,7 +20,6 @@ from engine.data._simd import (
     PIECE,
     TAKEN,
     UINT8,
-    all_done,
     copy,
     copy_ahead,
     fetch_add,
@@ -131,20 +130,12 @@ def crop(
         READ_FLOATS,
         types.UniTuple(types.int64, 10),
         IDS,
-        types.int64,
     )
 )
 def augment(
-    images: Array,
-    rows: Array,
-    ids: Array,
-    out: Array,
-    constants: Array,
-    plan: Any,
-    progress: Array,
-    looks: int,
+    images: Array, rows: Array, ids: Array, out: Array, constants: Array, plan: Any, progress: Array
 ) -> bool:
-    """Take pieces of the batch until none is left; True where all are known to be done."""
+    """Take pieces of the batch until none is left; True where this call ended the last one."""
     height, width, padding, mode, flips, cutout, kind, epoch, seed_low, seed_high = plan
     batch, size, line = len(ids), height * width * 3, width * 3
     piece = min(max(PIECE // size, 1), 64)
@@ -198,7 +189,7 @@ def augment(
         if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
             ended = True
     hold(steady, blank, scratch)
-    return ended or all_done(shared, batch, looks)
+    return ended
 
 
 @compiled(types.int64(READ_IDS, types.int64))
