@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -7,6 +7,7 @@ ranks or the starting step: every draw is a function of (seed, epoch, sample).
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,21 +217,24 @@ class Loader:
 
     def _memory(self, count: int) -> Tensor:
         """Where a batch is written to: memory of its own, or the ring's next."""
-        shape = (count, 3, self._beton.height, self._beton.width)
         if not self._buffers:
-            return self._empty(shape)
+            return self._empty(count)
         place = self._made % len(self._buffers)
         self._made += 1
         buffer = self._buffers[place]
         if buffer is None:
-            buffer = self._empty((self.batch_size, *shape[1:]))
+            buffer = self._empty(self.batch_size)
             self._buffers[place] = buffer
         return buffer[:count]
 
-    def _empty(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.empty(
-            shape, dtype=self._dtype, device=self._device, memory_format=torch.channels_last
-        )
+    def _empty(self, count: int) -> Tensor:
+        shape = (count, self._beton.height, self._beton.width, 3)
+        if self._device.type == "cpu":  # numpy asks for huge pages, which a fresh batch gains by
+            size = math.prod(shape) * self._dtype.itemsize
+            memory = torch.from_numpy(np.empty(size, np.uint8)).view(self._dtype).view(shape)
+        else:
+            memory = torch.empty(shape, dtype=self._dtype, device=self._device)
+        return memory.permute(0, 3, 1, 2)
 
     def _check(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         wrong = []
