@@ -12,6 +12,7 @@ but FILE, and temporary files that it removes.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -196,7 +197,8 @@ def _narrator() -> Callable[[str], None]:
 
 
 def command() -> int:
-    """The command with its exit codes."""
+    """The command with its exit codes; a SIGTERM removes the temporary files as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return run_command(main)
 
 
