@@ -30,11 +30,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 njit: Any = numba.njit  # typed in some of its versions, and not as it behaves
 types: Any = numba.types
 
-READ_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 READ_IDS = types.Array(types.int64, 1, "C", readonly=True)
 READ_POINTERS = types.Array(types.uint64, 1, "C", readonly=True)
 READ_FLOATS = types.Array(types.float32, 1, "C", readonly=True)
-BYTES, IDS = types.uint8[::1], types.int64[::1]
+IDS = types.int64[::1]
 
 
 def compiled(signature: Any) -> Callable[[Function], Function]:

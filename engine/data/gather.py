@@ -46,5 +46,6 @@ def gather(
             f"file ({len(view):,} bytes, {size:,} a sample)"
         )
     progress = np.zeros(32, np.int64)
-    work = partial(_gather.gather, view, pointers, ids, out.reshape(-1), size, progress)
+    places = (view.ctypes.data, pointers, ids, out.ctypes.data, size, progress)
+    work = partial(_gather.gather, *places)
     share(work, threads, out.nbytes, partial(_simd.all_done, progress, len(ids)))

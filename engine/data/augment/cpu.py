@@ -70,10 +70,10 @@ def augment(
     progress = np.zeros(32, np.int64)
     work = partial(
         _kernel.augment,
-        images.reshape(-1),
+        images.ctypes.data,
         rows,
         ids,
-        out.view(np.uint8).reshape(-1),
+        out.ctypes.data,
         numbers,
         plan,
         progress,
