@@ -30,7 +30,7 @@ from benchmarks.gpu_feed import gpu
 from benchmarks.pairs import SECONDS, TOUCHED_EVERY
 from benchmarks.starts import early_exits, starts
 from engine import atomic
-from engine.errors import OK, UserError, run_command
+from engine.errors import OK, RunFailed, UserError, run_command
 
 PROGRAM = "python -m benchmarks.loader"
 BATCH_SIZE = 512
@@ -99,7 +99,12 @@ def _measure(bench: Bench, without: Sequence[str]) -> None:
             bench.found.missing.update(dict.fromkeys(keys, why))
             continue
         bench.say(f"{name}: {(section.__doc__ or '').splitlines()[0]}")
-        section(bench)
+        try:
+            section(bench)
+        except RunFailed as error:  # what was found so far, and what follows, is worth its time
+            bench.say(f"  failed: {error}")
+            for key in keys:
+                bench.found.missing.setdefault(key, str(error))
 
 
 def _conditions(bench: Bench, load_before: float) -> dict[str, Any]:

@@ -83,11 +83,12 @@ def _run(task: Task, cache: Path) -> dict[str, Any]:
         check=False,
     )
     lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
+    # FFCV can crash as its process ends, long after its figures are said: that is one of them.
+    if not lines or (done.returncode and task.loader == "ours"):
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise RunFailed(f"a fresh process for {task.loader}, {task.kind}, failed: {said}")
     answer: dict[str, Any] = json.loads(lines[-1])
-    return answer
+    return answer | {"exit_code": done.returncode}
 
 
 def _environment(before: Mapping[str, str], cache: Path) -> dict[str, str]:

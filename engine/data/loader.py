@@ -37,6 +37,15 @@ class Batch(NamedTuple):
     labels: Tensor  # N
 
 
+class Plan(NamedTuple):
+    """One epoch, known before it begins."""
+
+    ids: Ids
+    device_ids: Tensor
+    labels: Tensor
+    steps: Ids  # of AutoAugment
+
+
 class Loader:
     """An epoch is every sample once (of this rank's), in an order of its own.
 
@@ -90,6 +99,7 @@ class Loader:
         self._threads = threads
         self._buffers: list[Tensor | None] = [None] * ring
         self._made = 0
+        self._ahead: tuple[int, Plan] | None = None
         self._closed = False
         self._check(mean, std)
         self._constants = cpu.scale_and_shift(mean, std)
@@ -139,15 +149,16 @@ class Loader:
         if epoch < 0 or skip < 0:
             raise UserError(f"epoch {epoch}, skip {skip}: neither can be negative")
         store = self.store
-        ids = self.ids(epoch)[skip * self.batch_size :]
-        device_ids = to_device(ids, store.device)
-        labels = store.labels[device_ids]  # of the whole epoch at once: one step's are a view
-        # AutoAugment's draws are the host's, which forms its groups by them.
-        steps = autoaugment.plan(ids, self._seed, epoch) if self._autoaugment else ids
-        parts = store.parts(ids, device_ids, self.batch_size)
+        ahead = self._ahead
+        plan = ahead[1] if ahead is not None and ahead[0] == epoch else self._plan(epoch)
+        ids, device_ids, labels, steps = plan
+        size, first = self.batch_size, skip * self.batch_size
+        parts = store.parts(ids[first:], device_ids[first:], size)
         with contextlib.closing(parts):  # type: ignore[type-var]
             for number, part in enumerate(parts):
-                here = slice(number * self.batch_size, (number + 1) * self.batch_size)
+                if number == 1:  # while a GPU works on the first batch
+                    self._ahead = (epoch + 1, self._plan(epoch + 1))
+                here = slice(first + number * size, first + (number + 1) * size)
                 images = self._make(part, ids[here], device_ids[here], epoch, steps[here])
                 yield Batch(images, labels[here])
 
@@ -155,13 +166,20 @@ class Loader:
         """Let go of the data set; batches that were handed out stay valid."""
         if self._owns and self._store is not None:
             self._store.close()
-        self._store, self._closed = None, True
+        self._store, self._ahead, self._closed = None, None, True
 
     def __enter__(self) -> Loader:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _plan(self, epoch: int) -> Plan:
+        ids = self.ids(epoch)
+        device_ids = to_device(ids, self.store.device)
+        # AutoAugment's draws are the host's, which forms its groups by them.
+        steps = autoaugment.plan(ids, self._seed, epoch) if self._autoaugment else ids
+        return Plan(ids, device_ids, self.store.labels[device_ids], steps)
 
     def _make(self, part: Part, ids: Ids, device_ids: Tensor, epoch: int, steps: Ids) -> Tensor:
         """One batch, in one pass unless AutoAugment stands between its two halves."""

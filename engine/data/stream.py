@@ -21,7 +21,7 @@ from torch import Tensor
 
 from engine.data.beton import Beton
 from engine.data.order import Ids
-from engine.data.stores import Part
+from engine.data.stores import Part, check
 from engine.errors import UserError
 
 AHEAD = 3  # batches; two would do but for the reader's own pauses
@@ -32,7 +32,7 @@ class Stream:
     """A checked file, read a batch at a time; several epochs may be under way at once."""
 
     def __init__(self, beton: Beton, device: torch.device) -> None:
-        _ = beton.sha256  # read and compared, whatever it was opened with
+        check(beton)
         self.beton = beton
         self.device = device
         self.labels = torch.from_numpy(beton.labels).to(device)
