@@ -88,7 +88,7 @@ class Loader:
         self._store: Store | None = None if given else path  # type: ignore[assignment]
         self._beton: Beton = open_beton(path, verify=False) if given else path.beton  # type: ignore
         self._device = torch.device(device) if self._store is None else self._store.device
-        self._mode = chosen(mode, self._beton, self._device) if given else mode
+        self._mode = chosen(mode, self._beton, _usable(self._device)) if given else mode
         self.batch_size = batch_size
         self._seed, self._dtype = seed, dtype
         self._recipe = Recipe(crop_padding, padding_mode, flip, cutout)
@@ -142,7 +142,7 @@ class Loader:
         process would with a batch of `world_size` times the size.
         """
         ids = order.shuffled(self._all, self._seed, epoch) if self._shuffle else self._all
-        return np.ascontiguousarray(ids[self._rank :: self._world_size][: self.samples])
+        return np.array(ids[self._rank :: self._world_size][: self.samples])  # the caller's own
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch; `skip` leaves out as many steps at its beginning."""
@@ -264,8 +264,6 @@ class Loader:
             )
         if not 0 <= self._seed < 1 << 64:
             wrong.append(f"seed {self._seed}: expected 0 to 2**64 - 1")
-        if self._device.type not in ("cpu", "cuda"):
-            wrong.append(f"device {self._device}: expected cpu or cuda")
         known = DTYPES_OF_THE_CPU if self._device.type == "cpu" else DTYPES
         if self._dtype not in known:
             names = ", ".join(str(dtype).removeprefix("torch.") for dtype in known)
@@ -281,3 +279,11 @@ class Loader:
             wrong += error.problems
         if wrong:
             raise UserError(*wrong)
+
+
+def _usable(device: torch.device) -> torch.device:
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {device}: expected cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {device}: torch sees no GPU here; use cpu")
+    return device
