@@ -141,7 +141,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--json", metavar="FILE", help="write everything that was found to FILE as well")
-    add("--quick", action="store_true", help="fewer images and pairs, two minutes or so; indicative")
+    add("--quick", action="store_true", help="fewer images and pairs: two minutes; indicative")
     add("--device", default="cpu", metavar="cpu|cuda", help="cuda adds the GPU's figures")
     add("--data", metavar="X.beton", help="the images to feed (raw, of one size)")
     add("--samples", type=_positive, metavar="N", help="only the first N images (default: all)")
