@@ -11,6 +11,11 @@ but FILE, and temporary files that it removes.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # Ctrl-C in the seconds of the imports below
+    from engine import signals
+
+    signals.quit_early()
+
 import argparse
 import signal
 import sys

@@ -71,9 +71,11 @@ def test_a_fault_of_the_reader_is_raised_where_the_batch_is_wanted(
             for batch in loader.epoch(0):
                 arrived.append(batch)
         assert len(arrived) == 4
+        held = loader.memory_bytes
         expected = list(Loader(files.train, 8, seed=3).epoch(0))
         again = list(loader.epoch(0))  # the loader is as good as before
         assert all(torch.equal(a.images, b.images) for a, b in zip(again, expected, strict=True))
+        assert loader.memory_bytes == held + 8 * 32 * 32 * 3  # what the fault cost is made anew
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_named(files: Files, tmp_path: Path) -> None:
