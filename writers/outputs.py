@@ -25,7 +25,7 @@ import numpy as np
 from engine import atomic
 from engine.data import sidecar
 from engine.errors import REFUSALS, UserError
-from writers import spool, summary
+from writers import pages, spool, summary
 from writers.console import Console, CtrlC
 from writers.source import digest_of
 
@@ -84,8 +84,7 @@ def write(
     folder = targets[0].path.parent
     _make_folder(folder)
     _set_aside(contents, folder)
-    from engine.data import ffcv_files  # seconds of imports and 800 MB, now that there is room
-
+    ffcv_files = _import_ffcv()
     _check_space(targets, contents, ffcv_files)
     refused = []
     with contextlib.ExitStack() as stack:
@@ -108,6 +107,17 @@ def write(
         if refused:
             raise UserError(*refused)
         ctrl_c.hold()
+
+
+def _import_ffcv() -> ModuleType:
+    """Seconds of imports and hundreds of megabytes, now that there is room."""
+    import torch  # noqa: F401  # FFCV would: by itself, so that what it mapped is gone before more is
+
+    pages.give_back()
+    from engine.data import ffcv_files
+
+    pages.give_back()
+    return ffcv_files
 
 
 def _set_aside(contents: dict[str, Content], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Images set aside in an unnamed file while they are written and compared.
 
-FFCV brings PyTorch with it, some 800 MB; with all images beside it, a machine of little memory
+FFCV brings PyTorch with it, some 500 MB; with all images beside it, a machine of little memory
 would have to do without one or the other. The file vanishes with its last reader, killed or not.
 """
 
