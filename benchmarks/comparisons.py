@@ -94,8 +94,9 @@ def gather(bench: Bench) -> None:
     bench.say("  ceilings: copying, gathering from an array, gathering from the file")
     for ceiling in (copy, array, file):
         bench.found.rate(ceiling.name, ceiling.setting, spread_of(ceiling, bench.pairs))
-    with bench.ready(bare.our_gather(path, batch_size)) as mine:
-        pairs = bench.compare("gather / ceiling", mine, bare.Faster(array, file))
+    raw = bare.OurGather(path, batch_size)
+    with bench.ready(raw.feed()) as mine:
+        pairs = bench.compare("gather / ceiling", raw, bare.Faster(array, file))
         bench.found.number("gather_fraction_of_ceiling", pairs.ratios.median)
         with _ffcv(bench, "decode") as theirs:
             pairs = bench.compare("gather / FFCV decode", mine, theirs)
@@ -114,7 +115,7 @@ def torchvision(bench: Bench) -> None:
                 few = peers.feed(bench.files.images[:trial], bench.batch_size, kind, workers)
                 turns.append(stack.enter_context(bench.ready(few, trial)))
             bench.say(f"  torchvision: which of its {len(turns)} settings is the fastest here")
-            best, rates = fastest(turns, TRIAL_ROUNDS)
+            best, rates = fastest(turns, 1 if bench.quick else TRIAL_ROUNDS)
         bench.found.details["torchvision_settings"] = {
             "images": trial,
             "images_per_second": {name: rate.as_json() for name, rate in rates.items()},

@@ -76,7 +76,7 @@ def _source(given: str | None, samples: int, folder: Path) -> tuple[Path, str]:
     progress = console.progress("drawing")
     content = Content(*synthetic.generate("train", count, progress), synthetic.CLASSES)
     with CtrlC() as ctrl_c:
-        outputs.write([target], lambda _: content, False, console, ctrl_c)
+        outputs.write([target], {"train": content}, False, console, ctrl_c)
     return path, "the built-in figures, written for this run"
 
 

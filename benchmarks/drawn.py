@@ -16,10 +16,12 @@ def drawn(folder: Path, samples: int = synthetic.TRAIN) -> Path:
     recipe = {"writers/synthetic.py": synthetic.RECIPE}
     targets = [Target(paths[each], "synthetic", each, samples, recipe) for each in paths]
 
-    def content(target: Target) -> Content:
-        progress = console.progress("drawing")
-        return Content(*synthetic.generate(target.split, samples, progress), synthetic.CLASSES)
-
+    contents = {
+        each: Content(
+            *synthetic.generate(each, samples, console.progress("drawing")), synthetic.CLASSES
+        )
+        for each in paths
+    }
     with CtrlC() as ctrl_c:
-        outputs.write(targets, content, False, console, ctrl_c)
+        outputs.write(targets, contents, False, console, ctrl_c)
     return paths["train"]

@@ -12,7 +12,8 @@ from benchmarks.loaders import ours
 from benchmarks.processes import Start
 
 REPEATS, QUICK_REPEATS = 3, 1
-EXITS, FFCV_EXITS = 1000, 20  # FFCV keeps a thread and its buffers for each
+EXITS, QUICK_EXITS = 1000, 200
+FFCV_EXITS = 20  # FFCV keeps a thread and its buffers for each
 JUDGED = "ours, resident"  # what the goals are held to; the others stand beside it
 LEAKS = ("threads", "descriptors")
 
@@ -58,8 +59,9 @@ def _judged(found: Findings, cold: Start, warm: Start) -> None:
 
 def _loaders(bench: Bench) -> dict[str, Task]:
     path, batch_size, threads = str(bench.files.source), bench.batch_size, bench.threads
+    exits = QUICK_EXITS if bench.quick else EXITS
     tasks = {
-        f"ours, {mode}": Task("start", "ours", path, batch_size, threads, mode, exits=EXITS)
+        f"ours, {mode}": Task("start", "ours", path, batch_size, threads, mode, exits=exits)
         for mode in ours.MODES
     }
     return tasks | {"FFCV": Task("start", "ffcv", path, batch_size, threads, exits=FFCV_EXITS)}

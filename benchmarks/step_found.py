@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.goals import Goal, in_unit
 from benchmarks.loaders import Unavailable
 from benchmarks.pairs import Pairs, Spread
-from benchmarks.table import _table as columns
+from benchmarks.table import columns
 from engine.errors import RunFailed
 
 KEYS = ("ratio_vs_plain", "images_per_second", "compile_seconds", "tflops", "utilisation")

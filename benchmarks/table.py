@@ -50,7 +50,7 @@ def _rates(found: Findings) -> str:
         (name, *(f"{value:,.0f}" for value in _three(spread)), found.settings[name])
         for name, spread in found.all_rates().items()
     ]
-    return _table(("images/s", "median", "min", "max", "setting"), rows, right={1, 2, 3})
+    return columns(("images/s", "median", "min", "max", "setting"), rows, right={1, 2, 3})
 
 
 def _ratios(found: Findings) -> str:
@@ -58,7 +58,7 @@ def _ratios(found: Findings) -> str:
         (name, *(f"{value:.3g}x" for value in _three(pairs.ratios)))
         for name, pairs in found.pairs.items()
     ]
-    return _table(("how many times faster, pair by pair", "median", "min", "max"), rows)
+    return columns(("how many times faster, pair by pair", "median", "min", "max"), rows)
 
 
 def _starts(found: Findings) -> str:
@@ -66,23 +66,32 @@ def _starts(found: Findings) -> str:
     for name, both in found.details.get("starts", {}).items():
         for state, figures in both.items():
             row = [name, state]
-            for key, unit in STARTS.items():
+            for key, (_, unit) in STARTS.items():
                 spread = figures[key]
                 row.append(in_unit(spread["median"], unit) if spread else "-")
+            held = figures["set_bytes"]
+            row.append("-" if held is None else f"{held / 2**20:,.0f} MiB")
             row.append(f"{figures['peak_bytes']['median'] / 2**20:,.0f} MiB")
             rows.append(row)
-    head = ("fresh processes", "compile cache", "import", "constructor", "first batch",
-            "from process start", "gap between epochs", "peak memory")  # fmt: skip
-    return _table(head, rows, right=set(range(2, 8)))
+    head = ("fresh processes", "compile cache", *(title for title, _ in STARTS.values()))
+    head += ("set held in", "peak memory")
+    page = columns(head, rows, right=set(range(2, 9)))
+    return f"{page}\n{STARTS_MEAN}" if rows else ""
 
 
-STARTS = {
-    "import_seconds": "s",
-    "constructor_seconds": "ms",
-    "first_batch_seconds": "s",
-    "process_to_first_batch_seconds": "s",
-    "epoch_gap_seconds": "ms",
+STARTS = {  # figures of a start: title and unit
+    "import_seconds": ("import", "s"),
+    "constructor_seconds": ("constructor", "ms"),
+    "first_batch_seconds": ("first batch", "s"),
+    "process_to_first_batch_seconds": ("from process start", "s"),
+    "epoch_gap_seconds": ("gap between epochs", "ms"),
 }
+
+
+STARTS_MEAN = """\
+First batch: from opening the file, in the page cache, to the first augmented batch, imports apart.
+Gap: from the last batch of an epoch to the first of the next, less what a usual batch takes.
+Peak memory is the whole process's, pages of the mapped file and the imports among it."""
 
 
 def _exits(found: Findings) -> str:
@@ -98,16 +107,19 @@ def _exits(found: Findings) -> str:
         )
         for name, left in found.details.get("early_exits", {}).items()
     ]
-    return _table(("early exits", "count", "threads", "descriptors", "memory"), rows)
+    return columns(("early exits", "count", "threads", "descriptors", "memory"), rows)
 
 
 def _gpu(found: Findings) -> str:
+    kernels = found.details.get("gpu_seconds_per_50000", {})
+    steps = found.details.get("gpu_step_seconds", {})
     rows = [
         (name, batch, *(f"{1e3 * spread[key]:.4f}" for key in ("median", "min", "max")))
-        for name, batches in found.details.get("gpu_seconds_per_50000", {}).items()
+        for name, batches in [*kernels.items(), ("a training step", steps)]
         for batch, spread in batches.items()
     ]
-    return _table(("GPU kernel, ms for 50,000 images", "batch", "median", "min", "max"), rows)
+    head = ("GPU, ms: the kernel for 50,000 images", "batch", "median", "min", "max")
+    return columns(head, rows)
 
 
 def _goals(goals: Sequence[dict[str, Any]]) -> str:
@@ -121,19 +133,19 @@ def _goals(goals: Sequence[dict[str, Any]]) -> str:
         )
         for each in goals
     ]
-    return _table(("goal", "", "wanted", "measured (median)", "verdict"), rows, right=set())
+    return columns(("goal", "", "wanted", "measured (median)", "verdict"), rows, right=set())
 
 
 def _missing(found: Findings) -> str:
     rows = [(key, reason) for key, reason in sorted(found.missing.items())]
-    return _table(("not measured", "because"), rows, right=set())
+    return columns(("not measured", "because"), rows, right=set())
 
 
 def _three(spread: Spread) -> tuple[float, float, float]:
     return spread.median, min(spread.values), max(spread.values)
 
 
-def _table(head: Row, rows: Sequence[Row], right: set[int] | None = None) -> str:
+def columns(head: Row, rows: Sequence[Row], right: set[int] | None = None) -> str:
     """Aligned columns; all but the first to the right, unless said."""
     if not rows:
         return ""

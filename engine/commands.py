@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from engine import signals
-from engine.errors import run_command
+from engine.errors import leave, run_command
 
 
 def train() -> int:
@@ -22,9 +24,9 @@ def evaluate() -> int:
     return run_command(main)
 
 
-def write() -> int:
+def write() -> NoReturn:
     """`ffcv-engine-write`, which is `python writers/cifar.py`."""
     signals.quit_early()
     from writers.cifar import main
 
-    return run_command(main)
+    leave(run_command(main))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,17 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from engine.runs.directory import RunFolder
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 CLASSES = ("red", "green", "blue", "grey")
 TRAIN_IMAGES, TEST_IMAGES = 75, 41  # neither is a multiple of a batch
+
+NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.threads 1".split()
+SHORT = [*NET, "--runtime.precision", "fp32", "--train.epochs", "2", "--train.batch_size", "16"]
+
+Command = Callable[..., int]
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,22 @@ def _torch_as_before() -> object:
     yield
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def command(files: Files, tmp_path: Path) -> Command:
+    """The training command on the small files, writing below `tmp_path`."""
+
+    def call(*flags: str) -> int:
+        from engine import train
+        from engine.errors import run_command
+
+        usual = [*SHORT, *files.flags(), "--run.root", str(tmp_path / "runs")]
+        pairs = zip(usual[::2], usual[1::2], strict=True)
+        kept = [word for pair in pairs if pair[0] not in flags for word in pair]
+        return run_command(train.main, [*kept, *flags])
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +131,16 @@ def write_beton(
             versions={},
         ),
     )
+
+
+def run_of(tmp_path: Path) -> RunFolder:
+    """The folder of the one run below `tmp_path`."""
+    (path,) = (tmp_path / "runs").iterdir()
+    return RunFolder(path)
+
+
+def record_of(tmp_path: Path) -> dict[str, Any]:
+    """The record of the one run below `tmp_path`."""
+    record = run_of(tmp_path).read_record()
+    assert record is not None
+    return record

@@ -131,6 +131,13 @@ def test_any_number_of_threads_gives_the_same_batch(dtype: Any, batch: int) -> N
         assert (one == many).all()
 
 
+@pytest.mark.parametrize("mode", PADDING_MODES)
+def test_images_of_any_size_are_shared_among_threads(mode: str) -> None:
+    images, ids = _images(2, 230, 200), np.arange(6)  # each more than a thread takes at a time
+    recipe = Recipe(crop_padding=28, padding_mode=mode, cutout=50)
+    assert (_augmented(images, ids, recipe, threads=3) == _slow(images, ids, recipe)).all()
+
+
 def test_a_sample_is_augmented_alike_in_any_batch_and_from_any_row() -> None:
     images, ids = _images(200), np.arange(200)
     whole = _augmented(images, ids, Recipe())

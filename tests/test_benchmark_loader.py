@@ -2,15 +2,18 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import fresh, goals, loader, pairs, processes
+from benchmarks import fresh, goals, loader, pairs, processes, table
+from benchmarks.comparisons import Bench
 from benchmarks.data import prepared
 from benchmarks.findings import KEYS, Findings
 from benchmarks.loaders import Feed, Unavailable, bare, ours, plain_tensors
@@ -143,8 +146,20 @@ def test_ffcv_delivers_every_sample_once_and_leaves_numba_as_it_was(numbered):
     assert types.uint8[::1].mutable and hash(types.uint8[::1]) == before
 
 
+def test_stock_ffcv_still_needs_its_type_kept_apart():
+    from ffcv.memory_managers import OSCacheManager
+    from numba import types
+
+    shared = types.uint8[::1]
+    try:
+        OSCacheManager.state_type.fget(None)
+        assert not shared.mutable
+    finally:
+        shared.mutable = True
+
+
 def test_our_gather_delivers_the_pixels_of_every_sample_once(numbered):
-    feed = bare.our_gather(numbered.numbered, 512)
+    feed = bare.OurGather(numbered.numbered, 512).feed()
     delivered(feed)
     for images, ids in feed.epoch(1):
         assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), numbered.images[ids.numpy()])
@@ -163,12 +178,16 @@ def test_the_ceilings_move_the_very_rows_that_are_asked_for(numbered):
 def test_a_ceiling_counts_what_its_threads_moved_and_leaves_torch_as_it_was(numbered, monkeypatch):
     monkeypatch.setattr(bare, "SECONDS", 0.01)
     moved = []
-    ceiling = bare.Ceiling("x", lambda ids, _: moved.append(len(ids)), (SAMPLES, 3), 512, 2)
-    began = bare.time.perf_counter()
+    ceiling = bare.ceilings(numbered.numbered, 512, threads=2)[0]
+    ceiling._move = lambda ids, out: moved.append((len(ids), len(out)))
     rate = ceiling()
-    assert sum(moved) >= rate * 0.01 and set(moved) <= {512, SAMPLES - 512}
-    assert sum(moved) / (bare.time.perf_counter() - began) <= rate
+    assert set(moved) == {(512, 512), (SAMPLES - 512, SAMPLES - 512)}
+    assert sum(count for count, _ in moved) >= 0.01 * rate > 0
     assert torch.get_num_threads() == 1
+
+
+def test_the_faster_of_two_ceilings_counts():
+    assert bare.Faster(Fixed("a", [2.0]), Fixed("b", [3.0]))() == 3.0
 
 
 def test_plain_tensors_crop_mirror_and_normalise_as_the_others_do(numbered):
@@ -201,6 +220,16 @@ def test_a_number_that_is_not_finite_is_missing_with_a_reason():
 )  # fmt: skip
 def test_a_goal_is_judged_by_what_was_measured(value, at_least, said):
     assert goals.Goal("L0", "x", "x", 1.0, at_least).verdict(value) == said
+
+
+def test_the_table_shows_what_the_gpu_took():
+    found = Findings()
+    spread = {"median": 0.0002, "min": 0.0001, "max": 0.0003}
+    found.details["gpu_seconds_per_50000"] = {"uint8": {"128": spread}}
+    found.details["gpu_step_seconds"] = {"128": spread}
+    lines = table._gpu(found).splitlines()
+    assert lines[2].split() == ["uint8", "128", "0.2000", "0.1000", "0.3000"]
+    assert lines[3].split() == ["a", "training", "step", "128", "0.2000", "0.1000", "0.3000"]
 
 
 def test_an_unavailable_loader_is_missing_and_the_rest_goes_on():
@@ -292,6 +321,53 @@ def test_a_fresh_process_that_fails_says_why(numbered, tmp_path):
     task = fresh.Task("start", "ours", str(tmp_path / "no.beton"), 64, 1)
     with pytest.raises(RunFailed, match=r"no\.beton: no such file"):
         processes._run(task, tmp_path)
+
+
+SMALL_GPU_RUN = """
+import torch
+from benchmarks import gpu_feed
+images = torch.arange(5 * 3072, dtype=torch.int64).remainder(251).to(torch.uint8)
+images = images.view(5, 32, 32, 3)
+gpu_feed.WARM_UP = 0
+for dtype in gpu_feed.DTYPES:
+    spread = gpu_feed.kernel_seconds(images, 2, dtype, 1)
+    assert len(spread.values) == 1 and spread.median > 0
+"""
+
+
+def test_the_gpu_kernel_is_timed_over_every_batch_also_by_its_interpreter():
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_GPU_RUN],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_host_syncs_are_counted_by_torchs_own_word_for_them(numbered, monkeypatch):
+    from benchmarks import gpu_feed
+
+    asked = []
+
+    def mode(name):
+        asked.append(name)
+        if name == "warn":
+            for _ in range(2):
+                warnings.warn(f"{gpu_feed.SYNC} (Triggered internally)", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", mode)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    bench = Bench(numbered, 512, 1, 1, True, "cpu", Findings(), lambda text: None)
+    assert gpu_feed.host_syncs(bench, torch.device("cpu")) == 2
+    assert asked == ["warn", "default", "error", "default"]
+
+
+def test_a_training_step_is_timed_as_the_engine_makes_it(monkeypatch):
+    from benchmarks import gpu_feed
+
+    monkeypatch.setattr(gpu_feed, "WARM_STEPS", 1)
+    spread = gpu_feed.step_seconds("cpu", "resnet111_w16", size=2, side=32, steps=2)
+    assert len(spread.values) == 2 and min(spread.values) > 0
 
 
 @pytest.mark.slow

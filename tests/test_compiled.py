@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Files
 
 PART = """
 from compiled import part
@@ -93,11 +93,15 @@ def test_without_a_folder_to_write_to_nothing_is_kept_and_all_works(package: Pat
     assert not _kept(package.parent)
 
 
-def test_damaged_code_is_compiled_anew(package: Path) -> None:
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_code_is_compiled_anew_and_kept_again(package: Path, kind: str) -> None:
     assert _answer(package) == "41"
-    for file in (package / "__pycache__").glob("*.nb[ic]"):
-        file.write_bytes(file.read_bytes()[:40])
-        assert _answer(package) == "41"
+    [file] = (package / "__pycache__").glob(f"*.{kind}")
+    whole = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:40])
+    assert _answer(package) == "41"
+    assert _answer(package) == "41"
+    assert file.stat().st_size == whole
 
 
 def test_code_of_another_processor_is_left_alone(package: Path) -> None:
@@ -130,3 +134,28 @@ def test_a_processor_without_wide_vectors_gives_the_same_batches(tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_type_that_ffcv_makes_read_only_for_the_whole_process_is_not_ours(
+    files: Files,
+) -> None:
+    script = (
+        "import sys, torch\n"
+        "from numba import types\n"
+        "from engine.data.loader import Loader\n"
+        "def total():\n"
+        "    with Loader(sys.argv[1], 20, threads=2, autoaugment=True) as loader:\n"
+        "        return [float(b.images.double().sum()) for b in loader.epoch(0)]\n"
+        "before = total()\n"
+        "held = types.uint8[::1]\n"
+        "held.mutable = False\n"  # what ffcv's OSCacheManager does, kept alive by what it compiled
+        "assert total() == before\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(files.train)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
+    assert done.returncode == 0, done.stderr

@@ -269,6 +269,18 @@ def test_what_a_loader_cannot_do_is_refused_at_once(
         Loader(files.train, **({"batch_size": 8} | settings_))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_named(files: Files) -> None:
+    with pytest.raises(UserError, match="device cuda: torch sees no GPU here; use cpu"):
+        Loader(files.train, 8, device="cuda")
+
+
+def test_the_ids_are_the_callers_own(files: Files) -> None:
+    loader = Loader(files.test, 8, shuffle=False)
+    loader.ids(0)[:] = 0
+    assert loader.ids(0).tolist() == list(range(len(loader.beton)))
+
+
 def test_opening_reads_the_index_alone_and_the_first_use_checks_every_byte(
     files: Files, tmp_path: Path
 ) -> None:

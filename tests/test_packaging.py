@@ -236,6 +236,14 @@ def test_a_folder_that_is_no_environment_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_place_where_no_environment_can_be_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert setup_venv.main([str(tmp_path / "file" / "below")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/file/below: Not a directory\n"
+
+
 def test_a_set_up_without_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)

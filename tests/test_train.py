@@ -6,19 +6,21 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import (
-    CLASSES,
+    NET,
+    SHORT,
     TEST_IMAGES,
     TRAIN_IMAGES,
+    Command,
     Files,
     coloured,
-    rewrite_sidecar,
+    record_of,
+    run_of,
     write_beton,
 )
 
@@ -30,35 +32,7 @@ from engine.runs.directory import RunFolder
 from engine.runs.state import State
 from engine.step import device
 
-NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.threads 1".split()
-SHORT = [*NET, "--runtime.precision", "fp32", "--train.epochs", "2", "--train.batch_size", "16"]
 STEPS = -(-TRAIN_IMAGES // 16)
-
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def command(files: Files, tmp_path: Path) -> Command:
-    """The training command on the small files, writing below `tmp_path`."""
-
-    def call(*flags: str) -> int:
-        usual = [*SHORT, *files.flags(), "--run.root", str(tmp_path / "runs")]
-        pairs = zip(usual[::2], usual[1::2], strict=True)
-        kept = [word for pair in pairs if pair[0] not in flags for word in pair]
-        return run_command(train.main, [*kept, *flags])
-
-    return call
-
-
-def _run_of(tmp_path: Path) -> RunFolder:
-    (path,) = (tmp_path / "runs").iterdir()
-    return RunFolder(path)
-
-
-def _record(tmp_path: Path) -> dict[str, Any]:
-    record = _run_of(tmp_path).read_record()
-    assert record is not None
-    return record
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
@@ -69,7 +43,7 @@ def test_a_run_leaves_its_whole_record(
     command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command() == 0
-    run, record = _run_of(tmp_path), _record(tmp_path)
+    run, record = run_of(tmp_path), record_of(tmp_path)
     assert run.path.name.startswith("run-s0-")
     assert run.path.name.endswith(record["fingerprint"][:8])
     wanted = (
@@ -98,7 +72,7 @@ def test_the_recorded_accuracy_is_that_of_the_written_weights(
 ) -> None:
     assert command() == 0
     capsys.readouterr()
-    run, record = _run_of(tmp_path), _record(tmp_path)
+    run, record = run_of(tmp_path), record_of(tmp_path)
     assert run_command(evaluate.main, [str(run.path), "--json", "--device", "cpu"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == TEST_IMAGES
@@ -111,21 +85,21 @@ def test_a_finished_run_is_not_repeated(
 ) -> None:
     assert command() == 0
     first_out = capsys.readouterr().out
-    before = _tree(_run_of(tmp_path).path)
+    before = _tree(run_of(tmp_path).path)
     assert command() == 0
     out, err = capsys.readouterr()
     assert out == first_out
     assert "finished" in err
-    assert _tree(_run_of(tmp_path).path) == before
+    assert _tree(run_of(tmp_path).path) == before
 
 
 def test_fresh_trains_again_and_leaves_strangers_alone(command: Command, tmp_path: Path) -> None:
     assert command() == 0
-    run, first = _run_of(tmp_path), _record(tmp_path)
+    run, first = run_of(tmp_path), record_of(tmp_path)
     (run.path / "notes.txt").write_text("mine")
     assert command("--fresh") == 0
     assert (run.path / "notes.txt").read_text() == "mine"
-    second = _record(tmp_path)
+    second = record_of(tmp_path)
     assert second["sample_trace"] == first["sample_trace"]
     assert len(run.log.read_text().splitlines()) == 2
 
@@ -186,7 +160,7 @@ def test_a_validation_split_is_watched_and_the_test_set_read_once(
 
     monkeypatch.setattr(train, "evaluate", counting)
     assert command("--data.validation", "0.2") == 0
-    record = _record(tmp_path)
+    record = record_of(tmp_path)
     assert evaluated == [15, 15, TEST_IMAGES]
     assert record["train_images"] == TRAIN_IMAGES - 15
     assert record["validation_images"] == 15
@@ -198,7 +172,7 @@ def test_a_validation_split_is_watched_and_the_test_set_read_once(
 def test_the_last_epoch_is_always_evaluated(command: Command, tmp_path: Path) -> None:
     flags = ["--model.dropout", "0.3", "--train.evaluate_every", "5", "--schedule.name", "onecycle"]
     assert command(*flags) == 0
-    lines = [json.loads(x) for x in _run_of(tmp_path).log.read_text().splitlines()]
+    lines = [json.loads(x) for x in run_of(tmp_path).log.read_text().splitlines()]
     assert ["test_accuracy" in line for line in lines] == [False, True]
 
 
@@ -230,19 +204,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(
     assert f"loss became nan at step {STEPS + 4} (epoch 2, lr 0.05)" in err
     assert f"last good checkpoint: step {good}" in err
     assert "Traceback" not in err
-    record = _record(tmp_path)
+    record = record_of(tmp_path)
     assert record["status"] == "failed"
     assert "loss became nan" in record["error"]
     monkeypatch.setattr(State, "advance", real)
     assert command("--checkpoint.every_steps", every_steps) == 0  # and the run can be continued
-    assert _record(tmp_path)["status"] == "finished"
+    assert record_of(tmp_path)["status"] == "finished"
 
 
 def test_a_damaged_newest_checkpoint_costs_an_interval_and_all_damaged_the_run(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command() == 0
-    run, whole = _run_of(tmp_path), _record(tmp_path)
+    run, whole = run_of(tmp_path), record_of(tmp_path)
     weights = run.weights.read_bytes()
     run.record.write_text(json.dumps(whole | {"status": "running"}))
     newest = sorted(run.checkpoints.glob("*.safetensors"))[-1]
@@ -262,7 +236,7 @@ def test_a_run_whose_checkpoints_are_gone_is_never_silently_begun_again(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command() == 0
-    run, record = _run_of(tmp_path), _record(tmp_path)
+    run, record = run_of(tmp_path), record_of(tmp_path)
     weights = run.weights.read_bytes()
     run.record.write_text(json.dumps(record | {"status": "interrupted"}))
     shutil.rmtree(run.checkpoints)
@@ -291,11 +265,11 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(
         patch.setattr(State, "advance", stopping)
         assert command(*automatic) == 75
     monkeypatch.setattr(device, "has_bf16_units", lambda where: True)
-    run, record = _run_of(tmp_path), _record(tmp_path)
+    run, record = run_of(tmp_path), record_of(tmp_path)
     run.record.write_text(json.dumps(record | {"device": "another one"}))
     assert command(*automatic) == 0
     assert "warning: device was another one" in capsys.readouterr().err
-    assert _record(tmp_path)["precision"] == "fp32"
+    assert record_of(tmp_path)["precision"] == "fp32"
     run.record.write_text(json.dumps(record | {"precision": "bf16"}))  # no longer the truth
     assert command(*automatic) == 2
     assert "computed in fp32" in capsys.readouterr().err
@@ -347,107 +321,6 @@ def test_unusable_data_is_refused_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
-def test_predictions_of_a_hidden_set_are_written_as_id_and_label(
-    command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command() == 0
-    run = str(_run_of(tmp_path).path)
-    hidden, out = tmp_path / "hidden.beton", tmp_path / "out.csv"
-    images, labels = coloured(9, 0)
-    write_beton(hidden, images, labels * 0 - 1, split="hidden")
-    capsys.readouterr()
-    flags = [run, "--data", str(hidden), "--device", "cpu"]
-    assert run_command(evaluate.main, flags) == 2
-    assert "--predictions" in capsys.readouterr().err
-    assert run_command(evaluate.main, [*flags, "--predictions", str(out)]) == 0
-    assert capsys.readouterr().out == ""
-    header, *rows = out.read_text().splitlines()
-    assert header == "id,label"
-    assert [int(row.split(",")[0]) for row in rows] == list(range(9))
-    assert all(0 <= int(row.split(",")[1]) < len(CLASSES) for row in rows)
-
-
-def test_a_model_is_refused_on_a_set_of_other_classes(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command() == 0
-    run = _run_of(tmp_path)
-    images, labels = coloured(8, 0)
-    other = tmp_path / "other.beton"
-    write_beton(other, images, labels, split="test")
-    counts = {"classes": ["a", "b", "c", "d", "e"], "class_counts": [2, 2, 2, 2, 0]}
-    write_beton(named := tmp_path / "named.beton", images, labels, split="test")
-    rewrite_sidecar(named, other, **counts)
-    assert run_command(evaluate.main, [str(run.path), "--data", str(other)]) == 2
-    assert "5 classes" in capsys.readouterr().err
-    rewrite_sidecar(named, other, classes=["a", "b", "c", "d"])
-    assert run_command(evaluate.main, [str(run.path), "--data", str(other)]) == 2
-    assert "its classes are a, b, c" in capsys.readouterr().err
-
-
-def test_numbers_stand_for_classes_that_nobody_named(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command() == 0
-    run = str(_run_of(tmp_path).path)
-    images, labels = coloured(8, 0)
-    few, many = tmp_path / "few.beton", tmp_path / "many.beton"
-    write_beton(few, images, labels % 3, split="mine")
-    rewrite_sidecar(few, few, classes=["0", "1", "2"], class_counts=[4, 2, 2])
-    assert run_command(evaluate.main, [run, "--data", str(few)]) == 0
-    write_beton(many, images, labels * 0 - 1, split="hidden")
-    rewrite_sidecar(many, many, classes=list("abcde"), class_counts=[0] * 5)
-    flags = [run, "--data", str(many), "--predictions", str(tmp_path / "out.csv")]
-    assert run_command(evaluate.main, flags) == 2
-    assert "holds 5 classes" in capsys.readouterr().err
-    assert not (tmp_path / "out.csv").exists()
-
-
-@pytest.mark.parametrize("where", ["absent/out.csv", "file/out.csv", "folder", "fifo"])
-def test_predictions_that_cannot_be_written_there_are_told_in_one_line(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
-) -> None:
-    assert command("--train.epochs", "1") == 0
-    (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "fifo")
-    capsys.readouterr()
-    flags = [str(_run_of(tmp_path).path), "--predictions", str(tmp_path / where)]
-    assert run_command(evaluate.main, flags) == 2
-    err = capsys.readouterr().err.splitlines()
-    assert len(err) == 1 and err[0].startswith(f"error: {tmp_path}")
-    assert (tmp_path / "fifo").is_fifo()
-
-
-def test_damaged_weights_are_not_evaluated(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command() == 0
-    run = _run_of(tmp_path)
-    run.weights.write_bytes(run.weights.read_bytes()[:-4] + b"\0\0\0\1")
-    assert run_command(evaluate.main, [str(run.path)]) == 2
-    assert "damaged" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["{tmp}/absent"], "no such run"),
-        (["{tmp}"], "expected the folder of a run"),
-        ([], "the following arguments are required: run"),
-        (["{tmp}", "--dat", "x"], "unrecognized arguments"),
-    ],
-)
-def test_a_mistaken_evaluation_is_told_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
-) -> None:
-    argv = [word.format(tmp=tmp_path) for word in argv]
-    assert run_command(evaluate.main, argv) == 2
-    err = capsys.readouterr().err
-    assert message in err
-    assert len(err.splitlines()) == 1
-
-
 def test_the_network_starts_from_the_same_weights_whatever_came_before(
     files: Files, tmp_path: Path
 ) -> None:
@@ -486,8 +359,8 @@ def test_a_test_loss_that_is_not_finite_is_recorded_as_null_and_trained_through(
 
     monkeypatch.setattr(train, "evaluate", endless)
     assert command() == 0
-    assert _record(tmp_path)["test_loss"] is None
-    assert '"test_loss": null' in _run_of(tmp_path).log.read_text()
+    assert record_of(tmp_path)["test_loss"] is None
+    assert '"test_loss": null' in run_of(tmp_path).log.read_text()
 
 
 def test_a_last_batch_of_one_image_is_refused_only_where_it_cannot_be_normalised(

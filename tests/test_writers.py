@@ -12,7 +12,7 @@ import pytest
 
 from engine.data import sidecar
 from engine.errors import UserError, run_command
-from writers import cifar, download, origins, outputs, summary, synthetic
+from writers import cifar, download, origins, outputs, spool, summary, synthetic
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared" / "data"
@@ -383,3 +383,17 @@ def test_every_origin_states_its_counts_before_anything_is_read(tmp_path):
     assert extra.samples == {"extra": 5}
     target = outputs.Target(tmp_path / "no.beton", "mine", "extra", 5, extra.sources)
     assert not outputs.is_right(target)
+
+
+def test_images_set_aside_are_read_back_in_any_order(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2500, 4, 3, 3), np.uint8)
+    spooled = spool.Spooled(images, tmp_path)
+    assert not list(tmp_path.iterdir())  # the file has no name to leave behind
+    assert (len(spooled), spooled.shape, spooled.nbytes) == (2500, images.shape, images.nbytes)
+    for index in (0, 1023, 1024, 2499, 7):
+        assert (spooled[index] == images[index]).all()
+    for part in (slice(0, 10), slice(1000, 1100), slice(2400, 9999), slice(5, 5)):
+        assert (spooled[part] == images[part]).all()
+    assert (np.stack(list(spooled)) == images).all()
+    assert summary.mean_and_std(spooled) == summary.mean_and_std(images)
+    assert spool.set_aside(images, tmp_path, 10**9) is images  # few stay where they are

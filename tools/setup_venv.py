@@ -56,6 +56,9 @@ def main(argv: Sequence[str]) -> int:
     except Stop as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder that may not be written, a full disk
+        print(f"error: {error.filename or venv}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("set-up: stopped by Ctrl-C; the same command begins it anew", file=sys.stderr)
         return 130

@@ -20,10 +20,10 @@ if __name__ == "__main__":  # Ctrl-C in the moments of the imports below
 
 from engine.config.options import Flag, read
 from engine.data import sidecar
-from engine.errors import OK, run_command
+from engine.errors import OK, leave, run_command
 from writers import origins, outputs
 from writers.console import Console, CtrlC
-from writers.outputs import Content, Target
+from writers.outputs import Target
 from writers.settings import Config, check
 
 FLAGS = (
@@ -49,12 +49,7 @@ def main(argv: Sequence[str]) -> int:
         targets = _targets(origin, Path(data.folder))
         missing = [target for target in targets if not outputs.is_right(target)]
         if missing:
-            loaded = origin.load()
-
-            def content(target: Target) -> Content:
-                return loaded[target.split]
-
-            outputs.write(missing, content, "force" in parsed.flags, console, ctrl_c)
+            outputs.write(missing, origin.load(), "force" in parsed.flags, console, ctrl_c)
     for target in targets:
         console.say(_described(target, new=target in missing))
         print(target.path)
@@ -86,4 +81,4 @@ def _described(target: Target, new: bool) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_command(main))
+    leave(run_command(main))

@@ -10,20 +10,22 @@ damaged file too, is somebody's to decide about: it is replaced with --force onl
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from engine import atomic
 from engine.data import sidecar
 from engine.errors import REFUSALS, UserError
-from writers import summary
+from writers import pages, spool, summary
 from writers.console import Console, CtrlC
 from writers.source import digest_of
 
@@ -43,7 +45,7 @@ class Target:
 class Content:
     """What goes into it."""
 
-    images: np.ndarray
+    images: Any  # an array, or one that was set aside (`writers.spool`)
     labels: np.ndarray
     classes: tuple[str, ...]
 
@@ -69,24 +71,30 @@ def is_right(target: Target) -> bool:
 
 def write(
     targets: Sequence[Target],
-    content: Callable[[Target], Content],
+    contents: dict[str, Content],
     force: bool,
     console: Console,
     ctrl_c: CtrlC,
 ) -> None:
-    """Write all targets, or leave all as they were; what differs is replaced with `force` only."""
-    from engine.data import ffcv_files  # some seconds of imports, spared where nothing is written
+    """Write all targets, or leave all as they were; what differs is replaced with `force` only.
 
+    `contents`, by split, is used up: what was written is let go of.
+    """
     ctrl_c.check()
-    _make_folder(targets[0].path.parent)
-    _check_space(targets, content, ffcv_files)
+    folder = targets[0].path.parent
+    _make_folder(folder)
+    _set_aside(contents, folder)
+    ffcv_files = _import_ffcv()
+    _check_space(targets, contents, ffcv_files)
     refused = []
     with contextlib.ExitStack() as stack:
         for target in targets:
             described = stack.enter_context(atomic.replacing(sidecar.path_of(target.path)))
             partial = stack.enter_context(atomic.replacing(target.path))
             with _naming(target.path):
-                made = _write(target, content(target), partial, console, ffcv_files)
+                content = contents.pop(target.split)
+                made = _write(target, content, partial, console, ffcv_files)
+                del content
                 described.write_text(sidecar.text_of(made), encoding="utf-8")
                 for written in (partial, described):
                     _sync(written)
@@ -99,6 +107,28 @@ def write(
         if refused:
             raise UserError(*refused)
         ctrl_c.hold()
+
+
+def _import_ffcv() -> ModuleType:
+    """Seconds of imports and hundreds of megabytes, now that there is room."""
+    import torch  # noqa: F401  # FFCV would: by itself, so that what it mapped is gone before more is
+
+    pages.give_back()
+    from engine.data import ffcv_files
+
+    pages.give_back()
+    return ffcv_files
+
+
+def _set_aside(contents: dict[str, Content], folder: Path) -> None:
+    """Into files where the disk has room for them and for what is made of them."""
+    spare = shutil.disk_usage(folder).free // 3
+    for split in list(contents):
+        images = contents[split].images
+        with _naming(folder):
+            kept = spool.set_aside(images, folder, spare)
+        spare -= images.nbytes
+        contents[split] = dataclasses.replace(contents[split], images=kept)
 
 
 def _write(
@@ -144,11 +174,11 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_space(
-    targets: Sequence[Target], content: Callable[[Target], Content], ffcv_files: ModuleType
+    targets: Sequence[Target], contents: dict[str, Content], ffcv_files: ModuleType
 ) -> None:
     folder = targets[0].path.parent
     needed = sum(
-        ffcv_files.size_of(target.samples, content(target).images[0].nbytes) + (1 << 16)
+        ffcv_files.size_of(target.samples, contents[target.split].images[0].nbytes) + (1 << 16)
         for target in targets
     )
     free = shutil.disk_usage(folder).free

@@ -26,3 +26,8 @@ class Feed:
     setting: str  # what was chosen for it: a rate means nothing without
     epoch: Callable[[int], Batches]  # images and labels of the n-th epoch
     close: Callable[[], None]
+
+
+def on_gpu(device: str) -> str:
+    """What a feed's name ends with: its figures there are others."""
+    return "" if device == "cpu" else ", GPU"

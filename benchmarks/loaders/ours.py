@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.loaders import MEAN, PADDING, SEED, STD, Feed
+from benchmarks.loaders import MEAN, PADDING, SEED, STD, Feed, on_gpu
 from engine.data.loader import Loader
 
 MODES = ("resident", "stream")
@@ -52,6 +52,6 @@ def feed(
     """Our loader in one of its modes; its batches belong to the caller, or come from a ring."""
     loader = open_loader(path, batch_size, mode=mode, dtype=dtype, device=device, ring=ring)
     kind = str(dtype).removeprefix("torch.")
-    name = f"ours, {mode}, {kind}" + (", ring" if ring else "")
+    name = f"ours, {mode}, {kind}" + (", ring" if ring else "") + on_gpu(device)
     setting = f"{ring} buffers in turn" if ring else "batches belong to the caller"
     return Feed(name, setting, loader.epoch, loader.close)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from benchmarks.loaders import MEAN, PADDING, SEED, STD, Batches, Feed
+from benchmarks.loaders import MEAN, PADDING, SEED, STD, Batches, Feed, on_gpu
 
 
 class PlainTensors:
@@ -68,7 +68,9 @@ def feed(
     """Whole-epoch tensors of `dtype`."""
     loader = PlainTensors(images, batch_size, dtype, device)
     kind = str(dtype).removeprefix("torch.")
-    return Feed(f"plain tensors, {kind}", "whole epoch at once", loader.epoch, lambda: None)
+    return Feed(
+        f"plain tensors, {kind}{on_gpu(device)}", "whole epoch at once", loader.epoch, lambda: None
+    )
 
 
 def _normalised(pixels: Tensor, dtype: torch.dtype) -> Tensor:

@@ -8,17 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data._simd import AHEAD, DONE, PIECE, TAKEN, copy_ahead, fetch_add
-from engine.data.compiled import BYTES, IDS, READ_BYTES, READ_IDS, READ_POINTERS, compiled, types
+from engine.data.compiled import IDS, READ_IDS, READ_POINTERS, compiled, types
 
 Array = npt.NDArray[Any]
 
 
-@compiled(types.boolean(READ_BYTES, READ_POINTERS, READ_IDS, BYTES, types.int64, IDS))
+@compiled(types.boolean(types.int64, READ_POINTERS, READ_IDS, types.int64, types.int64, IDS))
 def gather(
-    view: Array, pointers: Array, ids: Array, out: Array, size: int, progress: Array
+    store: int, pointers: Array, ids: Array, target: int, size: int, progress: Array
 ) -> bool:
     """Copy `size` bytes from the pointer of each id; else as `augment`."""
-    store, target, shared = view.ctypes.data, out.ctypes.data, progress.ctypes.data
+    shared = progress.ctypes.data
     batch, piece = len(ids), min(max(PIECE // size, 1), 64)
     ended = False
     while True:

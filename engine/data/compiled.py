@@ -12,6 +12,7 @@ Import files of compiled functions only where they are needed: that loads Numba.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -22,30 +23,31 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 njit: Any = numba.njit  # typed in some of its versions, and not as it behaves
 types: Any = numba.types
 
-READ_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 READ_IDS = types.Array(types.int64, 1, "C", readonly=True)
 READ_POINTERS = types.Array(types.uint64, 1, "C", readonly=True)
 READ_FLOATS = types.Array(types.float32, 1, "C", readonly=True)
-BYTES, IDS = types.uint8[::1], types.int64[::1]
+IDS = types.int64[::1]
 
 
 def compiled(signature: Any) -> Callable[[Function], Function]:
     """Machine code for one signature, made now or read from disk; it runs without the GIL."""
 
     def compile_now(function: Function) -> Function:
+        dispatcher = njit(nogil=True, cache=_may_keep(function))(function)
         try:
-            dispatcher = njit(nogil=True, cache=_may_keep(function))(function)
             if hasattr(dispatcher._cache, "_cache_file"):  # private; without it, Numba's own rule
                 dispatcher._cache._cache_file._source_stamp = _sources()
             dispatcher.compile(signature)
         except Exception:  # a full disk, a damaged cache: neither is a reason not to run
+            with contextlib.suppress(Exception):
+                dispatcher._cache.flush()
             dispatcher = njit(nogil=True)(function)
             dispatcher.compile(signature)
         dispatcher.disable_compile()

@@ -37,12 +37,13 @@ class Purpose(IntEnum):
 
 def draws(seed: int, purpose: Purpose, epoch: int, samples: npt.NDArray[np.int64]) -> Words:
     """Four uniform 32-bit words for each sample id."""
+    low, high = halves(seed, epoch)
     counters = np.empty((len(samples), 4), np.uint32)
     counters[:, 0] = samples
     counters[:, 1] = epoch
-    counters[:, 2] = seed >> 32
+    counters[:, 2] = high
     counters[:, 3] = 0
-    return philox(counters, (seed & 0xFFFFFFFF, int(purpose)))
+    return philox(counters, (low, int(purpose)))
 
 
 def derive(seed: int, purpose: Purpose, index: int = 0) -> int:

@@ -36,7 +36,7 @@ def gather(
         raise UserError(f"gather: {len(ids)} ids for an array of the shape {out.shape}")
     if not out.size:
         return
-    from engine.data import _gather  # loads Numba
+    from engine.data import _gather, _simd  # loads Numba
 
     size = out.size // len(ids)
     wrong = 0 if size > len(view) else _gather.beyond(pointers, ids, len(view) - size)
@@ -45,6 +45,7 @@ def gather(
             f"sample {ids[wrong]} is outside the {len(pointers)} samples, or points outside the "
             f"file ({len(view):,} bytes, {size:,} a sample)"
         )
-    numbers = np.zeros(32, np.int64)
-    work = partial(_gather.gather, view, pointers, ids, out.reshape(-1), size, numbers)
-    share(work, threads, out.nbytes)
+    progress = np.zeros(32, np.int64)
+    places = (view.ctypes.data, pointers, ids, out.ctypes.data, size, progress)
+    work = partial(_gather.gather, *places)
+    share(work, threads, out.nbytes, partial(_simd.all_done, progress, len(ids)))

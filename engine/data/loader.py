@@ -7,6 +7,7 @@ ranks or the starting step: every draw is a function of (seed, epoch, sample).
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,15 @@ class Design(NamedTuple):
     recipe: Recipe
     seed: int
     constants: cpu.Constants  # scale and shift a channel
+
+
+class Plan(NamedTuple):
+    """One epoch, known before it begins."""
+
+    ids: Ids
+    device_ids: Tensor
+    labels: Tensor
+    steps: Ids  # of AutoAugment
 
 
 class Loader:
@@ -86,7 +96,7 @@ class Loader:
         self._store: Store | None = None if given else path  # type: ignore[assignment]
         self._beton: Beton = open_beton(path, verify=False) if given else path.beton  # type: ignore
         self._device = torch.device(device) if self._store is None else self._store.device
-        self._mode = chosen(mode, self._beton, self._device) if given else mode
+        self._mode = chosen(mode, self._beton, _usable(self._device)) if given else mode
         self.batch_size = batch_size
         self._seed, self._dtype = seed, dtype
         self._recipe = Recipe(crop_padding, padding_mode, flip, cutout)
@@ -97,6 +107,7 @@ class Loader:
         self._threads = threads
         self._buffers: list[Tensor | None] = [None] * ring
         self._made = 0
+        self._ahead: tuple[int, Plan] | None = None
         self._closed = False
         self._check(mean, std)
         self._constants = cpu.scale_and_shift(mean, std)
@@ -149,22 +160,23 @@ class Loader:
         process would with a batch of `world_size` times the size.
         """
         ids = order.shuffled(self._all, self._seed, epoch) if self._shuffle else self._all
-        return np.ascontiguousarray(ids[self._rank :: self._world_size][: self.samples])
+        return np.array(ids[self._rank :: self._world_size][: self.samples])  # the caller's own
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch; `skip` leaves out as many steps at its beginning."""
         if epoch < 0 or skip < 0:
             raise UserError(f"epoch {epoch}, skip {skip}: neither can be negative")
         store = self.store
-        ids = self.ids(epoch)[skip * self.batch_size :]
-        device_ids = to_device(ids, store.device)
-        labels = store.labels[device_ids]  # of the whole epoch at once: one step's are a view
-        # AutoAugment's draws are the host's, which forms its groups by them.
-        steps = autoaugment.plan(ids, self._seed, epoch) if self._autoaugment else ids
-        parts = store.parts(ids, device_ids, self.batch_size)
+        ahead = self._ahead
+        plan = ahead[1] if ahead is not None and ahead[0] == epoch else self._plan(epoch)
+        ids, device_ids, labels, steps = plan
+        size, first = self.batch_size, skip * self.batch_size
+        parts = store.parts(ids[first:], device_ids[first:], size)
         with contextlib.closing(parts):  # type: ignore[type-var]
             for number, part in enumerate(parts):
-                here = slice(number * self.batch_size, (number + 1) * self.batch_size)
+                if number == 1:  # while a GPU works on the first batch
+                    self._ahead = (epoch + 1, self._plan(epoch + 1))
+                here = slice(first + number * size, first + (number + 1) * size)
                 images = self._make(part, ids[here], device_ids[here], epoch, steps[here])
                 yield Batch(images, labels[here])
 
@@ -172,13 +184,20 @@ class Loader:
         """Let go of the data set; batches that were handed out stay valid."""
         if self._owns and self._store is not None:
             self._store.close()
-        self._store, self._closed = None, True
+        self._store, self._ahead, self._closed = None, None, True
 
     def __enter__(self) -> Loader:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _plan(self, epoch: int) -> Plan:
+        ids = self.ids(epoch)
+        device_ids = to_device(ids, self.store.device)
+        # AutoAugment's draws are the host's, which forms its groups by them.
+        steps = autoaugment.plan(ids, self._seed, epoch) if self._autoaugment else ids
+        return Plan(ids, device_ids, self.store.labels[device_ids], steps)
 
     def _make(self, part: Part, ids: Ids, device_ids: Tensor, epoch: int, steps: Ids) -> Tensor:
         """One batch, in one pass unless AutoAugment stands between its two halves."""
@@ -234,21 +253,24 @@ class Loader:
 
     def _memory(self, count: int) -> Tensor:
         """Where a batch is written to: memory of its own, or the ring's next."""
-        shape = (count, 3, self._beton.height, self._beton.width)
         if not self._buffers:
-            return self._empty(shape)
+            return self._empty(count)
         place = self._made % len(self._buffers)
         self._made += 1
         buffer = self._buffers[place]
         if buffer is None:
-            buffer = self._empty((self.batch_size, *shape[1:]))
+            buffer = self._empty(self.batch_size)
             self._buffers[place] = buffer
         return buffer[:count]
 
-    def _empty(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.empty(
-            shape, dtype=self._dtype, device=self._device, memory_format=torch.channels_last
-        )
+    def _empty(self, count: int) -> Tensor:
+        shape = (count, self._beton.height, self._beton.width, 3)
+        if self._device.type == "cpu":  # numpy asks for huge pages, which a fresh batch gains by
+            size = math.prod(shape) * self._dtype.itemsize
+            memory = torch.from_numpy(np.empty(size, np.uint8)).view(self._dtype).view(shape)
+        else:
+            memory = torch.empty(shape, dtype=self._dtype, device=self._device)
+        return memory.permute(0, 3, 1, 2)
 
     def _check(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         wrong = []
@@ -260,8 +282,6 @@ class Loader:
             )
         if not 0 <= self._seed < 1 << 64:
             wrong.append(f"seed {self._seed}: expected 0 to 2**64 - 1")
-        if self._device.type not in ("cpu", "cuda"):
-            wrong.append(f"device {self._device}: expected cpu or cuda")
         known = DTYPES_OF_THE_CPU if self._device.type == "cpu" else DTYPES
         if self._dtype not in known:
             names = ", ".join(str(dtype).removeprefix("torch.") for dtype in known)
@@ -277,3 +297,11 @@ class Loader:
             wrong += error.problems
         if wrong:
             raise UserError(*wrong)
+
+
+def _usable(device: torch.device) -> torch.device:
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {device}: expected cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {device}: torch sees no GPU here; use cpu")
+    return device

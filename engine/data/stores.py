@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from engine.data import kernels
 from engine.data.beton import Beton, open_beton
 from engine.data.order import Ids
 from engine.errors import UserError
@@ -47,7 +49,7 @@ class Resident:
     """A checked file, gathered once into memory of the device."""
 
     def __init__(self, beton: Beton, device: torch.device) -> None:
-        _ = beton.sha256  # read and compared, whatever it was opened with
+        check(beton)
         self.beton = beton
         self.device = device
         self.images = torch.from_numpy(beton.images()).to(device)  # N H W C
@@ -65,6 +67,14 @@ class Resident:
 
     def close(self) -> None:
         """Memory goes with the last who holds this."""
+
+
+def check(beton: Beton) -> None:
+    """Compare the file's digest, whatever it was opened with, while the kernels are loaded."""
+    with ThreadPoolExecutor(1) as other_thread:
+        digest = other_thread.submit(lambda: beton.sha256)
+        kernels.load()
+        digest.result()
 
 
 def open_store(

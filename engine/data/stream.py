@@ -21,7 +21,7 @@ from torch import Tensor
 
 from engine.data.beton import Beton
 from engine.data.order import Ids
-from engine.data.stores import Part
+from engine.data.stores import Part, check
 from engine.errors import UserError
 
 AHEAD = 3  # batches; two would do but for the reader's own pauses
@@ -32,7 +32,7 @@ class Stream:
     """A checked file, read a batch at a time; several epochs may be under way at once."""
 
     def __init__(self, beton: Beton, device: torch.device) -> None:
-        _ = beton.sha256  # read and compared, whatever it was opened with
+        check(beton)
         self.beton = beton
         self.device = device
         self.labels = torch.from_numpy(beton.labels).to(device)
@@ -61,7 +61,11 @@ class Stream:
                     first = firsts.popleft()
                     under_way.append(reader.ask(buffer, ids[first : first + batch_size]))
                 order = under_way.popleft()
-                images = reader.wait(order)
+                try:
+                    images = reader.wait(order)
+                except BaseException:
+                    self._forget(order.buffer)  # it may still be written to
+                    raise
                 try:
                     yield Part(images, rows[: len(images)])
                 finally:
@@ -95,8 +99,7 @@ class Stream:
                 break
             if len(buffer.host) >= batch_size:
                 return buffer
-            self._bytes -= buffer.bytes
-            self._count -= 1
+            self._forget(buffer)
         if not needed and self._count >= AHEAD:
             return None
         buffer = self._new_buffer(batch_size)
@@ -108,6 +111,10 @@ class Stream:
         if self.device.type == "cpu":
             return _Buffer(self.beton, batch_size)
         return _PinnedBuffer(self.beton, batch_size, self.device)
+
+    def _forget(self, buffer: _Buffer) -> None:
+        self._bytes -= buffer.bytes
+        self._count -= 1
 
     def _take_back(self, buffer: _Buffer) -> None:
         buffer.used()

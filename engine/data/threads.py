@@ -8,21 +8,28 @@ nobody. Jobs of several callers mix freely.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 Work = Callable[[], bool]  # takes pieces until none is left; True where it ended the last one
 
 SMALL = 200_000  # bytes that one thread has copied before a second one is awake
 
 
-def share(work: Work, threads: int | None = None, size: int | None = None) -> None:
+def share(
+    work: Work,
+    threads: int | None = None,
+    size: int | None = None,
+    done: Callable[[], bool] | None = None,
+) -> None:
     """Call `work` here and in `threads` - 1 helpers, and return when all pieces are done.
 
     `threads` is as many as torch computes with where it is not given; work on few bytes, which
-    `size` says, is done by fewer.
+    `size` says, is done by fewer. `done` may look for a moment whether all pieces are: to sleep
+    and be woken takes longer than a helper's last piece.
     """
     threads = threads or available()
     if size is not None:
@@ -33,7 +40,8 @@ def share(work: Work, threads: int | None = None, size: int | None = None) -> No
     job = _Job(work)
     try:
         _pool.ask(job, threads - 1)
-        job.run()
+        if work() or (done is not None and done()):
+            return
         error = job.ends.get()
     except BaseException:  # Ctrl-C, or no memory: the helpers still write where the caller reads
         job.wait()
@@ -54,21 +62,16 @@ class _Job:
         self._work = work
         self.ends: SimpleQueue[BaseException | None] = SimpleQueue()
 
-    def run(self) -> None:
-        if self._work():
-            self.ends.put(None)
-
     def help(self) -> None:
         try:
-            self.run()
+            if self._work():
+                self.ends.put(None)
         except BaseException as error:  # it is the caller's to handle
             self.ends.put(error)
 
     def wait(self) -> None:
-        try:
+        with contextlib.suppress(Empty):  # who was interrupted may have ended the job unsaid
             self.ends.get(timeout=1)
-        except Exception:
-            return
 
 
 class _Pool:

@@ -31,9 +31,7 @@ from engine.data._simd import (
 )
 from engine.data.augment.recipe import FLIPS, PADDING_MODES
 from engine.data.compiled import (
-    BYTES,
     IDS,
-    READ_BYTES,
     READ_FLOATS,
     READ_IDS,
     compiled,
@@ -123,23 +121,27 @@ def crop(
 
 @compiled(
     types.boolean(
-        READ_BYTES,
+        types.int64,
         READ_IDS,
         READ_IDS,
-        BYTES,
+        types.int64,
         READ_FLOATS,
         types.UniTuple(types.int64, 10),
         IDS,
     )
 )
 def augment(
-    images: Array, rows: Array, ids: Array, out: Array, constants: Array, plan: Any, progress: Array
+    store: int, rows: Array, ids: Array, target: int, constants: Array, plan: Any, progress: Array
 ) -> bool:
-    """Take pieces of the batch until none is left; True where this call ended the last one."""
+    """Take pieces of the batch until none is left; True where this call ended the last one.
+
+    `store` and `target` are where the images and the batch begin in memory: not arrays, because
+    FFCV makes Numba's type of uint8 arrays read-only for the whole process that uses it.
+    """
     height, width, padding, mode, flips, cutout, kind, epoch, seed_low, seed_high = plan
     batch, size, line = len(ids), height * width * 3, width * 3
     piece = min(max(PIECE // size, 1), 64)
-    store, target, shared = images.ctypes.data, out.ctypes.data, progress.ctypes.data
+    shared = progress.ctypes.data
     steady = np.empty(96, np.float32)  # as many as one step of `normalise` needs
     for k in range(48):
         steady[k], steady[48 + k] = constants[k % 3], constants[3 + k % 3]

@@ -48,7 +48,8 @@ def augment(
     low, high = halves(seed, epoch)
     if not len(ids):
         return
-    from engine.data.augment import _kernel  # loads Numba
+    from engine.data import _simd  # loads Numba
+    from engine.data.augment import _kernel
 
     wrong = _kernel.outside(rows, len(images))
     if wrong >= 0:
@@ -66,17 +67,19 @@ def augment(
         high,
     )
     numbers = NO_CONSTANTS if constants is None else np.concatenate(constants)
+    progress = np.zeros(32, np.int64)
     work = partial(
         _kernel.augment,
-        images.reshape(-1),
+        images.ctypes.data,
         rows,
         ids,
-        out.view(np.uint8).reshape(-1),
+        out.ctypes.data,
         numbers,
         plan,
-        np.zeros(32, np.int64),
+        progress,
     )
-    share(work, threads, len(ids) * height * width * 3)
+    done = partial(_simd.all_done, progress, len(ids))
+    share(work, threads, len(ids) * height * width * 3, done)
 
 
 def scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> Constants:
