@@ -20,7 +20,7 @@ from engine.data.order import Ids
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, resolve
-from engine.optim.schedules import Rates, rates
+from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.runs.checkpoint import Saved
 from engine.step import compiled, replay
 from engine.step.device import Machine
@@ -74,7 +74,7 @@ class State:
             config.optim,
             machine,
             batch_size=config.train.batch_size,
-            cycles=config.schedule.name == "onecycle" and config.schedule.cycle_momentum,
+            cycles=moves_momentum(config.schedule),
         )
         self.counters = Counters()
         self._config = config
