@@ -113,8 +113,17 @@ class Merged(Generic[T]):
     contradictions: list[str]
 
 
-def merge(root: type[T], entries: Sequence[Entry], checks: Sequence[Check[T]] = ()) -> Merged[T]:
-    """The configuration of `entries`, of which later ones win."""
+def merge(
+    root: type[T],
+    entries: Sequence[Entry],
+    checks: Sequence[Check[T]] = (),
+    *,
+    origin: str = "",
+) -> Merged[T]:
+    """The configuration of `entries`, of which later ones win.
+
+    `origin` is blamed for what a check finds in a setting that none of them gave.
+    """
     settings = settings_of(root)
     values = {key: setting.default for key, setting in settings.items()}
     origins = dict.fromkeys(settings, DEFAULT)
@@ -130,7 +139,8 @@ def merge(root: type[T], entries: Sequence[Entry], checks: Sequence[Check[T]] = 
         origins[entry.key] = entry.origin
         last[entry.key] = entry
     config: T = build(root, _through_fastargs(root, settings, values))
-    return Merged(config, origins, wrong_values, _cross_check(config, checks, wrong, last))
+    contradictions = _cross_check(config, checks, wrong, last, origin)
+    return Merged(config, origins, wrong_values, contradictions)
 
 
 def render(parsed: Parsed[Any]) -> str:
@@ -178,7 +188,11 @@ class _NotKnown(Exception):
 
 
 def _cross_check(
-    config: T, checks: Sequence[Check[T]], wrong: set[str], last: Mapping[str, Entry]
+    config: T,
+    checks: Sequence[Check[T]],
+    wrong: set[str],
+    last: Mapping[str, Entry],
+    origin: str,
 ) -> list[str]:
     shown_config = _hollow(config, wrong)
     problems: list[str] = []
@@ -187,7 +201,9 @@ def _cross_check(
             for key, message in check(shown_config):
                 entry = last.get(key)
                 if entry is None:
-                    problems.append(f"{key}: {message}")
+                    problems.append(
+                        f"{origin}: {key}: {message}" if origin else f"{key}: {message}"
+                    )
                 elif entry.by_flag:
                     problems.append(entry.problem(message))
                 else:

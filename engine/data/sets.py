@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,9 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
                 f"{store.beton.path}: holds images without a label; train on labelled files and "
                 "predict such a set with: python -m engine.evaluate RUN --data FILE"
             )
-    _check_sizes(config.augment, train.beton)
+    wrong = list(misfits(config.augment, train.beton.height, train.beton.width))
+    if wrong:
+        raise UserError(*(f"{key} {message}" for key, message in wrong))
     mean, std = constants(config.augment, train.beton)
     train_ids, held_out = _split(config, train.beton)
     batch = config.train.evaluate_batch_size
@@ -107,6 +110,23 @@ def tested_ids(beton: Beton, limit: int) -> Ids | None:
     return order.limited(beton.labels, limit, seed=0) if 0 < limit < len(beton) else None
 
 
+def held_out_of(samples: int, wanted: float) -> int:
+    """How many of `samples` images `data.validation` takes."""
+    return round(wanted * samples) if wanted < 1 else int(wanted)
+
+
+def misfits(augment: Augment, height: int, width: int) -> Iterator[tuple[str, str]]:
+    """What the limits of the settings cannot know: how large the images are."""
+    side = min(height, width)
+    if augment.crop_padding >= side:
+        yield (
+            "augment.crop_padding",
+            f"{augment.crop_padding}: padding must be smaller than the image ({height}x{width})",
+        )
+    if augment.cutout > side:
+        yield "augment.cutout", f"{augment.cutout}: expected 0 to {side}, the side of the image"
+
+
 def class_names(beton: Beton) -> tuple[str, ...]:
     """The names of the classes; their numbers where the file has no sidecar."""
     if beton.sidecar is not None:
@@ -141,7 +161,7 @@ def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
     if 0 < limit < len(beton):
         used = order.limited(beton.labels, limit, config.train.seed)
     samples = len(used)
-    held_out = round(wanted * samples) if wanted < 1 else int(wanted)
+    held_out = held_out_of(samples, wanted)
     least = min(config.train.batch_size, samples - 1)
     if wanted and not 0 < held_out <= samples - least:
         raise UserError(
@@ -150,22 +170,6 @@ def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
         )
     trained, watched = order.split(samples, held_out, config.train.seed)
     return used[trained], used[watched]
-
-
-def _check_sizes(augment: Augment, beton: Beton) -> None:
-    """What the limits of the settings cannot know: how large the images are."""
-    side, wrong = min(beton.height, beton.width), []
-    if augment.crop_padding >= side:
-        wrong.append(
-            f"augment.crop_padding {augment.crop_padding}: padding must be smaller than the image "
-            f"({beton.height}x{beton.width})"
-        )
-    if augment.cutout > side:
-        wrong.append(
-            f"augment.cutout {augment.cutout}: expected 0 to {side}, the side of the image"
-        )
-    if wrong:
-        raise UserError(*wrong)
 
 
 def _check_pair(train: Beton, test: Beton) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.config.schema import Config
-from engine.data.augment.recipe import Recipe
-from engine.errors import UserError
+from engine.data import sets
 from engine.model import feature_maps, problems, resolve
 
 
@@ -14,13 +13,7 @@ def misfits(config: Config, classes: int, side: int, images: int) -> Iterator[tu
     """What stands against training on `images` square images, as (dotted key, message)."""
     wrong = problems(config.model, classes, side)
     yield from wrong
-    augment = config.augment
-    try:
-        Recipe(augment.crop_padding, augment.padding_mode, cutout=augment.cutout).check(side, side)
-    except UserError as error:
-        for problem in error.problems:
-            name, _, message = problem.partition(" ")
-            yield f"augment.{name}", message
+    yield from sets.misfits(config.augment, side, side)
     size = config.train.batch_size
     if not wrong and images % size == 1 and feature_maps(resolve(config.model), side)[-1] == 1:
         what = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.config.schema import Config
 from engine.data import sidecar
 from engine.data.beton import open_beton
+from engine.data.sets import held_out_of
 from engine.errors import UserError
 
 ASSUMED_TRAIN, ASSUMED_TEST = 50_000, 10_000  # of CIFAR-10, where its files are not there
@@ -58,10 +59,10 @@ class Files:
 
 def counts(config: Config, train: Facts, test: Facts) -> Counts:
     """How many images a run visits, as `engine.data.sets` will count them."""
-    wanted, samples = config.data.validation, train.samples
-    held_out = min(samples, round(wanted * samples) if wanted < 1 else int(wanted))
-    watched = held_out or test.samples
-    return Counts(samples - held_out, watched, test.samples, held_out > 0)
+    limit = config.data.limit
+    samples, tested = (min(limit or each.samples, each.samples) for each in (train, test))
+    held_out = min(samples, held_out_of(samples, config.data.validation))
+    return Counts(samples - held_out, held_out or tested, tested, held_out > 0)
 
 
 def _facts(path: Path) -> Facts:

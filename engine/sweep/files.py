@@ -352,8 +352,9 @@ class _Reader:
     ) -> str:
         if name in parts:
             text: str = self.plain(name, parts[name], "text")
-            if needed_at is None or text:
-                return text
+            if needed_at is not None and raw_of(parts[name]) == Scalar("", quoted=True):
+                self.problem(line_of(parts[name]), f"{name}: empty; expected a text")
+            return text
         if isinstance(needed_at, yaml.MappingNode):
             self.problem(line_of(needed_at), f"{name}: missing; expected a text")
         return ""

@@ -101,9 +101,7 @@ def _named(entry: Entry, keys: Sequence[str]) -> str:
     return f"{last if alone else entry.key}={text}"
 
 
-def _with_claims(
-    experiment: Experiment, points: list[Point], problems: list[str]
-) -> list[Point]:
+def _with_claims(experiment: Experiment, points: list[Point], problems: list[str]) -> list[Point]:
     """The points with those of the experiment's claims that belong to them."""
     extra: list[list[Claim]] = [[] for _ in points]
     for claim in experiment.claims:
