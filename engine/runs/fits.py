@@ -1,4 +1,4 @@
-"""Whether a configuration fits its data: what neither shows alone, known before anything is read."""
+"""Whether a configuration fits its data: what neither of the two shows alone."""
 
 from __future__ import annotations
 

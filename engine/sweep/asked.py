@@ -1,4 +1,4 @@
-"""What the command line asks of a sweep, with every problem of it and of the sweep files at once."""
+"""What the command line asks of a sweep; its problems and those of the files are told at once."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from engine.config.schema import Config
 
@@ -21,8 +22,8 @@ def scaled(config: Config, factor: float) -> Config:
     if ratio == 1:
         return config
     schedule = config.schedule
-    lengths = {name: getattr(schedule, name) * ratio for name in LENGTHS}
-    whole = {name: _whole(getattr(schedule, name), ratio) for name in WHOLE_LENGTHS}
+    changes: dict[str, Any] = {name: getattr(schedule, name) * ratio for name in LENGTHS}
+    changes |= {name: _whole(getattr(schedule, name), ratio) for name in WHOLE_LENGTHS}
     milestones: list[int] = []
     for epoch in schedule.milestones:  # each stays an epoch of its own
         milestones.append(max(_whole(epoch, ratio), milestones[-1] + 1 if milestones else 1))
@@ -30,7 +31,7 @@ def scaled(config: Config, factor: float) -> Config:
     return replace(
         config,
         train=replace(config.train, epochs=epochs, evaluate_every=every),
-        schedule=replace(schedule, milestones=tuple(milestones), **lengths, **whole),
+        schedule=replace(schedule, milestones=tuple(milestones), **changes),
     )
 
 
