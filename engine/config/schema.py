@@ -257,6 +257,7 @@ class Schedule:
         None,
         "lowest momentum of onecycle (not given: 0.85) and cyclic (not given: 0.8)",
         low=0.0,
+        above=True,
         high=1.0,
         below=True,
     )
@@ -264,6 +265,7 @@ class Schedule:
         None,
         "highest momentum of onecycle (not given: 0.95) and cyclic (not given: 0.9)",
         low=0.0,
+        above=True,
         high=1.0,
         below=True,
     )
