@@ -181,7 +181,8 @@ class _Reader:
                 here = self.path
                 self.file(here.parent / name, above, self.at(item))
                 self.path = here
-        if not {"include", "experiments"} & parts.keys():
+        told = not isinstance(node, yaml.MappingNode)
+        if not told and not {"include", "experiments"} & parts.keys():
             self.problem(line_of(node), "expected `experiments:`, or `include:` of other files")
         for item in self.items(parts, "experiments"):
             self.experiment(item, report, seeds, entries)

@@ -172,9 +172,10 @@ def _planned(
     differs = {
         key: content[key.partition(".")[0]][key.partition(".")[2]] for key in point.differing
     }
+    name = point.name + (label if point.name.endswith("/") else "")
     return PlannedRun(
-        name=f"{point.name}/s{seed}",
-        point=point.name,
+        name=f"{name}/s{seed}",
+        point=name,
         report=labels[0],
         experiment=labels[1],
         title=labels[2],

@@ -25,7 +25,9 @@ _SETTINGS = settings_of(Config)
 class Point:
     """One network trained in one way; with a seed it is a run."""
 
-    name: str  # `0.8/lr=0.05,momentum=0.1`
+    name: (
+        str  # `0.8/lr=0.05,momentum=0.1`; `4.1/` where nothing differs: the network's name follows
+    )
     place: str
     recipe: Recipe | None
     why: str
@@ -53,7 +55,10 @@ def points_of(experiment: Experiment, problems: list[str]) -> list[Point]:
         if count > 1 and sheet.claims:
             what = f"belongs to {count} runs; give it under the experiment, with `at:`"
             problems.append(f"{sheet.claims[0].place}: reported: {what}")
+    given = [sheet.name for sheet in sheets if sheet.name]
     names = Counter(point.name for point in points)
+    if len(set(given)) < len(given):  # which the file's reader has told
+        names.clear()
     for name, times in names.items():
         places = [point.place for point in points if point.name == name]
         if times > 1:
@@ -71,9 +76,9 @@ def _point(
     label = [sheet.name or _default_name(sheet.entries)] if experiment.runs else []
     label += [_named(entry, keys) for entry in choice]
     differing = dict.fromkeys(entry.key for entry in (*sheet.entries, *choice))
-    name = ",".join(part for part in label if part) or _default_name(experiment.entries[-1:])
+    name = ",".join(part for part in label if part)
     return Point(
-        f"{experiment.id}/{name or 'run'}",
+        f"{experiment.id}/{name}",
         sheet.place,
         recipe,
         sheet.why or experiment.why,
