@@ -46,7 +46,8 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
                 f"{store.beton.path}: holds images without a label; train on labelled files and "
                 "predict such a set with: python -m engine.evaluate RUN --data FILE"
             )
-    _check_sizes(config.augment, train.beton)
+    if wrong := misfits(config.augment, min(train.beton.height, train.beton.width)):
+        raise UserError(*(f"{key} {message}" for key, message in wrong))
     mean, std = constants(config.augment, train.beton)
     train_ids, held_out = _split(config, train.beton)
     batch = config.train.evaluate_batch_size
@@ -107,6 +108,18 @@ def tested_ids(beton: Beton, limit: int) -> Ids | None:
     return order.limited(beton.labels, limit, seed=0) if 0 < limit < len(beton) else None
 
 
+def misfits(augment: Augment, side: int) -> list[tuple[str, str]]:
+    """What the settings' own limits cannot know: that images of that side are too small."""
+    found = []
+    if augment.crop_padding >= side:
+        text = f"{augment.crop_padding}: padding must be smaller than the image ({side}x{side})"
+        found.append(("augment.crop_padding", text))
+    if augment.cutout > side:
+        text = f"{augment.cutout}: expected 0 to {side}, the side of the image"
+        found.append(("augment.cutout", text))
+    return found
+
+
 def class_names(beton: Beton) -> tuple[str, ...]:
     """The names of the classes; their numbers where the file has no sidecar."""
     if beton.sidecar is not None:
@@ -142,30 +155,16 @@ def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
         used = order.limited(beton.labels, limit, config.train.seed)
     samples = len(used)
     held_out = round(wanted * samples) if wanted < 1 else int(wanted)
-    least = min(config.train.batch_size, samples - 1)
+    least, what = config.train.batch_size, "one batch"
+    if limit and samples // 2 < least:  # a rehearsal of few images: its batches are short
+        least, what = samples - samples // 2, "half of them"
     if wanted and not 0 < held_out <= samples - least:
         raise UserError(
             f"data.validation {wanted:g}: holds out {held_out:,} of {samples:,} images; leave at "
-            f"least one batch ({config.train.batch_size}) to train on, and hold out at least one"
+            f"least {what} ({least}) to train on, and hold out at least one"
         )
     trained, watched = order.split(samples, held_out, config.train.seed)
     return used[trained], used[watched]
-
-
-def _check_sizes(augment: Augment, beton: Beton) -> None:
-    """What the limits of the settings cannot know: how large the images are."""
-    side, wrong = min(beton.height, beton.width), []
-    if augment.crop_padding >= side:
-        wrong.append(
-            f"augment.crop_padding {augment.crop_padding}: padding must be smaller than the image "
-            f"({beton.height}x{beton.width})"
-        )
-    if augment.cutout > side:
-        wrong.append(
-            f"augment.cutout {augment.cutout}: expected 0 to {side}, the side of the image"
-        )
-    if wrong:
-        raise UserError(*wrong)
 
 
 def _check_pair(train: Beton, test: Beton) -> None:
