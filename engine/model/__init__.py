@@ -3,11 +3,13 @@
 `choice` turns a configuration's `model` section into a `Variant` and says what is wrong with it;
 `budget` counts parameters and operations in closed form, `fitting` finds what keeps to them,
 `designs` all designs that do, `pareto` the best of them; `naming` names any member of the family;
-`listing` and `description` are the data behind `--list` and `--describe`.
+`weights` draws what a network begins with; `listing` and `description` are the data behind `--list`
+and `--describe`.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from engine.model.budget import feature_maps
@@ -18,6 +20,7 @@ from engine.model.variants import VARIANTS, Variant
 if TYPE_CHECKING:
     from engine.model.description import describe
     from engine.model.resnet import ResNet
+    from engine.model.weights import initialise
 
 __all__ = [
     "VARIANTS",
@@ -25,20 +28,18 @@ __all__ = [
     "Variant",
     "describe",
     "feature_maps",
+    "initialise",
     "problems",
     "resolve",
     "rows",
 ]
 
 
+_NEEDS_TORCH = {"ResNet": "resnet", "describe": "description", "initialise": "weights"}
+
+
 def __getattr__(name: str) -> Any:
     """What needs torch comes when it is asked for: counting alone does without its seconds."""
-    if name == "ResNet":
-        from engine.model.resnet import ResNet
-
-        return ResNet
-    if name == "describe":
-        from engine.model.description import describe
-
-        return describe
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)
