@@ -24,6 +24,14 @@ def evaluate() -> int:
     return run_command(main)
 
 
+def explore() -> int:
+    """`ffcv-engine-explore`, which is `python -m engine.explore`."""
+    signals.quit_early()
+    from engine.explore import main
+
+    return run_command(main)
+
+
 def write() -> NoReturn:
     """`ffcv-engine-write`, which is `python writers/cifar.py`."""
     signals.quit_early()
