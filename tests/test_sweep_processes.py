@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Files
 from sweeping import Sweep
 
-from engine.config.schema import Config
+from engine.config.schema import Checkpoint, Config, Data, Model, Run, Runtime, Train
 from engine.sweep.executor import Job, Outcome
 from engine.sweep.processes import Processes, devices_of
 
@@ -104,40 +104,27 @@ def test_two_sweeps_started_at_once_share_the_runs(sweep: Sweep) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_stopped_and_killed_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
+def test_killed_twice_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
     sweep.write(LONG, epochs=24)
     jobs = ("--jobs", "2")
     stamps: dict[str, tuple[int, int]] = {}
 
-    process = _start(sweep, *jobs)  # a polite stop
-    _wait(sweep, process, 2)
-    children = _children(process.pid)
-    assert len(children) == 2
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (75, ""), err
-    assert re.search(r"^stopped with \d of 3 runs done; the same command goes on", err, re.M)
-    assert _gone(children, 0.5), "it ended before its runs did"
-    assert {record["status"] for record in sweep.records().values()} <= {"interrupted", "finished"}
-    stamps |= sweep.stamps()
-
-    process = _start(sweep, *jobs)  # a run is killed, then all at once
-    os.kill(_first_child(process), signal.SIGKILL)
-    _until(process, "failed, will be retried: killed by SIGKILL")
     for turn in range(2):
-        if turn:
-            process = _start(sweep, *jobs)
-            _first_child(process)
-        _wait(sweep, process, 2 + turn)
+        process = _start(sweep, *jobs)
+        first = _first_child(process)
+        if turn == 0:
+            os.kill(first, signal.SIGKILL)  # a run alone
+            _until(process, "failed, will be retried: killed by SIGKILL")
+        _wait(sweep, process, 1 + turn)
         children = _children(process.pid)
-        process.kill()
+        process.kill()  # and all at once
         process.communicate()
         assert _gone(children), "runs went on alone"
         for name, stamp in sweep.stamps().items():
             assert stamps.setdefault(name, stamp) == stamp
 
     process = _start(sweep, *jobs)
-    out, err = process.communicate(timeout=100)
+    _out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     made = Counter(sweep.asked("SELECT fingerprint FROM executions WHERE outcome = 'done'"))
     assert set(made.values()) <= {1}
@@ -145,6 +132,32 @@ def test_stopped_and_killed_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> 
     assert {name: sweep.stamps()[name] for name in stamps} == stamps
     for record in sweep.records().values():
         assert (record["status"], record["epochs"], record["steps"]) == ("finished", 24, 120)
+
+
+def test_a_run_that_is_cancelled_saves_its_state(sweep: Sweep, tmp_path: Path) -> None:
+    config = Config(
+        data=Data(train=str(sweep.files.train), test=str(sweep.files.test)),
+        model=Model(blocks=(1, 1), widths=(4,)),
+        train=Train(epochs=200, batch_size=16),
+        runtime=Runtime(device="cpu", precision="fp32"),
+        run=Run(root=str(sweep.root), name="one"),
+        checkpoint=Checkpoint(every_epochs=0),
+    )
+    executor = Processes(tmp_path / "configs", [None], jobs=1, cores=1)
+    job = Job("a run", config, tmp_path / "logs" / "one.log")
+    ticket = executor.submit(job)
+    while not _has_begun(sweep, 1):
+        assert executor.poll(ticket) is None
+        time.sleep(0.02)
+    (child,) = _children(os.getpid())
+    executor.cancel(ticket)
+    while (ended := executor.poll(ticket)) is None:
+        time.sleep(0.02)
+    assert ended.outcome is Outcome.STOPPED
+    assert "stopped after step" in ended.said
+    assert _gone([child])
+    (record,) = sweep.records().values()
+    assert record["status"] == "interrupted" and record["saved_step"] == record["steps"] > 0
 
 
 def test_jobs_are_spread_over_the_devices_and_share_the_cores(
