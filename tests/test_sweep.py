@@ -58,6 +58,11 @@ def test_every_run_is_made_and_none_is_made_again(
     assert sweep() == 0
     again = capsys.readouterr()
     assert again.out == out
+    assert sweep("--summary", "--json") == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    measured = {result["run"]: result["last_epoch_test_accuracy"]["mean"] for result in results}
+    accuracies = sorted(100 * record["test_accuracy"] for record in records.values())
+    assert sorted(measured.values()) == accuracies
     assert "4 runs, 4 done before" in again.err
     assert sweep.stamps() == stamps
     assert sweep.asked("SELECT count(*) FROM executions") == [(4,)]

@@ -57,7 +57,7 @@ def test_later_settings_win_from_the_recipe_to_the_command_line(
 ) -> None:
     (tmp_path / "recipes").mkdir()
     recipe = "optim: {lr: 1, momentum: 0.1, weight_decay: 1, eps: 1}\ndata: {validation: 9}\n"
-    (tmp_path / "recipes" / "R.yaml").write_text(recipe + "train: {evaluate_every: 7}")
+    (tmp_path / "recipes" / "R.yaml").write_text(recipe + "train: {evaluate_every: 7, batch_size: 16}")
     (tmp_path / "recipes" / "R2.yaml").write_text("optim: {eps: 2}\n")
     sweep = Sweep(tmp_path, files)
     sweep.path.write_text(

@@ -14,10 +14,10 @@ from engine.statistics import summary
 from engine.sweep import selection, table
 from engine.sweep.data import Counts
 from engine.sweep.estimate import Speeds
-from engine.sweep.files import Claim
 from engine.sweep.plan import Plan, PlannedRun
 from engine.sweep.queue import SET_ASIDE, Row
 from engine.sweep.results import Results
+from engine.sweep.sheets import Claim
 
 
 def _run(point: str, seed: int, **more: Any) -> PlannedRun:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.config import options
 from engine.config.fields import option, section
-from engine.config.options import Flag, Parsed
+from engine.config.options import Flag
 from engine.config.schema import Checkpoint, Data, Runtime
 from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
@@ -171,6 +171,3 @@ def _unmatched(globs: Sequence[str], runs: Sequence[PlannedRun]) -> list[str]:
         for glob in globs
         if not selected(runs, [glob])
     ]
-
-
-__all__ = ["FLAGS", "PROGRAM", "Asked", "Parsed", "Settings", "ask"]

@@ -19,9 +19,9 @@ from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
 from engine.runs import fits
 from engine.sweep.data import Counts, Files, counts
-from engine.sweep.files import Claim, Sheet
 from engine.sweep.points import Point, points_of
 from engine.sweep.scale import scaled
+from engine.sweep.sheets import Claim, Sheet
 
 FORMAT = 1
 MOST_RUNS = 100_000

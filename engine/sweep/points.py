@@ -13,8 +13,8 @@ from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.config.values import Entry, Wrong, found, value_of
 from engine.config.wording import shown
-from engine.sweep.files import Claim, Experiment, RunSheet
 from engine.sweep.recipes import Recipe
+from engine.sweep.sheets import Claim, Experiment, RunSheet
 
 MOST_POINTS = 10_000  # of one experiment; more is a slip of the pen, not an experiment
 

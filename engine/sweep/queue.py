@@ -18,33 +18,11 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import UserError, named
+from engine.errors import named
+from engine.sweep.database import COLUMNS, opened, told
 
-FORMAT = 1  # SQLite's user_version
 FILE, WORKERS, LOCK = "queue.sqlite", "workers", "lock"
 QUEUED, RUNNING, DONE, FAILED, SET_ASIDE = "queued", "running", "done", "failed", "set_aside"
-SECONDS_FOR_A_LOCK = 60.0
-
-SCHEMA = """
-CREATE TABLE runs (
-    fingerprint TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,  -- that failed
-    owner TEXT NOT NULL DEFAULT '',       -- file in workers/ whose lock its claimer holds
-    orphaned INTEGER NOT NULL DEFAULT 0,  -- times its claimer died
-    error TEXT NOT NULL DEFAULT '',       -- last lines of the last failure
-    changed REAL NOT NULL
-);
-CREATE TABLE executions (
-    id INTEGER PRIMARY KEY,
-    fingerprint TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    began REAL NOT NULL,
-    ended REAL,
-    outcome TEXT
-);
-"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +54,7 @@ class Queue:
             raise named(error, error.filename or self.folder) from None
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         with self.alone():
-            self._base = _opened(self.folder / FILE, self._warn)
+            self._base = opened(self.folder / FILE, self._warn)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -152,7 +130,7 @@ class Queue:
 
     def rows(self) -> dict[str, Row]:
         """Every run of the queue by its fingerprint."""
-        with _told(self.folder / FILE):
+        with told(self.folder / FILE):
             assert self._base is not None
             return _rows(self._base)
 
@@ -198,7 +176,7 @@ class Queue:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         assert self._base is not None
-        with _told(self.folder / FILE):
+        with told(self.folder / FILE):
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield self._base
@@ -223,60 +201,5 @@ def peek(folder: Path) -> dict[str, Row]:
 
 
 def _rows(base: sqlite3.Connection) -> dict[str, Row]:
-    found = base.execute("SELECT fingerprint, state, attempts, owner, orphaned, error FROM runs")
+    found = base.execute(f"SELECT {COLUMNS} FROM runs")
     return {fingerprint: Row(*rest) for fingerprint, *rest in found}
-
-
-def _opened(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
-    """The database; a damaged one is kept beside it and begun anew."""
-    base = _connected(path)
-    try:
-        if base.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("its pages do not fit together")
-        (version,) = base.execute("PRAGMA user_version").fetchone()
-        if version == 0 and not base.execute("SELECT name FROM sqlite_master").fetchall():
-            base.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT")
-        elif version != FORMAT:
-            base.close()
-            raise UserError(
-                f"{path}: a queue of format {version}; this version reads {FORMAT}. Records stay "
-                "good without it: move it away to begin a new one"
-            )
-        _rows(base)
-    except sqlite3.DatabaseError as error:
-        base.close()
-        if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
-            raise UserError(f"{path}: cannot be used ({error})") from None
-        kept = _set_aside(path)
-        warn(f"warning: {path}: damaged ({error}), kept as {kept.name}; made anew from the records")
-        return _opened(path, warn)
-    return base
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    try:
-        # A rollback journal, not WAL: it needs no shared memory, and there is little to write.
-        base = sqlite3.connect(path, timeout=SECONDS_FOR_A_LOCK, isolation_level=None)
-    except sqlite3.Error as error:
-        raise UserError(f"{path}: cannot be opened ({error})") from None
-    return base
-
-
-def _set_aside(path: Path) -> Path:
-    number = 1
-    while (kept := path.with_name(f"{path.name}.bad-{number}")).exists():
-        number += 1
-    path.rename(kept)
-    journal = path.with_name(path.name + "-journal")
-    if journal.exists():
-        journal.rename(kept.with_name(kept.name + "-journal"))
-    return kept
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """A fault of the database, in one line."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise UserError(f"{path}: {error}; the same command goes on from the records") from None

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from engine.statistics import Summary, summary
-from engine.sweep.files import Claim
 from engine.sweep.plan import Plan, PlannedRun
 from engine.sweep.queue import Row
 from engine.sweep.results import Record, Results
-from engine.sweep.status import DONE, Status, status_of
+from engine.sweep.sheets import Claim
+from engine.sweep.status import Status, status_of
 
 UNFAIR = "best epoch, chosen on the test set: not a fair result"
 
@@ -179,6 +179,3 @@ def _mean(values: Sequence[float], what: str = "") -> str:
     if found.std is not None:
         text += f" ± {found.std:.2f} [{found.low:.2f}, {found.high:.2f}]"
     return text + what
-
-
-__all__ = ["DONE", "Conditions", "Result", "conditions_of", "content", "select", "table"]
