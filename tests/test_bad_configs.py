@@ -93,7 +93,7 @@ FILES = [
     ("optim: {lr: -Infinity}", "it must be finite"),
     ("optim: {lr: 1e999}", "it must be finite"),
     ("optim: {lr: %s}" % ("9" * 6000), "it must be finite"),
-    ("optim: {momentum: 1.0}", "expected a number, at least 0 and below 1, found 1.0"),
+    ("optim: {momentum: 1.0}", "expected a number, above 0 and below 1, found 1.0"),
     ("augment: {mean: [0.1, 0.2, .nan]}", "entry 3 is .nan; it must be finite"),
     ("augment: {std: [0.1, 0.2, 0]}", "entry 3 is 0"),
     ("model: {blocks: [0]}", "entry 1 is 0"),
@@ -139,7 +139,7 @@ FILES = [
         "expected at most schedule.max_momentum, which is 0.95",
     ),
     ("schedule: {name: cyclic, base_momentum: 0.91}", "schedule.max_momentum, which is 0.9"),
-    ("schedule: {name: onecycle, base_momentum: 1.0}", "at least 0 and below 1, found 1.0"),
+    ("schedule: {name: onecycle, base_momentum: 1.0}", "above 0 and below 1, found 1.0"),
     ("schedule: {minimum: 0.2}", "expected at most optim.lr, which is 0.1"),
     ("schedule: {name: cyclic, t_max: 10}", "t_max: only with cosine or onecycle; schedule.name"),
     ("schedule: {name: constant, minimum: 0.01}", "only with cosine, restarts or cyclic;"),
@@ -285,6 +285,19 @@ def test_a_check_is_left_out_where_its_values_are_wrong(tmp_path: Path) -> None:
     assert len(problems) == 2  # not: 0.85, the default, is above 0.5
     assert "base_momentum: expected a number" in problems[0]
     assert "runtime.device" in problems[1]
+
+
+def test_a_onecycle_is_refused_exactly_where_torchs_own_would_stop(tmp_path: Path) -> None:
+    def text(per: str, epochs: int) -> str:
+        return f"schedule: {{name: onecycle, per: {per}, t_max: 100}}\ntrain: {{epochs: {epochs}}}"
+
+    for per, allowed in (("epoch", 101), ("step", 100), ("auto", 100)):
+        path = file_of(tmp_path, text(per, allowed))
+        argv = [f"--config-file={path}"]
+        config = options.read(Config, argv, program="", summary="", checks=checks.TRAINING).config
+        assert config.train.epochs == allowed
+        (problem,) = problems_of([f"--config-file={file_of(tmp_path, text(per, allowed + 1))}"])
+        assert "line 1: schedule.t_max: a OneCycle of 100 epochs ends before" in problem
 
 
 def test_a_bad_value_is_told_even_where_a_later_one_wins(tmp_path: Path) -> None:

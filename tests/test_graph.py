@@ -160,8 +160,9 @@ def test_a_checkpoint_of_either_way_is_continued_by_the_other(
         {"augment": Augment(flip="alternating", padding_mode="reflect", cutout=8)},
         {"augment": Augment(autoaugment=True)},
         {"model": Model(blocks=(1,), widths=(4,), dropout=0.3, dropout_place="block")},
+        {"model": Model(blocks=(1,), widths=(4,), dropout=0.3, dropout_place="classifier")},
     ],
-    ids=["every draw", "autoaugment", "dropout"],
+    ids=["every draw", "autoaugment", "dropout in blocks", "dropout before the classifier"],
 )
 @pytest.mark.parametrize("mode", ["resident", "stream"])
 def test_a_set_is_fed_alike_however_it_is_held_and_augmented(

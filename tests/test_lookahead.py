@@ -168,6 +168,20 @@ def test_a_training_step_keeps_it_with_its_state_and_leaves_it_out_where_it_is_o
     assert not any(name.startswith("lookahead.") for name in off.tensors())
 
 
+def test_a_step_that_the_loss_scale_costs_is_not_counted() -> None:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    step = TrainingStep(network, Optim(lookahead_k=2), Machine(torch.device("cpu"), "fp16", False))
+    batch = Batch(torch.randn(8, 3, 2, 2), torch.randint(0, 4, (8,)))
+    assert step._scaling is not None
+    for number, scale in enumerate((1024.0, 1e38, 1024.0)):
+        step._scaling.scale.fill_(scale)
+        before = network[1].weight.clone()
+        step(batch, Rates(0.1, 0.9), number)
+        assert torch.equal(network[1].weight, before) == (scale > 1e30)
+    assert int(step.tensors()["lookahead.updates"]) == 2
+
+
 def _gradients(layer: nn.Module) -> Iterator[list[Tensor]]:
     random = torch.Generator().manual_seed(5)
     for _ in range(STEPS):

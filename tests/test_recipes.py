@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, SHARED
 
 from engine.config import checks, options
 from engine.config.schema import Config
+from engine.data.order import split
 from engine.data.sets import AS_THEY_ARE
 from engine.optim.schedules import moves_every_step, moves_momentum, rates
 
@@ -155,6 +157,15 @@ def test_the_rates_are_those_that_the_catalogue_works_out() -> None:
     assert peak == pytest.approx((0.01, 0.85))
     assert last == pytest.approx((4e-8, 0.95))
     assert moves_momentum(t3c.schedule)
+
+
+def test_report_003_trains_on_49_000_images_in_192_steps_and_watches_1_000() -> None:
+    for name in ("T3", "T3c", "T3x"):
+        held_out = recipe(name).data.validation * 50_000
+        train, watched = split(50_000, round(held_out), seed=0)
+        assert (len(train), len(watched)) == (49_000, 1_000)
+        assert len(np.intersect1d(train, watched)) == 0
+    assert -(-len(train) // recipe("T3c").train.batch_size) == 192
 
 
 def test_lookahead_meets_where_the_ancestors_did() -> None:

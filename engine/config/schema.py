@@ -200,8 +200,8 @@ class Schedule:
 
     name: str = option(
         "cosine",
-        "constant; cosine; restarts (cosine, warm); onecycle; cyclic; step; multistep; exponential "
-        "(lr times gamma^n at move n); multiplicative (times gamma, then gamma^2, gamma^3, ...)",
+        "the curve. restarts: a cosine begun anew; exponential: lr times gamma^n at move n; "
+        "multiplicative: times gamma, then gamma^2, then gamma^3",
         choices=(
             "cosine",
             "restarts",

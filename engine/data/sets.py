@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +46,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
                 f"{store.beton.path}: holds images without a label; train on labelled files and "
                 "predict such a set with: python -m engine.evaluate RUN --data FILE"
             )
-    wrong = list(misfits(config.augment, train.beton.height, train.beton.width))
-    if wrong:
+    if wrong := misfits(config.augment, min(train.beton.height, train.beton.width)):
         raise UserError(*(f"{key} {message}" for key, message in wrong))
     mean, std = constants(config.augment, train.beton)
     train_ids, held_out = _split(config, train.beton)
@@ -110,21 +108,16 @@ def tested_ids(beton: Beton, limit: int) -> Ids | None:
     return order.limited(beton.labels, limit, seed=0) if 0 < limit < len(beton) else None
 
 
-def held_out_of(samples: int, wanted: float) -> int:
-    """How many of `samples` images `data.validation` takes."""
-    return round(wanted * samples) if wanted < 1 else int(wanted)
-
-
-def misfits(augment: Augment, height: int, width: int) -> Iterator[tuple[str, str]]:
-    """What the limits of the settings cannot know: how large the images are."""
-    side = min(height, width)
+def misfits(augment: Augment, side: int) -> list[tuple[str, str]]:
+    """What the settings' own limits cannot know: that images of that side are too small."""
+    found = []
     if augment.crop_padding >= side:
-        yield (
-            "augment.crop_padding",
-            f"{augment.crop_padding}: padding must be smaller than the image ({height}x{width})",
-        )
+        text = f"{augment.crop_padding}: padding must be smaller than the image ({side}x{side})"
+        found.append(("augment.crop_padding", text))
     if augment.cutout > side:
-        yield "augment.cutout", f"{augment.cutout}: expected 0 to {side}, the side of the image"
+        text = f"{augment.cutout}: expected 0 to {side}, the side of the image"
+        found.append(("augment.cutout", text))
+    return found
 
 
 def class_names(beton: Beton) -> tuple[str, ...]:
@@ -156,20 +149,28 @@ def constants(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[
 
 def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
     """The ids to train on and those held out, of all that `data.limit` leaves."""
-    limit, wanted = config.data.limit, config.data.validation
+    limit = config.data.limit
     used = np.arange(len(beton), dtype=np.int64)
     if 0 < limit < len(beton):
         used = order.limited(beton.labels, limit, config.train.seed)
-    samples = len(used)
-    held_out = held_out_of(samples, wanted)
-    least = min(config.train.batch_size, samples - 1)
+    held_out = held_out_of(config, len(used))
+    trained, watched = order.split(len(used), held_out, config.train.seed)
+    return used[trained], used[watched]
+
+
+def held_out_of(config: Config, samples: int) -> int:
+    """How many of `samples` images `data.validation` takes; too many or none are refused."""
+    limit, wanted = config.data.limit, config.data.validation
+    held_out = round(wanted * samples) if wanted < 1 else int(wanted)
+    least, what = config.train.batch_size, "one batch"
+    if limit and samples // 2 < least:  # a rehearsal of few images: its batches are short
+        least, what = samples - samples // 2, "half of them"
     if wanted and not 0 < held_out <= samples - least:
         raise UserError(
             f"data.validation {wanted:g}: holds out {held_out:,} of {samples:,} images; leave at "
-            f"least one batch ({config.train.batch_size}) to train on, and hold out at least one"
+            f"least {what} ({least}) to train on, and hold out at least one"
         )
-    trained, watched = order.split(samples, held_out, config.train.seed)
-    return used[trained], used[watched]
+    return held_out
 
 
 def _check_pair(train: Beton, test: Beton) -> None:

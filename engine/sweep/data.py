@@ -58,10 +58,10 @@ class Files:
 
 
 def counts(config: Config, train: Facts, test: Facts) -> Counts:
-    """How many images a run visits, as `engine.data.sets` will count them."""
+    """How many images a run visits, as `engine.data.sets` will count them; may be refused."""
     limit = config.data.limit
     samples, tested = (min(limit or each.samples, each.samples) for each in (train, test))
-    held_out = min(samples, held_out_of(samples, config.data.validation))
+    held_out = held_out_of(config, samples)
     return Counts(samples - held_out, held_out or tested, tested, held_out > 0)
 
 

@@ -41,6 +41,7 @@ class InProcess:
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Job] = {}
         self._trusted = True
+        self._frozen = False
 
     @property
     def room(self) -> int:
@@ -80,8 +81,19 @@ class InProcess:
             contextlib.redirect_stderr(log),
         ):
             outcome = self._outcome(job)
-        gc.collect()  # a network in a cycle would keep its memory until much later
+        self._free()
         return Ended(outcome, last_lines(job.log, since))
+
+    def _free(self) -> None:
+        """A run's network and data lie in cycles, which would keep their memory until much later.
+
+        What is left after the first run are libraries: later collections pass them over, or each
+        would take half a second.
+        """
+        gc.collect()
+        if not self._frozen:
+            gc.freeze()
+            self._frozen = True
 
     def _outcome(self, job: Job) -> Outcome:
         """As `run_command` would end it, but for this process."""

@@ -19,7 +19,7 @@ from engine.sweep.estimate import Speeds
 from engine.sweep.plan import PlannedRun
 from engine.sweep.results import Record, Results
 
-REDRAW_SECONDS = 1.0
+REDRAW_SECONDS = 0.5
 MOST_ROWS = 12  # of runs in the table
 
 

@@ -14,6 +14,7 @@ from engine.config.fingerprint import fingerprint
 from engine.config.options import merge
 from engine.config.schema import Config, as_dict
 from engine.config.values import Entry
+from engine.errors import UserError
 from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
 from engine.runs import fits
@@ -138,7 +139,12 @@ def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str])
 
     def fit(config: Config) -> Iterator[tuple[str, str]]:
         train, test = files.of(config)
-        images = counts(config, train, test).train
+        try:
+            images = counts(config, train, test).train
+        except UserError as error:
+            key, _, message = str(error).partition(" ")
+            yield key, message
+            return
         yield from fits.misfits(config, train.classes, train.side, images)
 
     every: tuple[Callable[[Config], Any], ...] = (*checks.TRAINING, fit)
