@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Files
 from sweeping import Sweep
 
 from engine import train
+from engine.config.schema import Config
 from engine.errors import run_command
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
+from engine.step import compiled as compiled_step
+from engine.step import device
 from engine.sweep import conduct
+from engine.sweep.__main__ import main
 from engine.sweep.executor import Ended, Job, Outcome
 from engine.sweep.in_process import InProcess
 
@@ -204,8 +210,6 @@ class _Never:
 
 
 def test_after_an_unforeseen_crash_runs_get_processes_of_their_own(tmp_path: Path) -> None:
-    from engine.config.schema import Config
-
     apart = _Apart()
     codes: list[Any] = [0, RuntimeError("CUDA error: an illegal memory access"), 0]
 
@@ -228,8 +232,6 @@ def test_after_an_unforeseen_crash_runs_get_processes_of_their_own(tmp_path: Pat
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    from engine.sweep.__main__ import main
-
     with pytest.raises(SystemExit) as left:
         main(["--help"])
     assert left.value.code == 0
@@ -242,3 +244,72 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     ):  # fmt: skip
         assert f"  {option}\n" in out, option
     assert "--optim" not in out and "--run.name" not in out
+
+
+def test_runs_of_one_architecture_share_one_compiled_network(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.write(
+        """
+  - id: "1"
+    title: Two networks in turn
+    axes: {optim.lr: [0.1, 0.2]}
+    runs:
+      - {name: narrow, settings: {model: {widths: [4]}}}
+      - {name: wide, settings: {model: {widths: [8]}}}
+      - {name: narrow too, settings: {optim: {momentum: 0.5}}}
+""",
+        epochs=1,
+    )
+    compiled: list[Any] = []
+
+    def compile_once(network: Any, **rest: Any) -> Any:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compile_once)
+    monkeypatch.setattr(compiled_step, "_kept", {})
+    monkeypatch.setattr(device, "_finds_a_compiler", lambda: True)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "")  # and back, when this is over
+    assert sweep("--runtime.compile", "true") == 0
+    assert len(sweep.stamps()) == 6
+    assert len(compiled) == 2
+    began = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if "began" in line]
+    assert [name.partition(",")[0] for name in began] == ["1/narrow"] * 2 + ["1/narrow too"] * 2 + [
+        "1/wide"
+    ] * 2
+
+
+def test_a_look_at_a_runs_lock_never_keeps_its_owner_out(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run:
+        assert RunFolder(tmp_path / "run").locked()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            RunFolder(tmp_path / "run").locked()
+
+    looking = [threading.Thread(target=look) for _ in range(2)]
+    for thread in looking:
+        thread.start()
+    try:
+        for _ in range(50):
+            with RunFolder(tmp_path / "run"):
+                pass
+    finally:
+        over.set()
+        for thread in looking:
+            thread.join()
+    assert not RunFolder(tmp_path / "run").locked()
+    assert not RunFolder(tmp_path / "nowhere").locked()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word if word != "cpu" else "cuda:7" for word in sweep.words()]
+    assert run_command(main, words) == 2
+    assert "runtime.device cuda:7" in capsys.readouterr().err
+    assert not sweep.root.exists()

@@ -47,11 +47,11 @@ WRONG = [  # the file, where the problem stands, what is said
     (ONE + "    axes: {train.seed: [0, 1]}\n", 6, "axes: train.seed: seeds belong to"),
     (ONE + "    runs: {a: 1}\n", 6, "runs: expected a list, each entry begun with a dash"),
     (ONE + "    runs: [{name: a}, {name: a}]\n", 6, "name: a: already given at"),
-    (ONE + "    runs: [{settings: {optim: {lr: 1}}}, {settings: {optim.lr: 1}}]\n", 6, "1/lr=1: 2 r"),
+    (ONE + "    runs: [{settings: {optim: {lr: 1}}}, {settings: {optim.lr: 1}}]\n", 6, "1/lr=1: 2"),
     (ONE + "    reported: [{evidence: log}]\n", 6, "value: missing; a claim without a number is"),
     (ONE + "    reported: [{value: 101}]\n", 6, "value: expected a number, 0 to 100, found 101"),
-    (ONE + "    reported: [{value: 9, evidence: me}]\n", 6, "evidence: expected report, log, ance"),
-    (ONE + "    reported: [{value: 9, statistic: top}]\n", 6, "statistic: expected best, last, mov"),
+    (ONE + "    reported: [{value: 9, evidence: me}]\n", 6, "evidence: expected report, log, a"),
+    (ONE + "    reported: [{value: 9, statistic: top}]\n", 6, "statistic: expected best, last, m"),
     (ONE + "    reported: [{value: 9, at: {optim.lr: 3}}]\n", 6, "no run is at these settings"),
     (
         ONE + "    axes: {optim.lr: [0.1, 0.2]}\n    reported: [{value: 9}]\n",
@@ -72,9 +72,9 @@ WRONG = [  # the file, where the problem stands, what is said
     (ONE + "    settings: {model: {name: resnet1x}}\n", 6, "no variant 'resnet1x'; did you mean"),
     (ONE + "    settings: {augment: {crop_padding: 40}}\n", 6, "expected a whole number, 0 to 31"),
     (ONE + "    settings: {optim: {clip_value: 1, clip_norm: 1}}\n", 6, "expected only one of"),
-    (ONE + "    axes: {optim.name: [sgd, adam]}\n    settings: {optim.nesterov: true}\n", 7, "only"),
-    (ONE + "    settings: {schedule: {name: step, t_max: 3}}\n", 6, "only with cosine or onecycle"),
-    (ONE + "    settings: {model: {name: resnet22222, stem_stride: 4}}\n", 6, "have room for 4 lay"),
+    (ONE + "    axes: {optim.name: [sgd, adam]}\n    settings: {optim.nesterov: on}\n", 7, "only"),
+    (ONE + "    settings: {schedule: {name: step, t_max: 3}}\n", 6, "only with cosine or one"),
+    (ONE + "    settings: {model: {name: resnet22222, stem_stride: 4}}\n", 6, "have room for 4"),
 ]  # fmt: skip
 
 

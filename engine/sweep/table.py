@@ -89,7 +89,7 @@ def _totals(
     again = f", {len(single):,} of them different" if len(single) < len(runs) else ""
     seconds, unknown = speeds.total(left)
     hours = "-" if unknown and unknown == len(left) else _hours(seconds)
-    more = f" and {unknown} runs of unknown length" if 0 < unknown < len(left) else ""
+    more = f" and {unknown} of unknown length" if 0 < unknown < len(left) else ""
     total, rest = (sum(run.petaflops for run in some) for some in (single, left))
     return [
         f"{len(runs):,} runs{again}: "
