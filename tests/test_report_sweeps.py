@@ -12,12 +12,14 @@ import pytest
 import yaml
 from conftest import ROOT, SHARED
 
+from engine.config.fingerprint import fingerprint
 from engine.sweep.asked import ask
 from engine.sweep.plan import PlannedRun
 
 FOLDER = ROOT / "configs" / "sweeps"
 REPORTS = ("000", "001", "002", "003", "004")
 CATALOGUE = json.loads((Path(__file__).parent / "catalogue_experiments.json").read_text())
+README = (ROOT / "README.md").read_text("utf-8")
 EXPERIMENTS = {each["id"]: each for each in CATALOGUE["experiments"]}
 BUDGET = 5_000_000
 
@@ -129,6 +131,15 @@ def test_the_budget_is_lifted_where_it_must_be_and_then_said() -> None:
     for run in planned():
         assert run.config.model.budget == (0 if run.params > BUDGET else BUDGET), run.name
         assert ("over the budget" in " ".join(run.notes)) == (run.params > BUDGET), run.name
+
+
+@pytest.mark.parametrize("name", [*(f"report_{number}" for number in REPORTS), "reports"])
+def test_the_readmes_table_counts_what_is_there(name: str) -> None:
+    runs = planned(name)
+    different = {fingerprint(run.config, {}): run.petaflops for run in runs}
+    experiments = len({run.experiment for run in runs})
+    costs = f"{experiments} | {len(runs)} | {len(different)} | {sum(different.values()):,.0f} |"
+    assert f"[`{name}.yaml`](configs/sweeps/{name}.yaml) | {costs}" in README
 
 
 def test_finals_have_several_seeds() -> None:
