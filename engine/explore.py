@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine import atomic, explore_options
 from engine.config.schema import Model
@@ -24,8 +24,10 @@ from engine.errors import OK, UserError, named, run_command
 from engine.explore_options import Asked
 from engine.model import Variant
 from engine.model.designs import UNLIMITED
+from engine.model.fitting import misfits
 from engine.model.naming import name_of
-from engine.model.search import Found, Row, search
+from engine.model.search import Found, Row, beaten_by, row_of, search
+from engine.model.variants import ROWS
 from engine.runs import speed
 from engine.runs.speed import Speed
 
@@ -43,6 +45,14 @@ SORTS: dict[str, Callable[[Row], tuple[float, ...]]] = {  # the best first
 }
 
 
+class Known(NamedTuple):
+    """A network of the reports beside those that were found."""
+
+    name: str
+    row: Row
+    better: list[Row]
+
+
 def main(argv: Sequence[str]) -> int:
     """The command."""
     if explore_options.asks_for_help(argv):
@@ -57,12 +67,14 @@ def main(argv: Sequence[str]) -> int:
             "or give smaller --widths and --blocks"
         )
     rows = sorted(found.rows, key=SORTS[asked.sort])
+    known = beside(rows, asked, predict)
     listed = rows[: asked.limit] if asked.limit else rows
     files = write(listed[: asked.write], asked, len(rows)) if asked.write else []
     if asked.json:
-        print(json.dumps(as_json(listed, found, asked, predict, files), indent=2))
+        print(json.dumps(as_json(listed, found, asked, predict, known, files), indent=2))
     else:
         print(table(listed, found, asked, predict))
+        print("\n".join(sentences(known)))
         for file in files:
             print(f"written: {file}")
     return OK
@@ -114,8 +126,38 @@ def compared(asked: Asked) -> str:
     return ", ".join(f"{way} {words.get(name, name)}" for name, way in asked.objectives)
 
 
+def beside(rows: list[Row], asked: Asked, predict: Speed) -> list[Known]:
+    """The reports' final networks that keep to the budget, and what beats them."""
+    finals = {
+        name: row.variant for name, row in ROWS.items() if row.source.rstrip(")").endswith("final")
+    }
+    known = []
+    for name, variant in finals.items():
+        if misfits(variant, asked.space.side):
+            continue
+        own = row_of(variant, asked.space, predict)
+        if own.parameters <= asked.space.budget:
+            known.append(Known(name, own, beaten_by(own, rows, asked.objectives)))
+    return known
+
+
+def sentences(known: list[Known]) -> list[str]:
+    """Which of the reports' finals are beaten, and by what."""
+    lines = []
+    for name, own, better in known:
+        cost = f"{name} ({own.parameters:,}; {own.forward / 1e9:.3f} GFLOPs; depth {own.depth})"
+        by = f"beaten by {len(better):,} of them, as {name_of(better[0].variant)}" if better else ""
+        lines.append(f"{cost}: {by or 'not beaten'}.")
+    return lines
+
+
 def as_json(
-    listed: list[Row], found: Found, asked: Asked, predict: Speed, files: list[str]
+    listed: list[Row],
+    found: Found,
+    asked: Asked,
+    predict: Speed,
+    known: list[Known],
+    files: list[str],
 ) -> dict[str, Any]:
     """The same as data."""
     space = dict(vars(asked.space))
@@ -146,6 +188,10 @@ def as_json(
                 "relative_speed": None if predict.measured else round(row.speed, 4),
             }
             for row in listed
+        ],
+        "finals": [
+            {"name": name, "beaten_by": [name_of(row.variant) for row in better[:10]]}
+            for name, _, better in known
         ],
         "written": files,
     }

@@ -73,6 +73,30 @@ def test_json_tells_the_same_and_every_limit_is_kept(capsys: pytest.CaptureFixtu
         assert design["images_per_second"] is None and design["relative_speed"] > 0
 
 
+def test_the_reports_finals_are_set_beside_what_was_found(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    grid = ["--layers", "3", "--widths", "32,64,128,256", "--blocks", "2-5", "--conv-kernels", "3"]
+    _, out, _ = call(capsys, *grid, "--json", "--limit", "0", "--skip-kernels", "1", "--se", "none")
+    found = json.loads(out)
+    finals = {each["name"]: each["beaten_by"] for each in found["finals"]}
+    assert finals.keys() == {
+        "se_resnet443", "resnet4643_w32", "resnet22222_maxpool_skip", "resnet453",
+    }  # fmt: skip
+    listed = {design["name"]: design for design in found["designs"]}
+    for name, better in finals.items():
+        variant = VARIANTS[name]
+        for other in better:
+            assert listed[other]["parameters"] >= budget.parameters(variant).total
+            assert listed[other]["flops"]["forward"] <= budget.flops(variant).forward
+            assert listed[other]["depth"] >= budget.depth(variant)
+    assert ("resnet453" in listed) == (finals["resnet453"] == [])
+    _, out, _ = call(capsys, *grid)
+    assert "resnet453 (4,992,586; 1.748 GFLOPs; depth 26): " in out
+    _, out, _ = call(capsys, *SMALL, "--budget", "100k")
+    assert "resnet453 (" not in out
+
+
 def word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 

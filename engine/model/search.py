@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.model import designs, pareto
+from engine.model import budget, designs, pareto
 from engine.model.designs import Designs, Space
 from engine.model.variants import Variant
 
@@ -62,6 +62,30 @@ def search(space: Space, objectives: Sequence[Objective], predict: Predict) -> F
     pool = _kept(pool, pareto.front)
     rows = [row for portion, _ in pool for row in _rows(portion, predict)]
     return Found(rows, within, designs.size(space), time.perf_counter() - began)
+
+
+def row_of(variant: Variant, space: Space, predict: Predict) -> Row:
+    """Any network, with what is compared."""
+    total = budget.parameters(variant, space.classes, side=space.side).total
+    forward, training = budget.flops(variant, space.classes, side=space.side)
+    speed = float(predict(training, budget.values(variant, space.side)))
+    return Row(variant, total, forward, training, budget.depth(variant), speed)
+
+
+def beaten_by(row: Row, others: Sequence[Row], objectives: Sequence[Objective]) -> list[Row]:
+    """Those of `others` that are as good in every objective and better in one."""
+    own, costs = _of_rows([row], objectives)[0], _of_rows(others, objectives)
+    better = ((costs <= own) & ~np.isclose(costs, own, rtol=1e-12, atol=0)).any(axis=1)
+    beating = (costs <= own).all(axis=1) & better
+    return [other for other, beats in zip(others, beating, strict=True) if beats]
+
+
+def _of_rows(rows: Sequence[Row], objectives: Sequence[Objective]) -> pareto.Costs:
+    fields = {"flops": "forward"}
+    return np.array(
+        [[WAYS[way] * getattr(row, fields.get(name, name)) for name, way in objectives]
+         for row in rows], np.float64,
+    ).reshape(len(rows), len(objectives))  # fmt: skip
 
 
 def _costs(portion: Designs, objectives: Sequence[Objective], predict: Predict) -> pareto.Costs:
