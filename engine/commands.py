@@ -16,10 +16,26 @@ def train() -> int:
     return run_command(main)
 
 
+def sweep() -> int:
+    """`ffcv-engine-sweep`, which is `python -m engine.sweep`."""
+    signals.listen_early()
+    from engine.sweep.__main__ import main
+
+    return run_command(main)
+
+
 def evaluate() -> int:
     """`ffcv-engine-evaluate`, which is `python -m engine.evaluate`."""
     signals.quit_early()
     from engine.evaluate import main
+
+    return run_command(main)
+
+
+def explore() -> int:
+    """`ffcv-engine-explore`, which is `python -m engine.explore`."""
+    signals.quit_early()
+    from engine.explore import main
 
     return run_command(main)
 

@@ -19,8 +19,8 @@ from engine.config import checks, options
 from engine.config.schema import Config
 from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
-from engine.model import budget, feature_maps, problems, resolve
-from engine.runs import console
+from engine.model import budget, problems, resolve
+from engine.runs import console, fits
 from engine.runs.run import Run
 from engine.runs.state import State
 from engine.signals import Stop
@@ -135,11 +135,7 @@ def prepare(config: Config, *, keep: bool = True) -> tuple[Machine, DataSets]:
     Unless `keep` is false, what is measured and compiled is kept for the next run.
     """
     sets = open_sets(config, device.chosen(config.runtime))
-    wrong = problems(config.model, len(sets.classes), sets.side)
-    lone = sets.train.samples % config.train.batch_size == 1
-    if not wrong and lone and feature_maps(resolve(config.model), sets.side)[-1] == 1:
-        what = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"
-        wrong = [("train.batch_size", f"{config.train.batch_size} {what}; take another")]
+    wrong = list(fits.misfits(config, len(sets.classes), sets.side, sets.train.samples))
     if wrong:
         raise UserError(*(f"{key}: {message}" for key, message in wrong))
     return device.prepare(config.runtime, device.cache_folder(config) if keep else None), sets

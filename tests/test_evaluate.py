@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, Command, Files, coloured, rewrite_sidecar, run_of, write_beton
+from conftest import (
+    CLASSES,
+    TEST_IMAGES,
+    Command,
+    Files,
+    coloured,
+    record_of,
+    rewrite_sidecar,
+    run_of,
+    write_beton,
+)
 
 from engine import evaluate
 from engine.errors import run_command
@@ -111,3 +122,24 @@ def test_a_mistaken_evaluation_is_told_in_one_line(
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_limited_run_is_measured_on_the_test_images_that_it_knows(
+    command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--data.limit", "20", "--data.validation", "4") == 0
+    record = record_of(tmp_path)
+    counts = [record[f"{part}_images"] for part in ("train", "validation", "test")]
+    assert counts == [16, 4, 20]
+    run, out = str(run_of(tmp_path).path), tmp_path / "out.csv"
+    capsys.readouterr()
+    flags = [run, "--device", "cpu", "--json", "--predictions", str(out)]
+    assert run_command(evaluate.main, flags) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == 20
+    assert found["accuracy"] == record["test_accuracy"]
+    ids = [int(row.split(",")[0]) for row in out.read_text().splitlines()[1:]]
+    assert len(set(ids)) == 20
+    assert max(ids) > 20  # of the file, not of the choice
+    assert run_command(evaluate.main, [run, "--data", str(files.test), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == TEST_IMAGES

@@ -125,7 +125,7 @@ def test_rates_on_the_device_make_torchs_own_update_to_float_rounding(
     update = Update(held, optim, cycles=cycles)
     steady = optim.betas[0] if optim.name == "adam" else optim.momentum
     for number in range(50):
-        momentum = 0.85 + 0.002 * number if cycles else steady
+        momentum = 0.4 + 0.5 * abs(1 - number / 25) if cycles else steady  # down and up again
         lr = optim.lr * (1 - number / 50)
         hold = number % 10 == 3
         for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):

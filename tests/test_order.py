@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.counter import Purpose, draws
-from engine.data.order import shuffled, split
+from engine.data.order import limited, shuffled, split
 from engine.errors import UserError
 
 
@@ -90,3 +90,43 @@ def test_ids_are_left_as_they_are() -> None:
 def test_a_seed_or_an_epoch_out_of_range_is_refused(seed: int, epoch: int) -> None:
     with pytest.raises(UserError, match=f"seed {seed}, epoch {epoch}"):
         shuffled(np.arange(3), seed, epoch)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=200),
+    st.integers(0, 2**63 - 1),
+    st.data(),
+)
+def test_a_limit_takes_equal_shares_of_the_classes(
+    classes: list[int], seed: int, data: st.DataObject
+) -> None:
+    labels = np.array(classes, np.int64)
+    count = data.draw(st.integers(1, len(labels)))
+    ids = limited(labels, count, seed)
+    assert sorted(set(ids.tolist())) == ids.tolist()
+    assert len(ids) == count
+    there, taken = np.bincount(labels, minlength=5), np.bincount(labels[ids], minlength=5)
+    for few in range(5):
+        for many in range(5):  # one more at most, unless all of the fewer are taken
+            assert taken[many] <= taken[few] + 1 or taken[few] == there[few]
+    assert (limited(labels, count, seed) == ids).all()
+    fewer = limited(labels, data.draw(st.integers(1, count)), seed)
+    assert set(fewer.tolist()) <= set(ids.tolist())
+
+
+def test_a_limit_follows_the_seed_and_is_not_the_order_of_an_epoch() -> None:
+    labels = np.arange(1000) % 10
+    one, other = limited(labels, 100, 0), limited(labels, 100, 1)
+    assert 0 < len(set(one.tolist()) & set(other.tolist())) < 40
+    assert (np.bincount(labels[one]) == 10).all()
+    first = np.sort(shuffled(np.arange(1000), 0, 0)[:100])
+    assert len(set(one.tolist()) & set(first.tolist())) < 40
+
+
+def test_each_image_is_as_likely_within_its_class() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int64)
+    counts = np.zeros(8)
+    for seed in range(2000):
+        counts[limited(labels, 2, seed)] += 1
+    assert ((counts - 500) ** 2 / 500).sum() < 24.3

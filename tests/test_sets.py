@@ -116,3 +116,71 @@ def test_a_test_set_of_other_classes_or_sizes_is_refused(files: Files, tmp_path:
     write_beton(wide, images[:, :16], labels, split="train")
     with pytest.raises(UserError, match="expected squares"):
         _sets(Files(wide, wide))
+
+
+@pytest.mark.parametrize(("limit", "trained", "tested"), [(0, 75, 41), (40, 40, 40), (60, 60, 41)])
+def test_a_limit_cuts_both_sets_and_a_file_of_fewer_is_left_whole(
+    files: Files, limit: int, trained: int, tested: int
+) -> None:
+    sets = _limited(files, limit)
+    assert len(set(sets.train.ids(0).tolist())) == sets.train.samples == trained
+    assert len(set(sets.test.ids(0).tolist())) == sets.test.samples == tested
+    assert sets.watched is sets.test
+    counts = np.bincount(sets.train.beton.labels[sets.train.ids(0)])
+    assert counts.max() - counts.min() <= 1
+
+
+def test_images_are_held_out_of_those_that_the_limit_leaves(files: Files) -> None:
+    sets = _limited(files, 40, validation=0.1)
+    trained, watched = set(sets.train.ids(0).tolist()), set(sets.watched.ids(0).tolist())
+    assert (len(trained), len(watched)) == (36, 4)
+    assert trained | watched == set(_limited(files, 40).train.ids(0).tolist())
+    assert trained.isdisjoint(watched)
+
+
+def test_the_limited_training_set_follows_the_seed_and_the_test_set_is_alike_for_all(
+    files: Files,
+) -> None:
+    one, again, other = (_limited(files, 30, seed=seed) for seed in (0, 0, 1))
+    assert (one.train.ids(0) == again.train.ids(0)).all()
+    assert set(one.train.ids(0).tolist()) != set(other.train.ids(0).tolist())
+    assert (one.test.ids(0) == other.test.ids(0)).all()
+
+
+def test_a_limit_below_a_batch_still_trains_and_holds_out(files: Files) -> None:
+    sets = _limited(files, 10, validation=2)
+    assert (sets.train.samples, sets.watched.samples, len(sets.train)) == (8, 2, 1)
+    with pytest.raises(UserError, match=r"data\.validation 0\.01: holds out 0 of 10"):
+        _limited(files, 10, validation=0.01)
+
+
+def test_images_that_are_not_normalised_are_as_they_are(files: Files) -> None:
+    sets = _sets(files, normalize=False, mean=(0.5, 0.5, 0.5), crop_padding=0, flip="none")
+    assert (sets.mean, sets.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    for loader in (sets.train, sets.test):
+        images = torch.cat([batch.images for batch in loader.epoch(0)])
+        pixels = torch.from_numpy(loader.beton.images()[loader.ids(0)])
+        torch.testing.assert_close(images, pixels.permute(0, 3, 1, 2) / 255)
+
+
+def test_what_is_larger_than_the_images_is_refused_by_the_settings_name(
+    files: Files, tmp_path: Path
+) -> None:
+    images, labels = coloured(20, 0)
+    small = tmp_path / "small.beton"
+    write_beton(small, np.ascontiguousarray(images[:, :16, :16]), labels, split="train")
+    for mode in ("zeros", "reflect", "edge"):
+        with pytest.raises(UserError) as caught:
+            _sets(Files(small, small), crop_padding=16, padding_mode=mode, cutout=17)
+        padding, cutout = caught.value.problems
+        assert padding.startswith("augment.crop_padding 16: padding must be smaller than")
+        assert cutout.startswith("augment.cutout 17: expected 0 to 16")
+    assert _sets(Files(small, small), crop_padding=15, padding_mode="reflect", cutout=16)
+
+
+def _limited(files: Files, limit: int, validation: float = 0.0, seed: int = 0) -> DataSets:
+    config = Config(
+        data=Data(str(files.train), str(files.test), validation, limit),
+        train=Train(batch_size=16, seed=seed),
+    )
+    return open_sets(config, CPU)

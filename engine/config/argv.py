@@ -24,6 +24,8 @@ class Flag:
     name: str  # without dashes
     doc: str
     value: str | None = None  # metavar of an optional value, e.g. "GLOB"; None: a plain switch
+    needs: bool = False  # the value may not be left out
+    many: bool = False  # may be repeated; its values are in `lists`
 
 
 @dataclass
@@ -33,6 +35,7 @@ class CommandLine:
     files: list[Path] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     flags: dict[str, str | bool] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -89,7 +92,7 @@ class _Scanner:
 
     def flag(self, flag: Flag, attached: str | None) -> None:
         option = f"--{flag.name}"
-        if not self.first(option, attached):
+        if not flag.many and not self.first(option, attached):
             return
         if flag.value is None:
             if attached is not None:
@@ -98,7 +101,12 @@ class _Scanner:
             return
         if attached is None and self.left and not self.left[-1].startswith("-"):
             attached = self.left.pop()
-        self.line.flags[flag.name] = True if attached is None else attached
+        if flag.needs and not attached:
+            self.line.problems.append(f"{option}: expected {flag.value} after it")
+        elif flag.many:
+            self.line.lists.setdefault(flag.name, []).append(attached or "")
+        else:
+            self.line.flags[flag.name] = True if attached is None else attached
 
     def unknown(self, token: str) -> None:
         name, given, _ = token.partition("=")

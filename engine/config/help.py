@@ -24,7 +24,7 @@ def help_text(root: type, program: str, summary: str, flags: Sequence[Flag]) -> 
     settings = settings_of(root)
     lines = textwrap.wrap(
         f"usage: {program} [{FILE[0]} FILE]... [--SECTION.OPTION VALUE]..."
-        + "".join(f" [{_usage(flag)}]" for flag in flags),
+        + "".join(f" [{_usage(flag)}]" + ("..." if flag.many else "") for flag in flags),
         width,
         subsequent_indent="    ",
         break_on_hyphens=False,
@@ -95,4 +95,6 @@ def _item(name: str, text: str, width: int) -> list[str]:
 
 
 def _usage(flag: Flag) -> str:
-    return f"--{flag.name}" + (f" [{flag.value}]" if flag.value else "")
+    if flag.value is None:
+        return f"--{flag.name}"
+    return f"--{flag.name} " + (flag.value if flag.needs else f"[{flag.value}]")

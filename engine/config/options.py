@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -24,7 +24,7 @@ from engine.config.values import Entry, Wrong, hold, value_of
 from engine.config.yaml_file import read_file
 from engine.errors import UserError
 
-__all__ = ["Flag", "Parsed", "read", "render"]
+__all__ = ["Flag", "Merged", "Parsed", "collect", "merge", "read", "render"]
 
 T = TypeVar("T")
 Check = Callable[[T], Iterable[tuple[str, str]]]  # yields (dotted name, what is wrong)
@@ -40,6 +40,8 @@ class Parsed(Generic[T]):
     origins: dict[str, str]  # "train.epochs": "default", "configs/x.yaml, line 4", "--train.epochs"
     files: tuple[Path, ...]  # config files in order
     flags: dict[str, str | bool]  # only those given: True, or the value
+    lists: dict[str, list[str]] = field(default_factory=dict)  # of flags that may be repeated
+    entries: tuple[Entry, ...] = ()  # all that was given, as it was written
 
 
 def read(
@@ -56,6 +58,27 @@ def read(
     All problems are raised together, as one UserError with a line for each. A check is left out
     where it reads a value that is itself wrong.
     """
+    parsed, problems = collect(
+        root, argv, program=program, summary=summary, flags=flags, checks=checks
+    )
+    if problems:
+        raise UserError(*problems)
+    return parsed
+
+
+def collect(
+    root: type[T],
+    argv: Sequence[str],
+    *,
+    program: str,
+    summary: str,
+    flags: Sequence[Flag] = (),
+    checks: Sequence[Check[T]] = (),
+) -> tuple[Parsed[T], list[str]]:
+    """As `read`, but the problems are handed back, for a caller that may find more.
+
+    What is wrong counts as not given.
+    """
     if any(token in HELP for token in argv):
         sys.stdout.write(help_text(root, program, summary, flags))
         raise SystemExit(0)
@@ -69,25 +92,55 @@ def read(
         entries += content.entries
         problems += content.problems
         all_known = all_known and content.readable
+    entries += line.entries
+    merged = merge(root, entries, checks if all_known else ())
+    # A file's mistakes come first, then wrong values, then what was typed, then contradictions.
+    problems += [*merged.wrong_values, *line.problems, *merged.contradictions]
+    origins = merged.origins
+    parsed = Parsed(
+        merged.config, origins, tuple(line.files), line.flags, line.lists, tuple(entries)
+    )
+    return parsed, problems
+
+
+@dataclass(frozen=True)
+class Merged(Generic[T]):
+    """What entries come to; a wrong value counts as not given."""
+
+    config: T
+    origins: dict[str, str]
+    wrong_values: list[str]
+    contradictions: list[str]
+
+
+def merge(
+    root: type[T],
+    entries: Sequence[Entry],
+    checks: Sequence[Check[T]] = (),
+    *,
+    origin: str = "",
+) -> Merged[T]:
+    """The configuration of `entries`, of which later ones win.
+
+    `origin` is blamed for what a check finds in a setting that none of them gave.
+    """
+    settings = settings_of(root)
     values = {key: setting.default for key, setting in settings.items()}
     origins = dict.fromkeys(settings, DEFAULT)
     last: dict[str, Entry] = {}
     wrong: set[str] = set()
-    for entry in [*entries, *line.entries]:
+    wrong_values: list[str] = []
+    for entry in entries:
         try:
             values[entry.key] = value_of(settings[entry.key], entry.raw)
         except Wrong as error:
-            problems.append(entry.problem(error.expected, error.hint))
+            wrong_values.append(entry.problem(error.expected, error.hint))
             wrong.add(entry.key)
         origins[entry.key] = entry.origin
         last[entry.key] = entry
-    problems += line.problems
     config: T = build(root, _through_fastargs(root, settings, values))
-    if all_known:
-        problems += _cross_check(config, checks, wrong, last)
-    if problems:
-        raise UserError(*problems)
-    return Parsed(config, origins, tuple(line.files), line.flags)
+    contradictions = _cross_check(config, checks, wrong, last, origin)
+    return Merged(config, origins, wrong_values, contradictions)
 
 
 def render(parsed: Parsed[Any]) -> str:
@@ -135,7 +188,11 @@ class _NotKnown(Exception):
 
 
 def _cross_check(
-    config: T, checks: Sequence[Check[T]], wrong: set[str], last: Mapping[str, Entry]
+    config: T,
+    checks: Sequence[Check[T]],
+    wrong: set[str],
+    last: Mapping[str, Entry],
+    origin: str,
 ) -> list[str]:
     shown_config = _hollow(config, wrong)
     problems: list[str] = []
@@ -144,7 +201,9 @@ def _cross_check(
             for key, message in check(shown_config):
                 entry = last.get(key)
                 if entry is None:
-                    problems.append(f"{key}: {message}")
+                    problems.append(
+                        f"{origin}: {key}: {message}" if origin else f"{key}: {message}"
+                    )
                 elif entry.by_flag:
                     problems.append(entry.problem(message))
                 else:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -36,20 +36,74 @@ class Content:
 def read_file(path: Path, keys: Collection[str], sections: Collection[str]) -> Content:
     """The settings of one config file, in its order; never raises for what a file may hold."""
     try:
-        node, tags = _compose(path, _read_text(path))
-    except _Unreadable as error:
+        document = open_document(path)
+    except Unreadable as error:
         return Content([], [str(error)], readable=False)
-    if not isinstance(node, yaml.MappingNode):
-        line = f"{shown(str(path), None)}, line {_line(node)}"
+    if not isinstance(document.root, yaml.MappingNode):
         expected = f"expected sections such as `{next(iter(sections), 'section')}:` at the top"
-        return Content([], [f"{line}: {expected}"], readable=False)
+        problem = f"{place(path, line_of(document.root))}: {expected}"
+        return Content([], [problem], readable=False)
+    content = settings_in(document.root, path, keys, sections)
+    content.problems[:0] = document.problems
+    return content
+
+
+class Unreadable(Exception):
+    """Not a YAML file that is read here; the message is the problem's one line."""
+
+
+class Document(NamedTuple):
+    """A YAML file as its nodes, and what is wrong with it whatever it means."""
+
+    root: yaml.Node
+    problems: list[str]
+
+
+def open_document(path: Path) -> Document:
+    """The nodes of a YAML file of any form; raises `Unreadable`."""
+    root, tags = _compose(path, _read_text(path))
+    return Document(
+        root,
+        [
+            f"{place(path, line)}: explicit tags are not allowed, found {shown(tag)}"
+            for tag, line in tags
+        ],
+    )
+
+
+def settings_in(
+    node: yaml.MappingNode, path: Path, keys: Collection[str], sections: Collection[str]
+) -> Content:
+    """The settings that a mapping anywhere in a YAML file gives."""
     reader = _Reader(path, keys, sections)
-    reader.content.problems += [
-        f"{reader.place(line)}: explicit tags are not allowed, found {shown(tag)}"
-        for tag, line in tags
-    ]
     reader.top(node)
     return reader.content
+
+
+def place(path: Path, line: int) -> str:
+    """`configs/x.yaml, line 4`."""
+    return f"{shown(str(path), None)}, line {line}"
+
+
+def pairs_of(
+    node: yaml.MappingNode,
+    problem: Callable[[int, str], None],
+    prefix: str = "",
+    seen: dict[str, int] | None = None,
+) -> Iterator[tuple[str, int, yaml.Node]]:
+    """The pairs of a mapping whose names are words and stand there for the first time."""
+    lines = {} if seen is None else seen
+    for key, value in node.value:
+        line = line_of(key)
+        if not isinstance(key, yaml.ScalarNode):
+            problem(line, "expected a name before the colon, found a list or mapping")
+            continue
+        name = prefix + key.value
+        if name in lines:
+            problem(line, f"{shown(name)}: already given on line {lines[name]}")
+            continue
+        lines[name] = line
+        yield name, line, value
 
 
 class _Reader:
@@ -59,37 +113,20 @@ class _Reader:
         self.lines: dict[str, int] = {}  # of the keys and sections seen
         self.guesses = 0
 
-    def place(self, line: int) -> str:
-        return f"{shown(str(self.path), None)}, line {line}"
-
     def top(self, node: yaml.MappingNode) -> None:
-        for name, line, value in self.pairs(node, ""):
+        for name, line, value in pairs_of(node, self.problem, "", self.lines):
             if name not in self.sections:
                 self.setting(name, line, value)
             elif isinstance(value, yaml.MappingNode):
-                for key, inner_line, inner in self.pairs(value, name + "."):
+                inner_pairs = pairs_of(value, self.problem, name + ".", self.lines)
+                for key, inner_line, inner in inner_pairs:
                     self.setting(key, inner_line, inner)
             else:
                 self.problem(line, f"{name}: expected this section's settings, indented below it")
 
-    def pairs(self, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, int, yaml.Node]]:
-        """The pairs of a mapping whose names are words and stand in the file for the first time."""
-        for key, value in node.value:
-            line = _line(key)
-            if not isinstance(key, yaml.ScalarNode):
-                self.problem(line, "expected a name before the colon, found a list or mapping")
-                continue
-            name = prefix + key.value
-            if name in self.lines:
-                where = f"already given on line {self.lines[name]}"
-                self.problem(line, f"{shown(name)}: {where}")
-                continue
-            self.lines[name] = line
-            yield name, line, value
-
     def setting(self, key: str, line: int, node: yaml.Node) -> None:
         if key in self.keys:
-            self.content.entries.append(Entry(key, _raw(node), self.place(line)))
+            self.content.entries.append(Entry(key, raw_of(node), place(self.path, line)))
             return
         self.guesses += 1
         guess = did_you_mean(key, self.keys) if self.guesses <= _MOST_GUESSES else ""
@@ -100,11 +137,7 @@ class _Reader:
             self.problem(line, f"{shown(key)}: no such option{guess}")
 
     def problem(self, line: int, message: str) -> None:
-        self.content.problems.append(f"{self.place(line)}: {message}")
-
-
-class _Unreadable(Exception):
-    pass
+        self.content.problems.append(f"{place(self.path, line)}: {message}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -127,10 +160,10 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node, list[tuple[str, int]]]:
         loader = _Loader(text)
         node = loader.get_single_node()
     except RecursionError:
-        raise _Unreadable(f"{name}: nested too deeply") from None
+        raise Unreadable(f"{name}: nested too deeply") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _Unreadable(f"{name}, line {line}: a character that YAML forbids") from None
+        raise Unreadable(f"{name}, line {line}: a character that YAML forbids") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}, line {mark.line + 1}" if mark else name
@@ -138,11 +171,11 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node, list[tuple[str, int]]]:
         hint = "; indent with spaces, not tabs" if "\\t" in what else ""
         if "single document" in what:
             what = "a second document begins here; a config file holds one"
-        raise _Unreadable(f"{place}: not valid YAML: {shown(what, 200)}{hint}") from None
+        raise Unreadable(f"{place}: not valid YAML: {shown(what, 200)}{hint}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise _Unreadable(f"{name}: not valid YAML: {shown(str(error), 200)}") from None
+        raise Unreadable(f"{name}: not valid YAML: {shown(str(error), 200)}") from None
     if node is None:
-        raise _Unreadable(f"{name}: the file is empty; expected at least one setting")
+        raise Unreadable(f"{name}: the file is empty; expected at least one setting")
     return node, loader.tags
 
 
@@ -152,22 +185,22 @@ def _read_text(path: Path) -> str:
         # Without O_NONBLOCK, opening a named pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise _Unreadable(f"{name}: no such config file{_neighbours(path)}") from None
+        raise Unreadable(f"{name}: no such config file{_neighbours(path)}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise _Unreadable(f"{name}: not readable as a config file: {shown(reason)}") from None
+        raise Unreadable(f"{name}: not readable as a config file: {shown(reason)}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise _Unreadable(f"{name}: not a regular file; expected a YAML file")
+        raise Unreadable(f"{name}: not a regular file; expected a YAML file")
     with open(descriptor, "rb") as file:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
-        raise _Unreadable(f"{name}: larger than {LARGEST_FILE:,} bytes; expected a YAML file")
+        raise Unreadable(f"{name}: larger than {LARGEST_FILE:,} bytes; expected a YAML file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise _Unreadable(f"{name}, line {line}: not valid UTF-8") from None
+        raise Unreadable(f"{name}, line {line}: not valid UTF-8") from None
 
 
 def _neighbours(path: Path) -> str:
@@ -179,7 +212,8 @@ def _neighbours(path: Path) -> str:
     return did_you_mean(str(path), [str(path.parent / name) for name in names])
 
 
-def _raw(node: yaml.Node) -> Raw:
+def raw_of(node: yaml.Node) -> Raw:
+    """What was written there, of which only a list of plain values is taken apart."""
     if isinstance(node, yaml.ScalarNode):
         quoted = node.style is not None  # quotes or a block: text by the writer's will
         if node.tag == _CORE + "null" and not quoted:
@@ -188,10 +222,11 @@ def _raw(node: yaml.Node) -> Raw:
     if isinstance(node, yaml.SequenceNode):
         items: Sequence[yaml.Node] = node.value
         return tuple(
-            _raw(item) if isinstance(item, yaml.ScalarNode) else Nested() for item in items
+            raw_of(item) if isinstance(item, yaml.ScalarNode) else Nested() for item in items
         )
     return Nested()
 
 
-def _line(node: yaml.Node) -> int:
+def line_of(node: yaml.Node) -> int:
+    """The line on which it begins, from 1."""
     return int(node.start_mark.line) + 1

@@ -1,17 +1,26 @@
 """The networks: one table of variants (`variants`), one parametrised class (`resnet`).
 
 `choice` turns a configuration's `model` section into a `Variant` and says what is wrong with it;
-`budget` counts parameters and operations in closed form, `fitting` finds what keeps to them;
-`naming` names any member of the family; `listing` and `description` are the data behind `--list`
+`budget` counts parameters and operations in closed form, `fitting` finds what keeps to them,
+`designs` all designs that do, `pareto` the best of them; `naming` names any member of the family;
+`weights` draws what a network begins with; `listing` and `description` are the data behind `--list`
 and `--describe`.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from engine.model.budget import feature_maps
 from engine.model.choice import problems, resolve
-from engine.model.description import describe
 from engine.model.listing import rows
-from engine.model.resnet import ResNet
 from engine.model.variants import VARIANTS, Variant
+
+if TYPE_CHECKING:
+    from engine.model.description import describe
+    from engine.model.resnet import ResNet
+    from engine.model.weights import initialise
 
 __all__ = [
     "VARIANTS",
@@ -19,7 +28,18 @@ __all__ = [
     "Variant",
     "describe",
     "feature_maps",
+    "initialise",
     "problems",
     "resolve",
     "rows",
 ]
+
+
+_NEEDS_TORCH = {"ResNet": "resnet", "describe": "description", "initialise": "weights"}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch comes when it is asked for: counting alone does without its seconds."""
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)

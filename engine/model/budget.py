@@ -42,6 +42,11 @@ def feature_maps(variant: Variant, side: int = 32) -> list[int]:
     return sides
 
 
+def depth(variant: Variant) -> int:
+    """The layers with weights on the longest way through, as "ResNet-18" counts them."""
+    return 2 * sum(variant.blocks) + 2
+
+
 def pooled_side(variant: Variant, side: int = 32) -> int:
     """The side of what the average pool hands to the classifier; 0 where it leaves nothing."""
     return 1 if variant.pool == "global" else feature_maps(variant, side)[-1] // int(variant.pool)
@@ -53,7 +58,7 @@ def parameters(
     """Count every part's parameters."""
     first, last = variant.widths[0], variant.widths[-1]
     stem = channels * first * variant.stem_kernel**2
-    layers = [_layer_parameters(variant, layer) for layer in variant.layers]
+    layers = [layer_parameters(variant, layer) for layer in variant.layers]
     if variant.preactivation:
         layers[-1] += 2 * last
     else:
@@ -61,6 +66,19 @@ def parameters(
     se = _se_parameters(variant, first) if variant.se == "stem" else 0
     inputs = last * pooled_side(variant, side) ** 2
     return Parameters(stem, se, tuple(layers), inputs * classes + classes)
+
+
+def layer_parameters(variant: Variant, layer: Layer) -> int:
+    """The parameters of one layer, all its blocks."""
+    before, width = layer.before, layer.width
+    total = layer.blocks * block_parameters(variant, layer)
+    total += (before - width) * width * layer.kernel**2  # the first convolution of the first block
+    if variant.preactivation:
+        total += 2 * (before - width)  # the first block normalises what comes in
+    if layer.projects:
+        total += before * width * layer.skip_kernel**2
+        total += 0 if variant.preactivation else 2 * width
+    return total
 
 
 def block_parameters(variant: Variant, layer: Layer) -> int:
@@ -76,31 +94,50 @@ def flops(variant: Variant, classes: int = 10, channels: int = 3, side: int = 32
     and one for the input); the images themselves need no gradient.
     """
     sides = feature_maps(variant, side)
-    stem = channels * variant.widths[0] * variant.stem_kernel**2 * sides[0] ** 2
+    stem = stem_adds(variant, channels, side)
     adds = stem + variant.widths[-1] * pooled_side(variant, side) ** 2 * classes
     if variant.se == "stem":
         adds += 2 * variant.widths[0] * _squeezed(variant, variant.widths[0])
     for layer, map_side in zip(variant.layers, sides[1:], strict=True):
-        convolutions = layer.before * layer.width + (2 * layer.blocks - 1) * layer.width**2
-        weights = convolutions * layer.kernel**2
-        if layer.projects:
-            weights += layer.before * layer.width * layer.skip_kernel**2
-        adds += weights * map_side**2
-        if variant.se == "block":
-            adds += layer.blocks * 2 * layer.width * _squeezed(variant, layer.width)
+        adds += layer_adds(variant, layer, map_side)
+    return of_adds(adds, stem)
+
+
+def of_adds(adds: int, stem: int) -> Flops:
+    """The operations of `adds` multiply-adds forward, of which `stem` in the first convolution."""
     return Flops(2 * adds, 6 * adds - 2 * stem)
 
 
-def _layer_parameters(variant: Variant, layer: Layer) -> int:
-    before, width = layer.before, layer.width
-    total = layer.blocks * block_parameters(variant, layer)
-    total += (before - width) * width * layer.kernel**2  # the first convolution of the first block
-    if variant.preactivation:
-        total += 2 * (before - width)  # the first block normalises what comes in
+def stem_adds(variant: Variant, channels: int = 3, side: int = 32) -> int:
+    """The multiply-adds of the first convolution."""
+    weights = channels * variant.widths[0] * variant.stem_kernel**2
+    return weights * _ceil(side, variant.stem_stride) ** 2
+
+
+def layer_adds(variant: Variant, layer: Layer, map_side: int) -> int:
+    """The multiply-adds of one layer, whose maps have `map_side`."""
+    convolutions = layer.before * layer.width + (2 * layer.blocks - 1) * layer.width**2
+    weights = convolutions * layer.kernel**2
     if layer.projects:
-        total += before * width * layer.skip_kernel**2
-        total += 0 if variant.preactivation else 2 * width
+        weights += layer.before * layer.width * layer.skip_kernel**2
+    adds = weights * map_side**2
+    if variant.se == "block":
+        adds += layer.blocks * 2 * layer.width * _squeezed(variant, layer.width)
+    return adds
+
+
+def values(variant: Variant, side: int = 32) -> int:
+    """The numbers that an image's convolutions write, a measure of the traffic with memory."""
+    sides = feature_maps(variant, side)
+    total = variant.widths[0] * sides[0] ** 2
+    for layer, map_side in zip(variant.layers, sides[1:], strict=True):
+        total += layer_values(layer, map_side)
     return total
+
+
+def layer_values(layer: Layer, map_side: int) -> int:
+    """The numbers that the convolutions of one layer write."""
+    return (2 * layer.blocks + layer.projects) * layer.width * map_side**2
 
 
 def _se_parameters(variant: Variant, width: int) -> int:

@@ -6,12 +6,15 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from engine import atomic
 from engine.errors import UserError, named
 
+LOCKED = "another process is writing this run"
+PATIENCE, PAUSE = 5, 0.02  # tries and seconds: somebody who only looks holds a lock for an instant
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
 
 
@@ -34,16 +37,32 @@ class RunFolder:
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise named(error, error.filename or self.path) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise UserError(f"{self.path}: another process is writing this run") from None
-        return self
+        for turn in range(PATIENCE):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self
+            except BlockingIOError:
+                time.sleep(PAUSE if turn + 1 < PATIENCE else 0)
+        os.close(self._lock)
+        raise UserError(f"{self.path}: {LOCKED}")
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
             os.close(self._lock)
+
+    def locked(self) -> bool:
+        """Whether a process writes to the folder at this moment."""
+        try:
+            lock = os.open(self.path / "lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
 
     def clear(self) -> None:
         """Forget all that was done (`--fresh`); whatever is not ours stays."""

@@ -1,0 +1,157 @@
+"""How fast a network that was never trained would train, from the records of those that were.
+
+The model is plain: a step's time is a share for its operations, a share for the numbers that its
+convolutions write to memory, and a constant. The three are fitted to the measured networks of one
+device and setting; without any, speed is only relative, by the operations alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.config.schema import from_dict
+from engine.errors import UserError
+from engine.model import VARIANTS, budget, resolve
+from engine.runs.directory import FINISHED, read_json
+
+REFERENCE = "resnet453"  # whose relative speed is 1
+TERMS = ("operation", "value", "image")
+Times = npt.NDArray[np.float64]
+
+
+class Measured(NamedTuple):
+    """A network that was trained."""
+
+    training: int  # operations an image
+    values: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A prediction of images a second, and what it rests on."""
+
+    seconds: tuple[float, float, float]  # a training operation, a value, an image
+    measured: bool  # False: only relative
+    conditions: dict[str, Any]
+    networks: int = 0
+    errors: tuple[float, ...] = ()  # of each measured network, predicted from the others alone
+
+    def __call__(self, training: npt.ArrayLike, values: npt.ArrayLike) -> Times:
+        """Images a second, or the relative speed."""
+        operation, value, image = self.seconds
+        return 1 / (operation * np.asarray(training) + value * np.asarray(values) + image)
+
+    @property
+    def label(self) -> str:
+        """One line: what the figure is and how far it can be trusted."""
+        if not self.measured:
+            return (
+                f"relative speed: from the FLOPs alone, {REFERENCE} = 1; no finished run to "
+                "measure by"
+            )
+        known = self.conditions
+        many = "networks" if self.networks != 1 else "network"
+        text = (
+            f"images/s: predicted from {self.networks} measured {many} on {known['device']} "
+            f"({known['precision']}, batch {known['batch_size']}) by "
+            + " + ".join(
+                f"{seconds:.3g} s a{'n' if term != 'value' else ''} {term}"
+                for seconds, term in zip(self.seconds, TERMS, strict=True)
+                if seconds
+            )
+        )
+        if not self.errors:
+            return f"{text}; too few to say how well"
+        return (
+            f"{text}; each measured network predicted from the others is off by "
+            f"{statistics.median(self.errors):.0%} in the median, {max(self.errors):.0%} at most"
+        )
+
+
+def from_runs(root: Path) -> Speed:
+    """The prediction that the finished runs below `root` allow; of several settings (device,
+    precision, batch) the one with most networks counts.
+    """
+    groups: dict[tuple[Any, ...], dict[tuple[int, int], list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for conditions, found in _measured(root):
+        key = tuple(conditions.items())
+        groups[key][found.training, found.values].append(found.images_per_second)
+    if not groups:
+        return relative()
+    best = max(groups, key=lambda key: (len(groups[key]), sum(map(len, groups[key].values()))))
+    networks = [
+        Measured(*costs, statistics.median(speeds)) for costs, speeds in groups[best].items()
+    ]
+    return fitted(networks, dict(best))
+
+
+def relative() -> Speed:
+    """Speed by the operations alone."""
+    reference = budget.flops(VARIANTS[REFERENCE]).training
+    return Speed((1 / reference, 0.0, 0.0), False, {})
+
+
+def fitted(networks: list[Measured], conditions: dict[str, Any]) -> Speed:
+    """The model with the least relative error; one term for each network but one, at most."""
+    errors: list[float] = []
+    if len(networks) > 2:
+        for index, left_out in enumerate(networks):
+            others = Speed(_fit(networks[:index] + networks[index + 1 :]), True, {})
+            predicted = float(others(left_out.training, left_out.values))
+            errors.append(abs(predicted / left_out.images_per_second - 1))
+    return Speed(_fit(networks), True, conditions, len(networks), tuple(errors))
+
+
+def _fit(networks: list[Measured]) -> tuple[float, float, float]:
+    """Least squares of the relative errors over the choices of terms that leave none negative."""
+    times = np.array([1 / one.images_per_second for one in networks])
+    table = np.array([(one.training, one.values, 1) for one in networks], np.float64)
+    scale = table.max(axis=0)
+    scaled = table / scale / times[:, None]
+    best = (np.inf, np.zeros(3))
+    usable = range(min(len(TERMS), max(1, len(networks) - 1)))
+    for count in range(1, len(usable) + 1):
+        for terms in itertools.combinations(usable, count):
+            factors = np.zeros(3)
+            solved, *_ = np.linalg.lstsq(scaled[:, terms], np.ones(len(times)), rcond=None)
+            factors[list(terms)] = solved
+            error = float(np.sum((scaled @ factors - 1) ** 2))
+            if (factors >= 0).all() and error < best[0] * (1 - 1e-9):
+                best = (error, factors)
+    operation, value, image = best[1] / scale
+    return float(operation), float(value), float(image)
+
+
+def _measured(root: Path) -> list[tuple[dict[str, Any], Measured]]:
+    found = []
+    for path in sorted(root.glob("[!.]*/record.json")):
+        try:
+            record = read_json(path) or {}
+            config = from_dict(record["config"])
+            model, side = config.model, int(record["image_side"])
+            conditions = {
+                "device": str(record["device"]),
+                "precision": str(record["precision"]),
+                "compiled": bool(record["compiled"]),
+                "batch_size": config.train.batch_size,
+                "image_side": side,
+            }
+            rate, done = record["images_per_second"], record["status"] == FINISHED
+            training = int(record["flops"]["training"])
+            values = budget.values(resolve(model), side)
+        except (AttributeError, KeyError, TypeError, ValueError, UserError):
+            continue  # of another version, or broken: it is no measurement for us
+        if done and isinstance(rate, int | float) and rate > 0:
+            found.append((conditions, Measured(training, values, float(rate))))
+    return found

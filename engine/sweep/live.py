@@ -1,0 +1,153 @@
+"""What the person at the terminal sees of a sweep: a live table, or plain lines in a log.
+
+All of it goes to stderr. A thread redraws the table, because a run in this process does not let
+go of the main one; it reads records and never asks the queue or an executor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from engine.runs.console import percent
+from engine.runs.progress import duration
+from engine.sweep.estimate import Speeds
+from engine.sweep.plan import PlannedRun
+from engine.sweep.results import Record, Results
+
+REDRAW_SECONDS = 0.5
+MOST_ROWS = 12  # of runs in the table
+
+
+class Live:
+    """While entered, the table is redrawn; lines that stay go above it."""
+
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        results: Results,
+        speeds: Callable[[Results], Speeds],
+        slots: int,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._runs = {run.fingerprint: run for run in runs}
+        self._results, self._speeds, self._slots, self._quiet = results, speeds, slots, quiet
+        self._stream = sys.stderr  # runs in this process have another one meanwhile
+        self._live = not quiet and self._stream.isatty()
+        self._running: dict[str, float] = {}  # when they began, by fingerprint
+        self._set_aside: set[str] = set()
+        self._drawn = 0  # lines of the table on the screen
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._redraw, name="table", daemon=True)
+
+    def __enter__(self) -> Live:
+        if self._live:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        if self._live:
+            self._thread.join()
+            with self._lock:
+                self._erase()
+
+    def note(self, line: str) -> None:
+        """A line that stays."""
+        if self._quiet:
+            return
+        with self._lock:
+            self._erase()
+            self._write(line + "\n")
+
+    def warn(self, line: str) -> None:
+        """A line that stays, wanted quiet or not."""
+        with self._lock:
+            self._erase()
+            self._write(line + "\n")
+
+    def began(self, run: PlannedRun) -> None:
+        """A run was given to an executor."""
+        with self._lock:
+            self._running[run.fingerprint] = time.monotonic()
+        if not self._live:
+            self.note(f"{run.name}: began ({run.variant}, {run.config.train.epochs} epochs)")
+
+    def done(self, run: PlannedRun, record: Record) -> None:
+        """A run has its result."""
+        self._forget(run)
+        accuracy = record.get("test_accuracy")
+        result = percent(accuracy) if isinstance(accuracy, float) else "done"
+        seconds = duration(float(record.get("seconds") or 0))
+        self.note(f"{run.name}: {result} in {seconds}; {self._summary(self._results)}")
+
+    def stopped(self, run: PlannedRun) -> None:
+        """A run saved its state."""
+        self._forget(run)
+        self.note(f"{run.name}: stopped, its state is saved")
+
+    def failed(self, run: PlannedRun, said: str, attempts: int, *, set_aside: bool) -> None:
+        """A run failed for the so-manieth time."""
+        self._forget(run)
+        if set_aside:
+            self._set_aside.add(run.fingerprint)
+        last = said.splitlines()[-1] if said.strip() else "nothing was said"
+        what = f"set aside after {attempts} failures" if set_aside else "failed, will be retried"
+        self.warn(f"{run.name}: {what}: {last}")
+
+    def _forget(self, run: PlannedRun) -> None:
+        with self._lock:
+            self._running.pop(run.fingerprint, None)
+
+    def _summary(self, results: Results) -> str:
+        done = [f for f in self._runs if results.finished(f) is not None]
+        parts = [f"{len(done)} of {len(self._runs)} done"]
+        if self._running:
+            parts.append(f"{len(self._running)} running")
+        if self._set_aside:
+            parts.append(f"{len(self._set_aside)} set aside")
+        left = [run for f, run in self._runs.items() if f not in done and f not in self._set_aside]
+        seconds, unknown = self._speeds(results).total(left)
+        if left and unknown < len(left):
+            more = f" and {unknown} of unknown length" if unknown else ""
+            parts.append(f"about {duration(seconds / self._slots)} left{more}")
+        return ", ".join(parts)
+
+    def _redraw(self) -> None:
+        results = Results(self._results.root)  # the main thread has its own
+        while not self._over.wait(REDRAW_SECONDS):
+            results.refresh()
+            with self._lock, contextlib.suppress(Exception):  # a table never stops a sweep
+                self._draw(results)
+
+    def _draw(self, results: Results) -> None:
+        columns = shutil.get_terminal_size().columns
+        lines = []
+        for fingerprint, began in list(self._running.items())[:MOST_ROWS]:
+            run = self._runs[fingerprint]
+            record = results.of(fingerprint) or {}
+            epochs = f"epoch {record.get('epochs', 0)}/{run.config.train.epochs}"
+            rate = record.get("images_per_second")
+            speed = f"{rate:,.0f} images/s" if isinstance(rate, (int, float)) else ""
+            passed = duration(time.monotonic() - began)
+            lines.append(f"  {run.name}  {run.variant}  {epochs}  {speed}  {passed}")
+        self._erase()
+        text = [line[: columns - 1] for line in [self._summary(results), *lines]]
+        self._write("".join(line + "\n" for line in text))
+        self._drawn = len(text)
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._write(f"\x1b[{self._drawn}F\x1b[J")
+            self._drawn = 0
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError, UnicodeEncodeError):
+            self._stream.write(text)
+            self._stream.flush()

@@ -1,0 +1,217 @@
+"""The plan of a sweep: every run with its configuration, cost, fingerprint and folder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from engine.config import checks
+from engine.config.fingerprint import fingerprint
+from engine.config.options import merge
+from engine.config.schema import Config, as_dict
+from engine.config.values import Entry
+from engine.errors import UserError
+from engine.model import Variant, budget, resolve
+from engine.model.naming import name_of
+from engine.runs import fits
+from engine.sweep.data import Counts, Files, counts
+from engine.sweep.points import Point, points_of
+from engine.sweep.scale import scaled
+from engine.sweep.sheets import Claim, Sheet
+
+FORMAT = 1
+MOST_RUNS = 100_000
+LONGEST_LABEL = 120  # of a folder's name
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run, known to the last setting before anything begins."""
+
+    name: str  # `4.1/resnet1111/s0`
+    point: str  # the same without the seed: runs of one point make one result
+    report: str
+    experiment: str
+    title: str
+    recipe: str | None
+    why: str
+    variant: str
+    params: int
+    petaflops: float  # of training and evaluation
+    seed: int
+    config: Config  # its run.name is the folder
+    differs: dict[str, Any]  # what the experiment's runs and axes set, by dotted name
+    fingerprint: str  # empty where the data is not there
+    folder: str
+    reported: tuple[Claim, ...]
+    notes: tuple[str, ...]
+    epochs_unscaled: int
+    images: Counts
+
+    def content(self) -> dict[str, Any]:
+        """As plan.json has it."""
+        claims = [
+            {"value": c.value, "evidence": c.evidence, "statistic": c.statistic, "note": c.note}
+            for c in self.reported
+        ]
+        kept = (
+            "name", "report", "experiment", "title", "recipe", "why", "variant", "params",
+            "petaflops", "seed", "differs", "fingerprint", "folder",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in kept} | {
+            "config": as_dict(self.config),
+            "reported": claims,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep."""
+
+    name: str  # of its folder below <run.root>/sweeps
+    sweep: str
+    title: str
+    epochs_scale: float
+    data_limit: int
+    runs: tuple[PlannedRun, ...]
+
+    def content(self) -> dict[str, Any]:
+        """plan.json."""
+        return {
+            "format": FORMAT,
+            "sweep": self.sweep,
+            "title": self.title,
+            "conditions": {"epochs_scale": self.epochs_scale, "data_limit": self.data_limit},
+            "runs": [run.content() for run in self.runs],
+        }
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command asks of all runs."""
+
+    entries: tuple[Entry, ...] = ()  # settings of the command line, which win
+    seeds: tuple[int, ...] | None = None  # over the files'
+    epochs_scale: float = 1.0
+
+
+def make_plan(
+    paths: Sequence[Path], sheet: Sheet, wishes: Wishes, files: Files, problems: list[str]
+) -> Plan:
+    """The plan of what `paths` hold; what is wrong is added to `problems`."""
+    runs: list[PlannedRun] = []
+    for experiment in sheet.experiments:
+        for point in points_of(experiment, problems):
+            config = _configured(point, wishes, files, problems)
+            seeds = experiment.seeds if wishes.seeds is None else wishes.seeds
+            if config is None:
+                continue
+            if len(runs) + len(seeds) > MOST_RUNS:
+                problems.append(f"{experiment.place}: more than {MOST_RUNS:,} runs in one sweep")
+                break
+            labels = (experiment.report, experiment.id, experiment.title)
+            runs += [_planned(point, labels, config, seed, wishes, files) for seed in seeds]
+    sweep = "+".join(dict.fromkeys(path.stem for path in paths))[:LONGEST_LABEL]
+    limit = merge(Config, wishes.entries).config.data.limit
+    scale = wishes.epochs_scale
+    name = sweep + (f".epochs-{scale:g}" if scale != 1 else "") + (f".limit-{limit}" * bool(limit))
+    title = "; ".join(dict.fromkeys(sheet.titles))
+    return Plan(name, sweep, title, scale, limit, tuple(runs))
+
+
+def selected(runs: Sequence[PlannedRun], globs: Sequence[str]) -> list[PlannedRun]:
+    """The runs whose name, point, experiment or report matches one of `globs`; all without."""
+    return [run for run in runs if not globs or any(_matches(run, glob) for glob in globs)]
+
+
+def _matches(run: PlannedRun, glob: str) -> bool:
+    names = (run.name, run.point, run.experiment, run.report)
+    return any(fnmatchcase(name, glob) for name in names)
+
+
+def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str]) -> Config | None:
+    """The point's configuration, or None where something is wrong with it."""
+
+    def fit(config: Config) -> Iterator[tuple[str, str]]:
+        train, test = files.of(config)
+        try:
+            images = counts(config, train, test).train
+        except UserError as error:
+            key, _, message = str(error).partition(" ")
+            yield key, message
+            return
+        yield from fits.misfits(config, train.classes, train.side, images)
+
+    every: tuple[Callable[[Config], Any], ...] = (*checks.TRAINING, fit)
+    merged = merge(Config, (*point.entries, *wishes.entries), every, origin=point.place)
+    problems += [*merged.wrong_values, *merged.contradictions]
+    if merged.wrong_values or merged.contradictions:
+        return None
+    return merged.config
+
+
+def _planned(
+    point: Point,
+    labels: tuple[str, str, str],
+    config: Config,
+    seed: int,
+    wishes: Wishes,
+    files: Files,
+) -> PlannedRun:
+    unscaled = config.train.epochs
+    config = scaled(config, wishes.epochs_scale)
+    config = replace(config, train=replace(config.train, seed=seed))
+    train, test = files.of(config)
+    images = counts(config, train, test)
+    variant = resolve(config.model)
+    label, params, flops = _cost(variant, train.classes, train.side)
+    identity = ""
+    if train.sha256 and test.sha256:
+        identity = fingerprint(config, {"train": train.sha256, "test": test.sha256})
+    folder = f"{label[:LONGEST_LABEL]}-s{seed}-{identity[:8] or 'unknown'}"
+    content = as_dict(config)
+    differs = {
+        key: content[key.partition(".")[0]][key.partition(".")[2]] for key in point.differing
+    }
+    name = point.name + (label if point.name.endswith("/") else "")
+    return PlannedRun(
+        name=f"{name}/s{seed}",
+        point=name,
+        report=labels[0],
+        experiment=labels[1],
+        title=labels[2],
+        recipe=None if point.recipe is None else point.recipe.name,
+        why=point.why,
+        variant=label,
+        params=params,
+        petaflops=operations(config, flops, images) / 1e15,
+        seed=seed,
+        config=replace(config, run=replace(config.run, name=folder)),
+        differs=differs,
+        fingerprint=identity,
+        folder=folder,
+        reported=point.claims,
+        notes=point.notes,
+        epochs_unscaled=unscaled,
+        images=images,
+    )
+
+
+def operations(config: Config, flops: budget.Flops, images: Counts) -> float:
+    """Floating-point operations of a whole run, its evaluations among them."""
+    epochs, every = config.train.epochs, config.train.evaluate_every
+    evaluations = -(-epochs // every)  # the last epoch always has one
+    tested = images.test if images.validated else 0
+    evaluated = evaluations * images.watched + tested
+    return float(flops.training * images.train * epochs + flops.forward * evaluated)
+
+
+@functools.cache
+def _cost(variant: Variant, classes: int, side: int) -> tuple[str, int, budget.Flops]:
+    total = budget.parameters(variant, classes, side=side).total
+    return name_of(variant), total, budget.flops(variant, classes, side=side)

@@ -1,0 +1,143 @@
+"""Runs as processes of their own on this machine, so many a device at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import engine
+from engine import atomic
+from engine.config.help import render_values
+from engine.config.schema import Config
+from engine.config.settings import settings_of
+from engine.errors import OK, RESUMABLE, USER_ERROR
+from engine.runs.directory import LOCKED
+from engine.sweep.executor import Ended, Job, Outcome, begin_log, last_lines
+
+CHILD = "engine.sweep.child"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass
+class _Running:
+    process: subprocess.Popen[bytes]
+    job: Job
+    device: str | None
+    since: int  # where in the log it begins to speak
+    cancelled: bool = False
+
+
+class Processes:
+    """Each job is a `python -m engine.train` with its configuration in a file.
+
+    `devices` holds what CUDA_VISIBLE_DEVICES is to be for each device that jobs are spread over,
+    None where it stays as it is. The cores are shared out, unless `runtime.threads` is given.
+    """
+
+    def __init__(self, folder: Path, devices: Sequence[str | None], jobs: int, cores: int) -> None:
+        self._folder, self._devices, self._jobs = folder, tuple(devices), jobs
+        self._threads = max(1, cores // self.slots)
+        self._tickets = itertools.count(1)
+        self._running: dict[int, _Running] = {}
+
+    @property
+    def slots(self) -> int:
+        """Devices times the processes of each."""
+        return len(self._devices) * self._jobs
+
+    @property
+    def room(self) -> int:
+        """Slots without a process."""
+        return self.slots - len(self._running)
+
+    def submit(self, job: Job) -> int:
+        """Start a process, on the device that has the fewest."""
+        ticket = next(self._tickets)
+        used = [each.device for each in self._running.values()]
+        device = min(self._devices, key=used.count)
+        config = job.config
+        if not config.runtime.threads:
+            config = replace(config, runtime=replace(config.runtime, threads=self._threads))
+        path = self._folder / f"{config.run.name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(path, _as_yaml(config, job.name))
+        since = begin_log(job.log)
+        with open(job.log, "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", CHILD, str(os.getpid()), str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(device),
+                start_new_session=True,  # Ctrl-C is ours to hand on, in order
+            )
+        self._running[ticket] = _Running(process, job, device, since)
+        return ticket
+
+    def poll(self, ticket: int) -> Ended | None:
+        """Whether the process has ended, and how."""
+        running = self._running[ticket]
+        code = running.process.poll()
+        if code is None:
+            return None
+        del self._running[ticket]
+        said = last_lines(running.job.log, running.since)
+        if code == OK:
+            return Ended(Outcome.DONE, said)
+        if code == RESUMABLE or (code < 0 and running.cancelled):
+            return Ended(Outcome.STOPPED, said)
+        if code == USER_ERROR and said.endswith(LOCKED):
+            return Ended(Outcome.BUSY, said)
+        how = f"killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        return Ended(Outcome.FAILED, f"{said}\n{how}".lstrip())
+
+    def cancel(self, ticket: int) -> None:
+        """Ask the process and all that it began to stop."""
+        running = self._running[ticket]
+        running.cancelled = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.process.pid, signal.SIGTERM)
+
+
+def devices_of(config_device: str, count: int, visible: str | None) -> list[str | None]:
+    """What jobs are spread over: every GPU where the device is `auto`, else what was named.
+
+    `count` GPUs are seen, of those that CUDA_VISIBLE_DEVICES (`visible`) names if it is set.
+    """
+    if config_device != "auto" or count < 2:
+        return [None]
+    names = [name.strip() for name in (visible or "").split(",") if name.strip()]
+    return list(names[:count]) if len(names) >= count else [str(n) for n in range(count)]
+
+
+def _environment(device: str | None) -> dict[str, str]:
+    root = str(Path(engine.__file__).resolve().parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    if device is not None:
+        environment[VISIBLE] = device
+    return environment
+
+
+def _as_yaml(config: Config, name: str) -> str:
+    """The whole configuration, ready for `python -m engine.train --config-file`."""
+    settings = settings_of(Config)
+    values = {
+        key: getattr(getattr(config, setting.section), setting.name)
+        for key, setting in settings.items()
+    }
+    text = render_values(values, dict.fromkeys(values, ""))
+    return f"# {name}\n" + text.replace("  # \n", "\n")
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

@@ -1,0 +1,39 @@
+"""Rehearsals: every length that is counted in epochs, made shorter by one factor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from engine.config.schema import Config
+
+LENGTHS = ("t_max", "rise", "fall")  # of a schedule, in epochs, any number
+WHOLE_LENGTHS = ("period", "step_size")  # whole epochs, at least one
+
+
+def scaled(config: Config, factor: float) -> Config:
+    """The same training in about `factor` of its epochs, at least one.
+
+    The schedule keeps its shape over the run: its lengths shrink as the epochs did after rounding.
+    Factors that act once a move (`schedule.gamma`) stay what they are.
+    """
+    epochs = max(1, round(config.train.epochs * factor))
+    ratio = epochs / config.train.epochs
+    if ratio == 1:
+        return config
+    schedule = config.schedule
+    changes: dict[str, Any] = {name: getattr(schedule, name) * ratio for name in LENGTHS}
+    changes |= {name: _whole(getattr(schedule, name), ratio) for name in WHOLE_LENGTHS}
+    milestones: list[int] = []
+    for epoch in schedule.milestones:  # each stays an epoch of its own
+        milestones.append(max(_whole(epoch, ratio), milestones[-1] + 1 if milestones else 1))
+    every = _whole(config.train.evaluate_every, ratio)
+    return replace(
+        config,
+        train=replace(config.train, epochs=epochs, evaluate_every=every),
+        schedule=replace(schedule, milestones=tuple(milestones), **changes),
+    )
+
+
+def _whole(epochs: int, ratio: float) -> int:
+    return max(1, round(epochs * ratio))

@@ -1,0 +1,58 @@
+"""How each run of a plan stands, from its record, the lock of its folder and the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.runs.console import percent
+from engine.runs.directory import FAILED
+from engine.sweep import queue
+from engine.sweep.plan import PlannedRun
+from engine.sweep.queue import Row
+from engine.sweep.results import Results
+
+TO_DO, RUNNING, DONE, STOPPED, FAILING, SET_ASIDE = (
+    "to do", "running", "done", "stopped", "failed", "set aside",
+)  # fmt: skip
+STATES = (DONE, RUNNING, STOPPED, FAILING, SET_ASIDE, TO_DO)
+
+
+@dataclass(frozen=True)
+class Status:
+    """One run at this moment."""
+
+    state: str
+    epochs: int = 0  # that are trained
+    accuracy: float | None = None  # on the test set, after the last epoch
+    error: str = ""  # last lines of what it said
+
+    def text(self, epochs: int) -> str:
+        """In a few words."""
+        if self.accuracy is not None:
+            return f"{self.state}, {percent(self.accuracy)}"
+        if self.epochs:
+            return f"{self.state}, epoch {self.epochs}/{epochs}"
+        return self.state
+
+
+def status_of(run: PlannedRun, results: Results, rows: Mapping[str, Row]) -> Status:
+    """How a run stands."""
+    if not run.fingerprint:
+        return Status(TO_DO)
+    record = results.of(run.fingerprint)
+    if results.finished(run.fingerprint) is not None and record is not None:
+        return Status(DONE, record["epochs"], record.get("test_accuracy"))
+    epochs = 0 if record is None else int(record.get("epochs") or 0)
+    if results.running(run.fingerprint):
+        return Status(RUNNING, epochs)
+    row = rows.get(run.fingerprint)
+    if row is not None and row.state == queue.SET_ASIDE:
+        return Status(SET_ASIDE, epochs, error=row.error)
+    if row is not None and row.state == queue.FAILED:
+        return Status(FAILING, epochs, error=row.error)
+    if record is None:
+        return Status(TO_DO)
+    if record["status"] == FAILED:
+        return Status(FAILING, epochs, error=str(record.get("error", "")))
+    return Status(STOPPED, epochs)

@@ -1,0 +1,148 @@
+"""A sweep's result is the last epoch over seeds; the best epoch is named for what it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config.schema import Config, Data, Runtime, Train
+from engine.statistics import summary
+from engine.sweep import selection, table
+from engine.sweep.data import Counts
+from engine.sweep.estimate import Speeds
+from engine.sweep.plan import Plan, PlannedRun
+from engine.sweep.queue import SET_ASIDE, Row
+from engine.sweep.results import Results
+from engine.sweep.sheets import Claim
+
+
+def _run(point: str, seed: int, **more: Any) -> PlannedRun:
+    return replace(
+        PlannedRun(
+            name=f"{point}/s{seed}", point=point, report="004", experiment="4.5", title="Final",
+            recipe="T4", why="", variant="resnet453", params=4_992_586, petaflops=2.0, seed=seed,
+            config=Config(train=Train(epochs=200, seed=seed)), differs={},
+            fingerprint=f"{point}-{seed}", folder=f"resnet453-s{seed}", notes=(),
+            reported=(Claim(95.66, "report", "best", "epoch 189", (), ""),),
+            epochs_unscaled=200, images=Counts(50_000, 10_000, 10_000, False),
+        ),
+        **more,
+    )  # fmt: skip
+
+
+def _record(root: Path, run: PlannedRun, accuracy: float, **more: Any) -> None:
+    record = {
+        "fingerprint": run.fingerprint, "status": "finished", "epochs": run.config.train.epochs,
+        "precision": "bf16", "test_accuracy": accuracy, "best_test_accuracy": accuracy + 0.01,
+        "best_validation_accuracy": None, "device": "a machine", "variant": run.variant,
+        "images_per_second": 1000.0, "flops": {"training": 5e9, "forward": 2e9},
+        "config": {"runtime": {"precision": "auto"}},
+    } | more  # fmt: skip
+    folder = root / run.fingerprint.replace("/", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Path) -> None:
+    runs = [_run("4.5/a", seed) for seed in range(3)]
+    for run, accuracy in zip(runs, (0.95, 0.952, 0.957), strict=True):
+        _record(tmp_path, run, accuracy)
+    (result,) = selection.select(runs, Results(tmp_path), {})
+    found = summary([95.0, 95.2, 95.7])
+    content = result.content()
+    last, best = content["last_epoch_test_accuracy"], content["best_epoch_on_the_test_set"]
+    assert last["mean"] == pytest.approx(found.mean) and last["n"] == 3
+    assert last["std"] == pytest.approx(found.std)
+    assert (last["low"], last["high"]) == pytest.approx((found.low, found.high))
+    assert best["mean"] == pytest.approx(found.mean + 1)
+    assert content["reported"] == [
+        {"value": 95.66, "evidence": "report", "statistic": "best", "note": "epoch 189"}
+    ]
+    text = selection.table([result])
+    assert f"{found.mean:.2f} ± {found.std:.2f} [{found.low:.2f}, {found.high:.2f}]" in text
+    assert "95.66 best (report)" in text
+    assert "* best epoch, chosen on the test set: not a fair result" in text
+
+
+def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
+    run = _run("4.5/a", 0)
+    _record(tmp_path, run, 0.95)
+    (result,) = selection.select([run], Results(tmp_path), {})
+    last = result.content()["last_epoch_test_accuracy"]
+    assert (last["n"], last["std"], last["low"], last["high"]) == (1, None, None, None)
+    assert "±" not in selection.table([result]).splitlines()[1]
+
+
+def test_different_conditions_are_never_put_together(tmp_path: Path) -> None:
+    runs = [_run("4.5/a", seed) for seed in range(4)]
+    for run, precision in zip(runs, ("bf16", "fp32", "bf16", "fp32"), strict=True):
+        _record(tmp_path, run, 0.95 if precision == "bf16" else 0.5, precision=precision)
+    scaled = Config(data=Data(limit=2000), train=Train(epochs=10))
+    few = [_run("4.5/b", 0, config=scaled), _run("4.5/b", 1)]
+    for run in few:
+        _record(tmp_path, run, 0.3)
+    found = selection.select([*runs, *few], Results(tmp_path), {})
+    assert [(result.run.point, result.conditions.text(), result.seeds) for result in found] == [
+        ("4.5/a", "200 epochs, bf16", [0, 2]),
+        ("4.5/a", "200 epochs, fp32", [1, 3]),
+        ("4.5/b", "10 of 200 epochs, 2,000 images, bf16", [0]),
+        ("4.5/b", "200 epochs, bf16", [1]),
+    ]
+    assert [set(result.last) for result in found[:2]] == [{95.0}, {50.0}]
+
+
+def test_held_out_images_choose_the_best_epoch_where_there_are_any(tmp_path: Path) -> None:
+    run = _run("3.9/a", 0)
+    validated = {"best_test_accuracy": None, "best_validation_accuracy": 0.9154}
+    _record(tmp_path, run, 0.9101, **validated)
+    (result,) = selection.select([run], Results(tmp_path), {})
+    assert result.content()["best_epoch_on_the_test_set"] is None
+    assert "91.54 (validation)" in selection.table([result])
+
+
+def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> None:
+    runs = [_run("4.5/a", seed) for seed in range(4)] + [_run("4.5/b", 0)]
+    _record(tmp_path, runs[0], 0.95)
+    _record(tmp_path, runs[1], 0.99, status="interrupted", epochs=7)
+    _record(tmp_path, runs[2], 0.99, status="failed", error="loss became nan")
+    rows = {runs[2].fingerprint: Row(SET_ASIDE, 2, error="loss became nan")}
+    found = selection.select(runs, Results(tmp_path), rows)
+    assert [result.run.point for result in found] == ["4.5/a", "4.5/b"]
+    assert [result.last for result in found] == [[95.0], []]
+    states = [(entry["run"], entry["state"]) for entry in found[0].content()["incomplete"]]
+    assert states == [("4.5/a/s1", "stopped"), ("4.5/a/s2", "set aside"), ("4.5/a/s3", "to do")]
+    text = selection.table(found)
+    assert "4.5/a/s1: stopped, epoch 7/200" in text and "4.5/b/s0: to do" in text
+
+
+def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
+    run = _run("4.5/a", 0)
+    other = _run("4.1/b", 0, variant="resnet1111")
+    fp32 = _run("4.5/c", 0, config=Config(runtime=Runtime(precision="fp32")))
+    _record(tmp_path, run, 0.95)
+    results = Results(tmp_path)
+    here, elsewhere = (Speeds(results.records(), name) for name in ("a machine", "another"))
+    assert here.seconds(run) == pytest.approx(2e15 / 5e12)
+    assert here.seconds(other) == pytest.approx(2e15 / 5e12)  # at the rate of any network
+    assert here.seconds(fp32) is None
+    assert elsewhere.seconds(run) is None
+    _record(tmp_path, other, 0.9, images_per_second=2000.0)
+    results.refresh()
+    here = Speeds(results.records(), "a machine")
+    assert here.seconds(run) == pytest.approx(2e15 / 5e12)
+    assert here.seconds(other) == pytest.approx(1e15 / 5e12)
+    runs = [run, _run("4.5/d", 0), fp32]
+    text = table.text(runs, results, {}, here)
+    assert "3 runs: 1 done, 2 to do" in text
+    assert "0.11 hours left, one run after another and 1 of unknown length" in text
+    assert [line.split()[5] for line in text.splitlines()[1:4]] == ["0.11", "0.11", "-"]
+    plan = Plan("x", "x", "x", 1.0, 0, tuple(runs))
+    content = table.content(plan, runs, results, {}, here)
+    assert [entry["estimated_hours"] is None for entry in content["runs"]] == [False, False, True]
+    assert content["totals"]["states"] == {"done": 1, "to do": 2}
+    unknown = table.text(runs, results, {}, elsewhere)
+    assert "no run was measured on another: no times" in unknown
