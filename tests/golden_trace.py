@@ -63,9 +63,9 @@ def trace(optimizer: str, path: Path) -> list[float]:
 
 
 def main(argv: list[str]) -> None:
-    """Print the traces over a file that is named; else write those that tests compare with."""
+    """Print the named traces over the file `argv[0]`; else write those that tests compare with."""
     if argv:
-        found = {name: trace(name, Path(argv[0])) for name in OPTIMIZERS}
+        found = {name: trace(name, Path(argv[0])) for name in argv[1:]}
         print(json.dumps(found))
         return
     from tests.conftest import TRAIN_IMAGES, coloured, write_beton

@@ -36,11 +36,12 @@ def test_they_are_the_same_for_other_instructions_threads_and_libraries(
         "MKL_CBWR": "COMPATIBLE" if capability == "default" else "AVX2",
         "OMP_NUM_THREADS": "2",
     }
-    command = [sys.executable, "-m", "tests.golden_trace", str(files.train)]
+    names = ("sgd", "adam")  # Lookahead adds no sums, whose order is what differs
+    command = [sys.executable, "-m", "tests.golden_trace", str(files.train), *names]
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout) == {name: written(name) for name in golden_trace.OPTIMIZERS}
+    assert json.loads(done.stdout) == {name: written(name) for name in names}
 
 
 @pytest.mark.parametrize("changed", [{"momentum": 0.9000001}, {"weight_decay": 0.000501}])
