@@ -23,7 +23,7 @@ from engine.config.schema import Model
 from engine.errors import OK, UserError, named, run_command
 from engine.explore_options import Asked
 from engine.model import Variant
-from engine.model.designs import UNLIMITED
+from engine.model.designs import UNLIMITED, size
 from engine.model.fitting import misfits
 from engine.model.naming import name_of
 from engine.model.search import Found, Row, beaten_by, row_of, search
@@ -37,6 +37,7 @@ SUMMARY = (
     "parameters, FLOPs, depth and predicted images a second. LIST is 3,4,5 or 1-8 or 16-64:16."
 )
 RUNS = Path("runs")
+LARGE = 200_000_000  # designs of a grid that take some time
 SORTS: dict[str, Callable[[Row], tuple[float, ...]]] = {  # the best first
     "parameters": lambda row: (-row.parameters, row.forward),
     "flops": lambda row: (row.forward, -row.parameters),
@@ -60,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
         return OK
     asked = explore_options.read(argv)
     predict = speed.from_runs(asked.runs or RUNS)
+    if (grid := size(asked.space)) > LARGE:
+        print(f"looking at a grid of {grid:,} designs", file=sys.stderr)
     found = search(asked.space, asked.objectives, predict)
     if not found.rows:
         raise UserError(
@@ -127,7 +130,7 @@ def compared(asked: Asked) -> str:
 
 
 def beside(rows: list[Row], asked: Asked, predict: Speed) -> list[Known]:
-    """The reports' final networks that keep to the budget, and what beats them."""
+    """The reports' final networks within the budget and the FLOPs, and what beats them."""
     finals = {
         name: row.variant for name, row in ROWS.items() if row.source.rstrip(")").endswith("final")
     }
@@ -136,7 +139,7 @@ def beside(rows: list[Row], asked: Asked, predict: Speed) -> list[Known]:
         if misfits(variant, asked.space.side):
             continue
         own = row_of(variant, asked.space, predict)
-        if own.parameters <= asked.space.budget:
+        if own.parameters <= asked.space.budget and own.forward <= asked.space.max_flops:
             known.append(Known(name, own, beaten_by(own, rows, asked.objectives)))
     return known
 

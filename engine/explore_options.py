@@ -144,9 +144,9 @@ OPTIONS = (
     Option("min-depth", "N", "fewest layers with weights, ResNet-18 has 18 (1)", _whole(1, 10**6)),
     Option("max-depth", "N", "most layers with weights (any)", _whole(1, 10**6)),
     Option("layers", "LIST", "numbers of residual layers (2,3,4)", _wholes(1, 12)),
-    Option("blocks", "LIST", "blocks that a layer may have (1-8)", _wholes(1, 1000)),
-    Option("widths", "LIST", "channels that a layer may have (16,24,32,48,64,96,128,192,256,384,"
-           "512)", _wholes(1, 65536)),
+    Option("blocks", "LIST", "blocks that a layer may have (1-7)", _wholes(1, 1000)),
+    Option("widths", "LIST", "channels that a layer may have (16,32,64,96,128,192,256,512)",
+           _wholes(1, 65536)),
     Option("growth", "FACTOR", "how wide a layer may be beside the one before it: 2 means "
            "doubling, 1-3 anything from as wide to three times (1-3)", _between),
     Option("conv-kernels", "LIST", "kernels of the blocks' convolutions (3,5)", _wholes(1, 11)),

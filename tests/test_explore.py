@@ -95,6 +95,8 @@ def test_the_reports_finals_are_set_beside_what_was_found(
     assert "resnet453 (4,992,586; 1.748 GFLOPs; depth 26): " in out
     _, out, _ = call(capsys, *SMALL, "--budget", "100k")
     assert "resnet453 (" not in out
+    _, out, _ = call(capsys, *SMALL, "--max-flops", "1.7G")
+    assert "resnet453 (" not in out and "se_resnet443 (" in out
 
 
 def word(value: Any) -> str:

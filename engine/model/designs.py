@@ -37,8 +37,8 @@ class Space:
     max_flops: int = UNLIMITED  # of a forward pass
     depths: tuple[int, int] = (1, 10**6)
     layers: tuple[int, ...] = (2, 3, 4)
-    blocks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
-    widths: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+    blocks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
+    widths: tuple[int, ...] = (16, 32, 64, 96, 128, 192, 256, 512)
     growth: tuple[float, float] = (1.0, 3.0)  # from one layer's width to the next one's
     conv_kernels: tuple[int, ...] = (3, 5)
     skip_kernels: tuple[int, ...] = (1, 3)
