@@ -93,7 +93,7 @@ FILES = [
     ("optim: {lr: -Infinity}", "it must be finite"),
     ("optim: {lr: 1e999}", "it must be finite"),
     ("optim: {lr: %s}" % ("9" * 6000), "it must be finite"),
-    ("optim: {momentum: 1.0}", "expected a number, above 0 and below 1, found 1.0"),
+    ("optim: {momentum: 1.0}", "expected a number, at least 0 and below 1, found 1.0"),
     ("augment: {mean: [0.1, 0.2, .nan]}", "entry 3 is .nan; it must be finite"),
     ("augment: {std: [0.1, 0.2, 0]}", "entry 3 is 0"),
     ("model: {blocks: [0]}", "entry 1 is 0"),
