@@ -135,7 +135,7 @@ def write_beton(
 
 def run_of(tmp_path: Path) -> RunFolder:
     """The folder of the one run below `tmp_path`."""
-    (path,) = (tmp_path / "runs").iterdir()
+    (path,) = (tmp_path / "runs").glob("[!.]*")  # and not the folder of compiled code
     return RunFolder(path)
 
 

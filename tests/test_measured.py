@@ -82,6 +82,29 @@ def test_auto_is_bf16_where_there_are_units_and_they_pay(
     assert device.prepare(auto, tmp_path).precision == "fp32"
 
 
+def test_no_clock_decides_about_the_bits_of_an_exact_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "bf16_gain", never)
+    exact = Runtime(device="cpu", threads=1, exact=True)
+    try:
+        for units, precision in ((True, "bf16"), (False, "fp32")):
+            monkeypatch.setattr(device, "has_bf16_units", lambda device, units=units: units)
+            assert device.prepare(exact, tmp_path).precision == precision
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_measuring_leaves_torch_its_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        measured.bf16_gain()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_folder_is_beside_the_runs_unless_one_is_named() -> None:
     assert device.cache_folder(Config(run=Run(root="a/b"))) == Path("a/b/.cache")
     assert device.cache_folder(Config(runtime=Runtime(cache="c"))) == Path("c")

@@ -135,10 +135,12 @@ def _finish(process: subprocess.Popen[str]) -> str:
 
 def _wait_for(process: subprocess.Popen[str], said: str) -> None:
     assert process.stderr is not None
+    lines = []
     for line in process.stderr:
         if said in line:
             return
-    raise AssertionError(f"the process ended without saying {said!r}")
+        lines.append(line)
+    raise AssertionError(f"the process ended without saying {said!r}: {''.join(lines)}")
 
 
 @pytest.mark.timeout(300)

@@ -113,9 +113,9 @@ def _precision(runtime: Runtime, device: torch.device, cache: Path | None) -> st
         return runtime.precision
     if not has_bf16_units(device):
         return "fp32"
-    if device.type == "cpu" and not measured.bf16_pays(_cpu_facts()[0], cache):
-        return "fp32"
-    return "bf16"
+    if device.type == "cuda" or runtime.exact:  # no clock decides about the bits of an exact run
+        return "bf16"
+    return "bf16" if measured.bf16_pays(_cpu_facts()[0], cache) else "fp32"
 
 
 def _compile(runtime: Runtime, device: torch.device) -> bool:
