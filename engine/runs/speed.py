@@ -8,6 +8,7 @@ device and setting; without any, speed is only relative, by the operations alone
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Speed:
             return f"{text}; too few to say how well"
         return (
             f"{text}; each measured network predicted from the others is off by "
-            f"{statistics.median(self.errors):.0%} in the median, {max(self.errors):.0%} at most"
+            f"{statistics.median(self.errors):.0%} in the median and {max(self.errors):.0%} at most"
         )
 
 
@@ -150,8 +151,8 @@ def _measured(root: Path) -> list[tuple[dict[str, Any], Measured]]:
             rate, done = record["images_per_second"], record["status"] == FINISHED
             training = int(record["flops"]["training"])
             values = budget.values(resolve(model), side)
-        except (AttributeError, KeyError, TypeError, ValueError, UserError):
+        except (AttributeError, KeyError, OSError, TypeError, ValueError, UserError):
             continue  # of another version, or broken: it is no measurement for us
-        if done and isinstance(rate, int | float) and rate > 0:
+        if done and isinstance(rate, int | float) and 0 < rate < math.inf:
             found.append((conditions, Measured(training, values, float(rate))))
     return found
