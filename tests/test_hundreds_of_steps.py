@@ -70,7 +70,7 @@ def _network(variant: Variant) -> ResNet:
 @WAYS
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 @pytest.mark.parametrize(
-    ("by", "limit"), [("value", 0.1), ("value", 1e-3), ("norm", 0.1), ("norm", 0.5), ("none", 0.0)]
+    ("by", "limit"), [("value", 0.02), ("norm", 0.1), ("norm", 0.5), ("none", 0.0)]
 )
 def test_clipped_steps_equal_torchs(
     name: str, by: str, limit: float, way: Callable[[TrainingStep], None]
@@ -167,7 +167,7 @@ def test_steps_with_dropout_equal_a_textbook_network(
 
 
 @pytest.mark.parametrize("place", ["classifier", "block"])
-@pytest.mark.parametrize("p", [0.1, 0.75, 0.8])
+@pytest.mark.parametrize("p", [0.1, 0.8])
 def test_an_evaluated_network_drops_nothing(place: str, p: float) -> None:
     dropping = _network(Variant((2, 1), (8,), dropout=p, dropout_place=place)).eval()
     plain = _network(Variant((2, 1), (8,))).eval()

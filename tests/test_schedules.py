@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD, Adam, Optimizer
@@ -131,6 +134,18 @@ def _equal(
 def test_the_twelve_of_report_000_equal_torch(row: str, per: str, name: str) -> None:
     schedule, make = TWELVE[row]
     _equal(replace(schedule, per=per), make, name=name)
+
+
+def test_the_documents_table_of_the_twelve_is_what_is_tested() -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| `(name: .*)` \|$", text, re.MULTILINE)
+    lengths = {"t_max": 0.0, "per": "auto"}  # stretched in the tests
+    found = []
+    for row in rows:
+        given = yaml.safe_load(f"{{{row}}}")
+        given |= {"milestones": tuple(given["milestones"])} if "milestones" in given else {}
+        found.append(replace(Schedule(**given), **lengths))
+    assert found == [replace(schedule, **lengths) for schedule, _ in TWELVE.values()]
 
 
 @pytest.mark.parametrize("per", ["epoch", "step"])

@@ -12,9 +12,10 @@ import torch
 from conftest import Files
 from torch import Tensor, nn
 
+from engine.config import checks
 from engine.config.schema import Config, Data, Model, Train
 from engine.data.sets import open_sets
-from engine.model import ResNet, initialise, resolve
+from engine.model import ResNet, initialise, resolve, weights
 from engine.runs.state import State
 from engine.step import compiled
 from engine.step.device import Machine
@@ -78,6 +79,10 @@ def test_each_way_is_torchs_own_to_the_bit(model: Model, draw: Draw) -> None:
     for name, value in ours.state_dict().items():
         assert torch.equal(value, expected[name])
         assert torch.equal(value, before[name]) == (name not in drawn)
+
+
+def test_the_ways_with_a_gain_are_those_that_may_be_given_one() -> None:
+    assert tuple(weights.GAINED) == checks.GAINED
 
 
 def test_default_is_pytorchs_own() -> None:

@@ -15,7 +15,26 @@ from engine.config.wording import either
 Problems = Iterable[tuple[str, str]]
 
 _DEVICE = re.compile(r"auto|cpu|cuda|cuda:(?:0|[1-9][0-9]{0,2})")
+GAINED = ("xavier_uniform", "xavier_normal", "orthogonal")  # the ways of `model.init` with a gain
 LONGEST_NAME = 200  # bytes; file systems take 255, and files beside the folder add endings
+USED_BY = {  # which schedules have a setting; elsewhere it would silently do nothing
+    "t_max": ("cosine", "onecycle"),
+    "minimum": ("cosine", "restarts", "cyclic"),
+    "period": ("restarts",),
+    "period_factor": ("restarts",),
+    "rise": ("cyclic",),
+    "fall": ("cyclic",),
+    "cycle": ("cyclic",),
+    "step_size": ("step",),
+    "milestones": ("multistep",),
+    "gamma": ("step", "multistep", "exponential", "multiplicative", "cyclic"),
+    "anneal": ("onecycle",),
+    "pct_start": ("onecycle",),
+    "div_factor": ("onecycle",),
+    "final_div_factor": ("onecycle",),
+    "base_momentum": ("onecycle", "cyclic"),
+    "max_momentum": ("onecycle", "cyclic"),
+}
 
 
 def paths_are_given(config: Config) -> Problems:
@@ -58,26 +77,6 @@ def rates_fall(config: Config) -> Problems:
     schedule = config.schedule
     if schedule.name in USED_BY["minimum"] and schedule.minimum > config.optim.lr:
         yield "schedule.minimum", f"expected at most optim.lr, which is {config.optim.lr}"
-
-
-USED_BY = {  # which schedules have a setting; elsewhere it would silently do nothing
-    "t_max": ("cosine", "onecycle"),
-    "minimum": ("cosine", "restarts", "cyclic"),
-    "period": ("restarts",),
-    "period_factor": ("restarts",),
-    "rise": ("cyclic",),
-    "fall": ("cyclic",),
-    "cycle": ("cyclic",),
-    "step_size": ("step",),
-    "milestones": ("multistep",),
-    "gamma": ("step", "multistep", "exponential", "multiplicative", "cyclic"),
-    "anneal": ("onecycle",),
-    "pct_start": ("onecycle",),
-    "div_factor": ("onecycle",),
-    "final_div_factor": ("onecycle",),
-    "base_momentum": ("onecycle", "cyclic"),
-    "max_momentum": ("onecycle", "cyclic"),
-}
 
 
 def schedule_settings_fit(config: Config) -> Problems:
@@ -140,9 +139,6 @@ def init_settings_fit(config: Config) -> Problems:
         yield "model.init_std", f"only with normal; model.init is {given.init}"
     if given.init_gain is not None and given.init not in GAINED:
         yield "model.init_gain", f"only with {either(GAINED)}; model.init is {given.init}"
-
-
-GAINED = ("xavier_uniform", "xavier_normal", "orthogonal")
 
 
 def device_is_known(config: Config) -> Problems:
