@@ -12,6 +12,7 @@ from conftest import TEST_IMAGES, TRAIN_IMAGES, Files
 from sweeping import Sweep
 
 from engine import train
+from engine.config import checks
 from engine.config.schema import Config, Schedule, Train, from_dict
 from engine.config.settings import settings_of
 from engine.errors import run_command
@@ -57,7 +58,8 @@ def test_later_settings_win_from_the_recipe_to_the_command_line(
 ) -> None:
     (tmp_path / "recipes").mkdir()
     recipe = "optim: {lr: 1, momentum: 0.1, weight_decay: 1, eps: 1}\ndata: {validation: 9}\n"
-    (tmp_path / "recipes" / "R.yaml").write_text(recipe + "train: {evaluate_every: 7, batch_size: 16}")
+    recipe += "train: {evaluate_every: 7, batch_size: 16}"
+    (tmp_path / "recipes" / "R.yaml").write_text(recipe)
     (tmp_path / "recipes" / "R2.yaml").write_text("optim: {eps: 2}\n")
     sweep = Sweep(tmp_path, files)
     sweep.path.write_text(
@@ -191,6 +193,28 @@ def test_a_rehearsal_shortens_everything_that_is_counted_in_epochs() -> None:
     whole = _config(101, name="onecycle", t_max=100.0, per="epoch")
     assert scaled(whole, 1.0) is whole
     assert scaled(whole, 0.05).schedule.t_max + 1 >= scaled(whole, 0.05).train.epochs
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {},
+    "cosine": {"t_max": 200.0},
+    "restarts": {"period": 10},
+    "onecycle": {"t_max": 100.0},
+    "cyclic": {"rise": 5.0},
+    "step": {"step_size": 2},
+    "multistep": {"milestones": (6, 8, 9)},
+    "exponential": {},
+    "multiplicative": {},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_rehearsal_is_a_run_that_engine_train_takes(name: str) -> None:
+    assert set(SCHEDULES) == set(settings_of(Config)["schedule.name"].limits.choices)
+    config = _config(100, name=name, **SCHEDULES[name])
+    for factor in (0.5, 0.05, 0.005):
+        for check in checks.TRAINING:
+            assert list(check(scaled(config, factor))) == []
 
 
 def test_no_setting_that_is_counted_in_epochs_is_forgotten() -> None:

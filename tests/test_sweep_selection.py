@@ -135,6 +135,8 @@ def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
     here = Speeds(results.records(), "a machine")
     assert here.seconds(run) == pytest.approx(2e15 / 5e12)
     assert here.seconds(other) == pytest.approx(1e15 / 5e12)
+    _record(tmp_path, _run("4.1/c", 0), 0.9, variant="resnet1111", images_per_second=1, epochs=1)
+    assert Speeds(Results(tmp_path).records(), "a machine").seconds(other) == here.seconds(other)
     runs = [run, _run("4.5/d", 0), fp32]
     text = table.text(runs, results, {}, here)
     assert "3 runs: 1 done, 2 to do" in text

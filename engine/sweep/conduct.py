@@ -139,6 +139,8 @@ class Conductor:
         if self._cancelled:
             return
         self._cancelled = True
+        if self._claimed:
+            self._live.note("stopping: what runs saves its exact step first; again: at once")
         for claimed in self._claimed.values():
             self._executor.cancel(claimed.ticket)
 

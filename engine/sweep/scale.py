@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from engine.config.checks import USED_BY
 from engine.config.schema import Config
 
 LENGTHS = ("t_max", "rise", "fall")  # of a schedule, in epochs, any number
-WHOLE_LENGTHS = ("period", "step_size")  # whole epochs, at least one
+WHOLE_LENGTHS = {"period", "step_size"}  # whole epochs, at least one
 
 
 def scaled(config: Config, factor: float) -> Config:
     """The same training in about `factor` of its epochs, at least one.
 
-    The schedule keeps its shape over the run: its lengths shrink as the epochs did after rounding.
+    The schedule keeps its shape over the run: its lengths shrink as the epochs did after rounding;
+    what it does not use stays as it was, for anything else would be refused.
     Factors that act once a move (`schedule.gamma`) stay what they are.
     """
     epochs = max(1, round(config.train.epochs * factor))
@@ -22,8 +24,11 @@ def scaled(config: Config, factor: float) -> Config:
     if ratio == 1:
         return config
     schedule = config.schedule
-    changes: dict[str, Any] = {name: getattr(schedule, name) * ratio for name in LENGTHS}
-    changes |= {name: _whole(getattr(schedule, name), ratio) for name in WHOLE_LENGTHS}
+    used = {name for name, schedules in USED_BY.items() if schedule.name in schedules}
+    changes: dict[str, Any] = {
+        name: getattr(schedule, name) * ratio for name in LENGTHS if name in used
+    }
+    changes |= {name: _whole(getattr(schedule, name), ratio) for name in WHOLE_LENGTHS & used}
     milestones: list[int] = []
     for epoch in schedule.milestones:  # each stays an epoch of its own
         milestones.append(max(_whole(epoch, ratio), milestones[-1] + 1 if milestones else 1))
