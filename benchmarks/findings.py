@@ -80,14 +80,7 @@ class Findings:
                     name: {"setting": self.settings[name], **spread.as_json()}
                     for name, spread in self.all_rates().items()
                 },
-                "pairs": {
-                    name: {
-                        "ratio": pairs.ratios.as_json(),
-                        "first": list(pairs.first.values),
-                        "second": list(pairs.second.values),
-                    }
-                    for name, pairs in self.pairs.items()
-                },
+                "pairs": {name: pairs.as_json() for name, pairs in self.pairs.items()},
                 **self.details,
             },
         }

@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -33,6 +33,7 @@ from benchmarks.gpu_parts import MOST, PARTS, Part, Plan
 from benchmarks.processes import ROOT
 from engine import atomic
 from engine.errors import FAILED, OK, RESUMABLE, UserError, run_command
+from engine.parser import Parser
 
 PROGRAM = "python -m benchmarks.gpu"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -181,8 +182,7 @@ def _say(text: str) -> None:
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--part", type=_part, action="append", metavar="N", help="only this one: number or name")
     add("--list", action="store_true", help="the parts, what each is for, and whether it is done")
@@ -206,11 +206,6 @@ def _part(text: str) -> Part:
     if found is None:
         raise argparse.ArgumentTypeError(f"no part {text!r}; expected 1 to {len(PARTS)}")
     return found
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {PROGRAM} --help")
 
 
 if __name__ == "__main__":

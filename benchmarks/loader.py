@@ -17,16 +17,13 @@ if __name__ == "__main__":  # Ctrl-C in the seconds of the imports below
     signals.quit_early()
 
 import argparse
-import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-
-import torch
+from typing import Any
 
 from benchmarks import comparisons, goals, machine, table
+from benchmarks.command import check, narrator, positive, run, some_of
 from benchmarks.comparisons import Bench
 from benchmarks.data import Files, prepared
 from benchmarks.determinism import determinism
@@ -35,7 +32,8 @@ from benchmarks.gpu_feed import gpu
 from benchmarks.pairs import SECONDS, TOUCHED_EVERY
 from benchmarks.starts import early_exits, starts
 from engine import atomic
-from engine.errors import OK, RunFailed, UserError, run_command
+from engine.errors import OK, RunFailed
+from engine.parser import Parser
 
 PROGRAM = "python -m benchmarks.loader"
 BATCH_SIZE = 512
@@ -69,7 +67,7 @@ SECTIONS: dict[str, tuple[Section, tuple[str, ...]]] = {
 def main(argv: Sequence[str]) -> int:
     """The command."""
     asked = _arguments(argv)
-    say, load_before = _narrator(), machine.load()
+    say, load_before = narrator(), machine.load()
     with prepared(asked.data, _samples(asked)) as files:
         bench = _bench(asked, files, say)
         _measure(bench, asked.without)
@@ -142,75 +140,25 @@ def _samples(asked: argparse.Namespace) -> int | None:
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--json", metavar="FILE", help="write everything that was found to FILE as well")
     add("--quick", action="store_true", help="fewer images and pairs: two minutes; indicative")
     add("--device", default="cpu", metavar="cpu|cuda", help="cuda adds the GPU's figures")
     add("--data", metavar="X.beton", help="the images to feed (raw, of one size)")
-    add("--samples", type=_positive, metavar="N", help="only the first N images (default: all)")
-    add("--pairs", type=_positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
+    add("--samples", type=positive, metavar="N", help="only the first N images (default: all)")
+    add("--pairs", type=positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
     add(
         "--without",
         default=(),
-        type=_sections,
+        type=some_of(SECTIONS, "section"),
         metavar="SECTION,...",
         help=f"leave out some of: {', '.join(SECTIONS)}",
     )
     asked = parser.parse_args(argv)
-    if asked.device != "cpu":
-        _check_gpu(asked.device)
-    if asked.json and not Path(asked.json).resolve().parent.is_dir():
-        raise UserError(f"--json {asked.json}: its folder does not exist")
+    check(asked)
     return asked
 
 
-def _check_gpu(name: str) -> None:
-    if name.partition(":")[0] != "cuda" or not (name.partition(":")[2] or "0").isdigit():
-        raise UserError(f"--device {name}: expected cpu, cuda or cuda:N")
-    if not torch.cuda.is_available():
-        raise UserError(f"--device {name}: torch sees no GPU here; use cpu")
-    if int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise UserError(f"--device {name}: this machine has cuda:0 to cuda:{count - 1}")
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 up")
-    return int(text)
-
-
-def _sections(text: str) -> tuple[str, ...]:
-    names = tuple(name for name in text.split(",") if name)
-    unknown = [name for name in names if name not in SECTIONS]
-    if unknown:
-        known = ", ".join(SECTIONS)
-        raise argparse.ArgumentTypeError(f"no section {unknown[0]!r}; expected {known}")
-    return names
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {PROGRAM} --help")
-
-
-def _narrator() -> Callable[[str], None]:
-    """Says what is done now, with the seconds since the start."""
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - began:4.0f} s  {text}", file=sys.stderr, flush=True)
-
-    return say
-
-
-def command() -> int:
-    """The command with its exit codes; a SIGTERM removes the temporary files as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return run_command(main)
-
-
 if __name__ == "__main__":
-    raise SystemExit(command())
+    raise SystemExit(run(main))

@@ -56,6 +56,14 @@ class Pairs:
         both = zip(self.first.values, self.second.values, strict=True)
         return Spread(tuple(first / second for first, second in both))
 
+    def as_json(self) -> dict[str, Any]:
+        """The ratios, and every turn of both."""
+        return {
+            "ratio": self.ratios.as_json(),
+            "first": list(self.first.values),
+            "second": list(self.second.values),
+        }
+
 
 def interleave(first: Callable[[], float], second: Callable[[], float], count: int) -> Pairs:
     """`count` pairs of turns, one after the other."""

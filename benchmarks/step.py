@@ -11,26 +11,32 @@ that it removes. With --device cuda the sections for a GPU follow, whole runs am
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # Ctrl-C in the seconds of the imports below
+    from engine import signals
+
+    signals.quit_early()
+
 import argparse
 import contextlib
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from benchmarks import layer, machine, step_found, step_gpu, step_pairs, whole_runs
+from benchmarks.command import check, narrator, positive, run, some_of
 from benchmarks.step_found import Found
 from benchmarks.step_pairs import VARIANTS, Bench
 from benchmarks.step_start import CACHES
 from benchmarks.step_turns import SECONDS
 from engine import atomic
-from engine.errors import OK, UserError, run_command
+from engine.errors import OK, UserError
 from engine.model import VARIANTS as KNOWN
+from engine.parser import Parser
 from engine.step.device import has_bf16_units
 
 PROGRAM = "python -m benchmarks.step"
@@ -93,7 +99,7 @@ def _bench(asked: argparse.Namespace, path: Path, cache: Path) -> Bench:
         quick=quick,
         cache=cache,
         found=Found(),
-        say=_narrator(),
+        say=narrator(),
         save=lambda: None,
     )
 
@@ -149,80 +155,31 @@ def _empty_cache() -> Iterator[Path]:
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
     add("--json", metavar="FILE", help="write everything that was found to FILE as well")
     add("--quick", action="store_true", help="fewer pairs, small batches; indicative")
     add("--data", metavar="X.beton", help="the training set (raw, of one size)")
-    add("--variants", type=_variants, metavar="NAME,...", help=f"default {','.join(VARIANTS)}")
-    add("--batch", type=_positive, metavar="N", help=f"images a step (default {BATCH_SIZE})")
-    add("--pairs", type=_positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
-    add("--threads", type=_positive, metavar="N", help="CPU threads of all (default: one a core)")
+    add(
+        "--variants",
+        type=some_of(KNOWN, "variant"),
+        metavar="NAME,...",
+        help=f"default {','.join(VARIANTS)}",
+    )
+    add("--batch", type=positive, metavar="N", help=f"images a step (default {BATCH_SIZE})")
+    add("--pairs", type=positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
+    add("--threads", type=positive, metavar="N", help="CPU threads of all (default: one a core)")
     add(
         "--only",
-        type=_sections,
+        type=some_of(SECTIONS, "section"),
         metavar="SECTION,...",
         help=f"some of: {', '.join(SECTIONS)} (default: on a CPU the first two)",
     )
     asked = parser.parse_args(argv)
-    if asked.device != "cpu":
-        _check_gpu(asked.device)
-    if asked.json and not Path(asked.json).resolve().parent.is_dir():
-        raise UserError(f"--json {asked.json}: its folder does not exist")
+    check(asked)
     return asked
 
 
-def _check_gpu(name: str) -> None:
-    kind, _, index = name.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
-        raise UserError(f"--device {name}: expected cpu, cuda or cuda:N")
-    if not torch.cuda.is_available():
-        raise UserError(f"--device {name}: torch sees no GPU here; use cpu")
-    if int(index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise UserError(f"--device {name}: this machine has cuda:0 to cuda:{count - 1}")
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 up")
-    return int(text)
-
-
-def _variants(text: str) -> tuple[str, ...]:
-    return _chosen(text, KNOWN, "variant")
-
-
-def _sections(text: str) -> tuple[str, ...]:
-    return _chosen(text, SECTIONS, "section")
-
-
-def _chosen(text: str, known: Sequence[str] | dict[str, Any], kind: str) -> tuple[str, ...]:
-    names = tuple(name for name in text.split(",") if name)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise argparse.ArgumentTypeError(
-            f"no {kind} {(unknown or [text])[0]!r}; expected some of {', '.join(known)}"
-        )
-    return names
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {PROGRAM} --help")
-
-
-def _narrator() -> Callable[[str], None]:
-    """Says what is done now, with the seconds since the start."""
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - began:4.0f} s  {text}", file=sys.stderr, flush=True)
-
-    return say
-
-
 if __name__ == "__main__":
-    raise SystemExit(run_command(main))
+    raise SystemExit(run(main))

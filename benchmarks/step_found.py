@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from subprocess import SubprocessError
 from typing import Any
 
-from benchmarks.goals import Goal, in_unit
+from benchmarks.goals import Goal
 from benchmarks.loaders import Unavailable
 from benchmarks.pairs import Pairs, Spread
-from benchmarks.table import columns
+from benchmarks.table import columns, goals_text
 from engine.errors import RunFailed
 
 KEYS = ("ratio_vs_plain", "images_per_second", "compile_seconds", "tflops", "utilisation")
@@ -73,14 +73,7 @@ class Found:
             "missing": dict(sorted({**empty, **self.missing}.items())),
             "details": {
                 "settings": self.settings,
-                "pairs": {
-                    name: {
-                        "ratio": pairs.ratios.as_json(),
-                        "first": list(pairs.first.values),
-                        "second": list(pairs.second.values),
-                    }
-                    for name, pairs in self.pairs.items()
-                },
+                "pairs": {name: pairs.as_json() for name, pairs in self.pairs.items()},
                 **self.details,
             },
         }
@@ -126,7 +119,7 @@ def text(found: Found, goals: list[dict[str, Any]], conditions: dict[str, Any]) 
         _networks(found),
         *(_rows(title, rows) for title, rows in found.details.get("tables", {}).items()),
         _figures(found),
-        _goals(goals),
+        goals_text(goals),
         columns(("not measured", "because"), sorted(found.missing.items()), right=set()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -200,20 +193,6 @@ def _short(value: Any) -> str:
 def _figures(found: Found) -> str:
     rows = [(key, f"{value:.6g}") for key, value in found.figures.items()]
     return columns(("figure", "measured"), rows)
-
-
-def _goals(goals: list[dict[str, Any]]) -> str:
-    rows = [
-        (
-            each["goal"],
-            each["what"],
-            each["wanted"],
-            "-" if each["measured"] is None else in_unit(each["measured"], each["unit"]),
-            each["verdict"],
-        )
-        for each in goals
-    ]
-    return columns(("goal", "", "wanted", "measured (median)", "verdict"), rows, right=set())
 
 
 def _three(spread: Spread, form: str) -> tuple[str, str, str]:

@@ -21,7 +21,7 @@ def text(found: Findings, goals: Sequence[dict[str, Any]], conditions: dict[str,
         _starts(found),
         _exits(found),
         _gpu(found),
-        _goals(goals),
+        goals_text(goals),
         _missing(found),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -122,7 +122,8 @@ def _gpu(found: Findings) -> str:
     return columns(head, rows)
 
 
-def _goals(goals: Sequence[dict[str, Any]]) -> str:
+def goals_text(goals: Sequence[dict[str, Any]]) -> str:
+    """Every goal with what was measured and the verdict."""
     rows = [
         (
             each["goal"],

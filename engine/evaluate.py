@@ -19,7 +19,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from engine.data.sets import class_names, evaluation_loader, tested_ids
 from engine.data.stores import open_store
 from engine.errors import OK, UserError, run_command
 from engine.model import ResNet, resolve
+from engine.parser import Parser
 from engine.runs import checkpoint, console
 from engine.runs.directory import RunFolder
 from engine.step import device
@@ -79,19 +80,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(PROGRAM, __doc__)
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("--data", metavar="X.beton", help="default: the test set of the run")
     parser.add_argument("--predictions", metavar="OUT.csv", help="write them as id,label")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser.parse_args(argv)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {PROGRAM} --help")
 
 
 def _record(folder: RunFolder) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""What the benchmarks' commands share: kinds of arguments, what is refused, the voice on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import torch
+
+from engine.errors import UserError, run_command
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 up")
+    return int(text)
+
+
+def some_of(known: Collection[str], kind: str) -> Callable[[str], tuple[str, ...]]:
+    """Reads some names of `known`, with commas between them."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(name for name in text.split(",") if name)
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise argparse.ArgumentTypeError(
+                f"no {kind} {(unknown or [text])[0]!r}; expected some of {', '.join(known)}"
+            )
+        return names
+
+    return read
+
+
+def check(asked: argparse.Namespace) -> None:
+    """Refuse a `--device` that is not there, and a `--json` that could not be written."""
+    if asked.device != "cpu":
+        _check_gpu(asked.device)
+    if asked.json and not Path(asked.json).resolve().parent.is_dir():
+        raise UserError(f"--json {asked.json}: its folder does not exist")
+
+
+def narrator() -> Callable[[str], None]:
+    """Says what is done now, with the seconds since the start."""
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:4.0f} s  {text}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def run(main: Callable[[Sequence[str]], int]) -> int:
+    """`main` with its exit codes; a SIGTERM removes the temporary files as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return run_command(main)
+
+
+def _check_gpu(name: str) -> None:
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise UserError(f"--device {name}: expected cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch sees no GPU here; use cpu")
+    if int(index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(f"--device {name}: this machine has cuda:0 to cuda:{count - 1}")
