@@ -52,17 +52,7 @@ class RunFolder:
 
     def locked(self) -> bool:
         """Whether a process writes to the folder at this moment."""
-        try:
-            lock = os.open(self.path / "lock", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return atomic.is_locked(self.path / "lock")
 
     def clear(self) -> None:
         """Forget all that was done (`--fresh`); whatever is not ours stays."""

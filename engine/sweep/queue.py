@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import atomic
 from engine.errors import named
 from engine.sweep.database import COLUMNS, opened, told
 
@@ -159,16 +160,8 @@ class Queue:
 
     def _lives(self, owner: str) -> bool:
         path = self.folder / WORKERS / owner
-        try:
-            lock = os.open(path, os.O_RDWR)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if atomic.is_locked(path):
             return True
-        finally:
-            os.close(lock)
         with contextlib.suppress(OSError):
             path.unlink()
         return False
