@@ -1,0 +1,174 @@
+"""What the benchmarks of loader and step left in their JSON files, by machine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.run_files import clean
+
+FEED = {  # the stages before the step, as the loader's benchmark names them
+    "raw gather": "ours, raw gather",
+    "crop, flip, uint8": "ours, resident, uint8",
+    "crop, flip, float32": "ours, resident, float32",
+    "crop, flip, bfloat16": "ours, resident, bfloat16",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two contenders in turns: images a second, and how many times faster the first was."""
+
+    name: str
+    first: float
+    second: float
+    ratio: float
+    low: float
+    high: float
+
+
+@dataclass
+class Bench:
+    """All that was measured on one machine."""
+
+    machine: str  # the folder's name
+    conditions: list[str] = field(default_factory=list)  # a line a file
+    feed: dict[str, float] = field(default_factory=dict)  # images/s of each stage
+    steps: dict[str, float] = field(default_factory=dict)  # images/s by network
+    pairs: dict[str, list[Pair]] = field(default_factory=dict)  # by `loader` and `step`
+    tflops: dict[str, float] = field(default_factory=dict)  # of the step, by network
+    peaks: dict[str, float] = field(default_factory=dict)  # TFLOP/s of a matrix product
+    precisions: dict[str, str] = field(default_factory=dict)  # of these products
+    bandwidth: float | None = None  # bytes/s of a copy
+    goals: list[dict[str, str]] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def read(folder: Path, problems: list[str]) -> list[Bench]:
+    """The machines below `folder`, each a folder of JSON files; unreadable ones are problems."""
+    benches = []
+    for below in sorted(path for path in folder.iterdir()) if folder.is_dir() else []:
+        if not below.is_dir() or below.name.startswith("."):
+            continue
+        bench = Bench(clean(below.name))
+        for path in sorted(below.glob("*.json")):
+            _read_file(path, bench, problems)
+        if bench.conditions:
+            benches.append(bench)
+    return benches
+
+
+def _read_file(path: Path, bench: Bench, problems: list[str]) -> None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        problems.append(clean(f"{path.parent.name}/{path.name}: not readable as JSON"))
+        return
+    details = _mapping(content.get("details"))
+    if "ratio_vs_plain" in content:
+        kind = "step"
+        _read_step(content, details, bench)
+    elif "ratio_uint8_vs_ffcv" in content:
+        kind = "loader"
+        _read_loader(details, bench)
+    else:
+        return  # another benchmark's file
+    pairs = [
+        _pair(clean(name), _mapping(each)) for name, each in _mapping(details.get("pairs")).items()
+    ]
+    bench.pairs.setdefault(kind, []).extend(pair for pair in pairs if pair is not None)
+    bench.conditions.append(
+        f"{clean(path.name)}: {_conditions(_mapping(content.get('conditions')))}"
+    )
+    for goal in content.get("goals") or []:
+        bench.goals.append(_goal(_mapping(goal)))
+    bench.missing |= {clean(k): clean(v) for k, v in _mapping(content.get("missing")).items()}
+
+
+def _read_loader(details: Mapping[str, Any], bench: Bench) -> None:
+    rates = _mapping(details.get("images_per_second"))
+    for stage, name in FEED.items():
+        rate = _number(_mapping(rates.get(name)).get("median"))
+        if rate:
+            bench.feed[stage] = rate
+    copies = _number(_mapping(rates.get("ceiling, copy")).get("median"))
+    if copies:
+        bench.bandwidth = copies * 2 * 3072  # an image is read and written
+
+
+def _read_step(content: Mapping[str, Any], details: Mapping[str, Any], bench: Bench) -> None:
+    peaks = _mapping(details.get("matmul_peak_tflops"))
+    for variant, rate in _mapping(content.get("images_per_second")).items():
+        found = _number(rate)
+        if not found:
+            continue
+        name = clean(variant)
+        bench.steps[name] = found
+        tflops = _number(_mapping(content.get("tflops")).get(variant))
+        peak = _mapping(peaks.get(variant))
+        limit = _number(peak.get("tflops"))
+        if tflops and limit:
+            bench.tflops[name], bench.peaks[name] = tflops, limit
+            bench.precisions[name] = clean(peak.get("precision", ""))
+
+
+def _pair(name: str, content: Mapping[str, Any]) -> Pair | None:
+    ratio = _mapping(content.get("ratio"))
+    rates = [_median(content.get(key)) for key in ("first", "second")]
+    numbers = [*rates, *(_number(ratio.get(key)) for key in ("median", "min", "max"))]
+    if any(not number for number in numbers):
+        return None
+    return Pair(name, *(float(number or 0) for number in numbers))
+
+
+def _median(values: Any) -> float | None:
+    numbers = [_number(value) for value in values] if isinstance(values, list) else []
+    known = sorted(number for number in numbers if number is not None)
+    if not known:
+        return None
+    middle = len(known) // 2
+    return known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+
+
+def _conditions(known: Mapping[str, Any]) -> str:
+    versions = _mapping(known.get("versions"))
+    parts = [known.get("gpu"), known.get("cpu"), f"{known.get('threads', '?')} threads"]
+    parts.append(f"batch {known.get('batch_size', '?')}")
+    parts.append(f"{known.get('pairs', '?')} pairs")
+    parts.append(f"torch {versions.get('torch', '?')}")
+    parts.append(
+        f"load {known.get('load_before', '?')} before, {known.get('load_after', '?')} after"
+    )
+    parts.append("--quick: indicative only" if known.get("quick") else None)
+    return clean(", ".join(str(part) for part in parts if part))
+
+
+def _goal(goal: Mapping[str, Any]) -> dict[str, str]:
+    from benchmarks.goals import in_unit
+
+    measured = _number(goal.get("measured"))
+    unit = str(goal.get("unit") or "")
+    return {
+        "goal": clean(goal.get("goal", "")),
+        "what": clean(goal.get("what", "")),
+        "wanted": clean(goal.get("wanted", "")),
+        "measured": "–" if measured is None else in_unit(measured, unit),
+        "verdict": clean(goal.get("verdict", "")),
+        "reason": clean(goal.get("reason") or ""),
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
