@@ -29,7 +29,7 @@ from engine import atomic
 from engine.config.schema import Runtime, from_dict
 from engine.data.beton import Beton
 from engine.data.loader import Loader
-from engine.data.sets import class_names, evaluation_loader
+from engine.data.sets import class_names, evaluation_loader, tested_ids
 from engine.data.stores import open_store
 from engine.errors import OK, UserError, run_command
 from engine.model import ResNet, resolve
@@ -56,15 +56,20 @@ def main(argv: Sequence[str]) -> int:
     network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
     network.load_state_dict(checkpoint.load_weights(folder.weights, record["weights_sha256"]))
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    limit = 0 if asked.data else config.data.limit  # the run's own test set is what it tested on
     loader = evaluation_loader(
-        store, config.train.evaluate_batch_size, tuple(record["mean"]), tuple(record["std"])
+        store,
+        config.train.evaluate_batch_size,
+        tuple(record["mean"]),
+        tuple(record["std"]),
+        tested_ids(store.beton, limit),
     )
     logits, labels = _all_outputs(network, loader, machine)
     labelled = labels >= 0
     if not labelled.any() and not asked.predictions:
         raise UserError(f"{path}: holds no label; ask for its predictions with: --predictions FILE")
     if asked.predictions:
-        _write_predictions(Path(asked.predictions), logits)
+        _write_predictions(Path(asked.predictions), loader.ids(0).tolist(), logits)
         print(f"{asked.predictions}: {len(logits):,} predictions", file=sys.stderr)
     if labelled.any():
         found = _measure(logits[labelled], labels[labelled], record["classes"])
@@ -143,11 +148,11 @@ def _measure(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, An
     }
 
 
-def _write_predictions(target: Path, logits: Tensor) -> None:
+def _write_predictions(target: Path, ids: list[int], logits: Tensor) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("id", "label"))
-    writer.writerows(enumerate(logits.argmax(1).tolist()))
+    writer.writerows(zip(ids, logits.argmax(1).tolist(), strict=True))
     atomic.write_text(target, text.getvalue())
 
 

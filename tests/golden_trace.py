@@ -33,6 +33,7 @@ STEPS = 30
 OPTIMIZERS = {
     "sgd": (Optim("sgd", 0.1, 0.9, nesterov=True, clip_norm=2.0), Schedule("onecycle")),
     "adam": (Optim("adam", 0.01, weight_decay=1e-4, clip_value=0.1), Schedule("cosine")),
+    "lookahead": (Optim("sgd", 0.1, 0.9, lookahead_k=5), Schedule("cyclic", minimum=0.01, rise=2)),
 }
 
 

@@ -134,10 +134,40 @@ FILES = [
     ("optim: {nesterov: true, momentum: 0}", "line 1: optim.nesterov: needs a momentum"),
     ("optim: {nesterov: true, name: adam}", "only sgd has it; optim.name is adam"),
     ("optim: {clip_value: 0.1, clip_norm: 1}", "expected only one of optim.clip_value"),
-    ("schedule: {base_momentum: 0.99}", "expected at most schedule.max_momentum, which is 0.95"),
+    (
+        "schedule: {name: onecycle, base_momentum: 0.99}",
+        "expected at most schedule.max_momentum, which is 0.95",
+    ),
+    ("schedule: {name: cyclic, base_momentum: 0.91}", "schedule.max_momentum, which is 0.9"),
+    ("schedule: {name: onecycle, base_momentum: 1.0}", "at least 0 and below 1, found 1.0"),
     ("schedule: {minimum: 0.2}", "expected at most optim.lr, which is 0.1"),
-    ("schedule: {name: onecycle, t_max: 10}", "only cosine has it; schedule.name is onecycle"),
-    ("schedule: {name: constant, minimum: 0.01}", "only cosine has it"),
+    ("schedule: {name: cyclic, t_max: 10}", "t_max: only with cosine or onecycle; schedule.name"),
+    ("schedule: {name: constant, minimum: 0.01}", "only with cosine, restarts or cyclic;"),
+    ("schedule: {name: restarts, minimum: 0.11}", "expected at most optim.lr, which is 0.1"),
+    ("schedule: {name: cosine, gamma: 0.5}", "schedule.gamma: only with step, multistep, exp"),
+    ("schedule: {name: cyclic, gamma: 0.85}", "only with exp_range; schedule.cycle is triangular"),
+    ("schedule: {base_momentum: 0.5}", "base_momentum: only with onecycle or cyclic; schedule.na"),
+    ("schedule: {period: 3}", "schedule.period: only with restarts; schedule.name is cosine"),
+    ("schedule: {name: linear}", "expected cosine, restarts, onecycle, cyclic, step, multistep"),
+    ("schedule: {name: step, gamma: 1.5}", "expected a number, above 0 and at most 1, found 1.5"),
+    ("schedule: {name: multistep}", "schedule.milestones: multistep falls at these epochs; give"),
+    ("schedule: {name: multistep, milestones: [6, 9, 8]}", "expected rising epochs, found [6, 9"),
+    ("schedule: {name: multistep, milestones: [6, 6]}", "expected rising epochs"),
+    (
+        "schedule: {name: onecycle, per: epoch, t_max: 100}",
+        "schedule.t_max: a OneCycle of 100 epochs ends before train.epochs, which is 200: torch",
+    ),
+    ("schedule: {name: onecycle, t_max: 199}", "ends before train.epochs, which is 200"),
+    ("optim: {lookahead_k: -1}", "optim.lookahead_k: expected a whole number, at least 0"),
+    ("optim: {lookahead_k: 5, lookahead_alpha: 0}", "expected a number, above 0 and at most 1"),
+    ("optim: {lookahead_k: 5, lookahead_start: 5}", "expected first or k, found 5"),
+    ("optim: {lookahead_alpha: 0.8}", "there is no Lookahead; optim.lookahead_k is 0"),
+    ("optim: {lookahead_start: k}", "there is no Lookahead; optim.lookahead_k is 0"),
+    ("model: {init: he}", "expected default, xavier_uniform, xavier_normal, he_uniform, he_normal"),
+    ("model: {init: he_normal, init_std: 0.5}", "only with normal; model.init is he_normal"),
+    ("model: {init: normal, init_gain: 1}", "only with xavier_uniform, xavier_normal or orthog"),
+    ("data: {limit: -1}", "data.limit: expected a whole number, at least 0, found -1"),
+    ("augment: {normalize: none}", "augment.normalize: expected true or false, found none"),
     ("data: {validation: 1.5}", "expected a fraction below 1 or a whole number of images"),
     ("data: {train: ''}", "data.train: expected a path"),
     ("run: {root: ' '}", "run.root: expected a path"),
@@ -250,7 +280,7 @@ def test_all_problems_are_told_at_once_and_in_order(tmp_path: Path) -> None:
 
 
 def test_a_check_is_left_out_where_its_values_are_wrong(tmp_path: Path) -> None:
-    text = "schedule: {base_momentum: x, max_momentum: 0.5}\nruntime: {device: tpu}"
+    text = "schedule: {name: onecycle, base_momentum: x, max_momentum: 0.5}\nruntime: {device: tpu}"
     problems = problems_of([f"--config-file={file_of(tmp_path, text)}"])
     assert len(problems) == 2  # not: 0.85, the default, is above 0.5
     assert "base_momentum: expected a number" in problems[0]

@@ -98,6 +98,8 @@ def _both(
         (Optim(momentum=0.0), Schedule(per="step")),
         (Optim(name="adam", lr=0.01), ONECYCLE),
         (Optim(name="adam", lr=0.01, clip_norm=0.5), Schedule()),
+        (Optim(lookahead_k=5, clip_value=0.1), Schedule("cyclic", "step", minimum=0.001, rise=0.5)),
+        (Optim("adam", 0.01, lookahead_k=3, lookahead_start="k"), Schedule("restarts", period=2)),
     ],
 )
 def test_recorded_epochs_equal_eager_ones_to_the_bit(
@@ -118,12 +120,20 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
     assert short.replays == EPOCHS - WARM_UPS
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "optim",
+    [
+        Optim(lr=0.01),
+        Optim(name="adam", lr=0.01),
+        Optim(lr=0.01, lookahead_k=3),
+        Optim(name="adam", lr=0.01, lookahead_k=4, lookahead_start="k"),
+    ],
+    ids=["sgd", "adam", "sgd, lookahead", "adam, lookahead"],
+)
 @pytest.mark.parametrize("graphed_first", [False, True])
 def test_a_checkpoint_of_either_way_is_continued_by_the_other(
-    files: Files, stand_in: StandIn, optimizer: str, graphed_first: bool
+    files: Files, stand_in: StandIn, optim: Optim, graphed_first: bool
 ) -> None:
-    optim = Optim(name=optimizer, lr=0.01)
     config = _config(files, optim=optim, schedule=ONECYCLE)
     sets = open_sets(config, CPU)
     ways = [lambda machine: None, lambda machine: stand_in]

@@ -57,13 +57,22 @@ def _outcome(root: Path) -> dict[str, Any]:
     return {"record": record, "log": lines, "weights": run.weights.read_bytes(), "state": state}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--optim.name", "adam"],
+        "--optim.lookahead_k 2 --model.init orthogonal --data.limit 70".split(),
+        "--optim.name adam --optim.lookahead_k 3 --schedule.name cyclic".split(),
+    ],
+    ids=["sgd", "adam", "lookahead", "adam, lookahead"],
+)
 def test_stopped_after_every_single_step_the_end_is_the_same_to_the_bit(
-    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
     epochs, batch = 2, 32
     steps = epochs * -(-TRAIN_IMAGES // batch)
-    more = ["--optim.name", optimizer, "--optim.lr", "0.01"]
+    more = [*more, "--optim.lr", "0.01"]
     assert run_command(train.main, [*_flags(files, tmp_path / "whole", epochs, batch), *more]) == 0
     signals = itertools.cycle(SIGNALS)
     real = State.advance

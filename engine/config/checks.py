@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from engine.config.schema import Config
+from engine.config.schema import Config, Model, Optim, Schedule
+from engine.config.wording import either
 
 Problems = Iterable[tuple[str, str]]
 
@@ -52,30 +53,96 @@ def one_clip(config: Config) -> Problems:
         yield "optim.clip_norm", "expected only one of optim.clip_value and optim.clip_norm"
 
 
-def cosine_falls(config: Config) -> Problems:
-    """The lowest rate of a cosine lies below its highest, which is `optim.lr`."""
+def rates_fall(config: Config) -> Problems:
+    """The lowest rate of a wave lies below its highest, which is `optim.lr`."""
     schedule = config.schedule
-    if schedule.name == "cosine" and schedule.minimum > config.optim.lr:
+    if schedule.name in USED_BY["minimum"] and schedule.minimum > config.optim.lr:
         yield "schedule.minimum", f"expected at most optim.lr, which is {config.optim.lr}"
 
 
-def cosine_settings_fit(config: Config) -> Problems:
-    """Only a cosine has a length and a lowest rate; elsewhere they would silently do nothing."""
+USED_BY = {  # which schedules have a setting; elsewhere it would silently do nothing
+    "t_max": ("cosine", "onecycle"),
+    "minimum": ("cosine", "restarts", "cyclic"),
+    "period": ("restarts",),
+    "period_factor": ("restarts",),
+    "rise": ("cyclic",),
+    "fall": ("cyclic",),
+    "cycle": ("cyclic",),
+    "step_size": ("step",),
+    "milestones": ("multistep",),
+    "gamma": ("step", "multistep", "exponential", "multiplicative", "cyclic"),
+    "anneal": ("onecycle",),
+    "pct_start": ("onecycle",),
+    "div_factor": ("onecycle",),
+    "final_div_factor": ("onecycle",),
+    "base_momentum": ("onecycle", "cyclic"),
+    "max_momentum": ("onecycle", "cyclic"),
+}
+
+
+def schedule_settings_fit(config: Config) -> Problems:
+    """A setting that the schedule does not have is most likely meant for another."""
+    given, plain = config.schedule, Schedule()
+    for key, names in USED_BY.items():
+        if given.name not in names and getattr(given, key) != getattr(plain, key):
+            yield f"schedule.{key}", f"only with {either(names)}; schedule.name is {given.name}"
+    if given.name == "cyclic" and given.cycle != "exp_range" and given.gamma != plain.gamma:
+        yield "schedule.gamma", f"only with exp_range; schedule.cycle is {given.cycle}"
+
+
+def milestones_are_in_order(config: Config) -> Problems:
+    """Each is an epoch of its own."""
     schedule = config.schedule
-    if schedule.name == "cosine":
+    if schedule.name != "multistep":
         return
-    if schedule.t_max:
-        yield "schedule.t_max", f"only cosine has it; schedule.name is {schedule.name}"
-    if schedule.minimum:
-        yield "schedule.minimum", f"only cosine has it; schedule.name is {schedule.name}"
+    if not schedule.milestones:
+        yield "schedule.milestones", "multistep falls at these epochs; give at least one"
+    if list(schedule.milestones) != sorted(set(schedule.milestones)):
+        yield "schedule.milestones", f"expected rising epochs, found {list(schedule.milestones)}"
+
+
+def onecycle_lasts(config: Config) -> Problems:
+    """Past its end torch's scheduler stops the run with an error; here it is refused before."""
+    schedule, epochs = config.schedule, config.train.epochs
+    if schedule.name != "onecycle" or not schedule.t_max:
+        return
+    # Moved once an epoch, torch's allows one move past the end: a cycle of 100 ran for 101 epochs.
+    spare = 1 if schedule.per == "epoch" else 0
+    if epochs > schedule.t_max + spare:
+        yield (
+            "schedule.t_max",
+            f"a OneCycle of {schedule.t_max:g} epochs ends before train.epochs, which is {epochs}: "
+            f"torch's own stops with an error there; expected at least {epochs}, or 0",
+        )
 
 
 def momentum_range_is_ordered(config: Config) -> Problems:
-    """OneCycle moves momentum between the two."""
-    schedule = config.schedule
-    if schedule.base_momentum > schedule.max_momentum:
-        highest = f"expected at most schedule.max_momentum, which is {schedule.max_momentum}"
-        yield "schedule.base_momentum", highest
+    """OneCycle and cyclic move momentum between the two."""
+    low, high = config.schedule.momenta
+    if low > high:
+        yield "schedule.base_momentum", f"expected at most schedule.max_momentum, which is {high}"
+
+
+def lookahead_settings_fit(config: Config) -> Problems:
+    """Without Lookahead its settings would silently do nothing."""
+    given, plain = config.optim, Optim()
+    if given.lookahead_k:
+        return
+    for key in ("lookahead_alpha", "lookahead_start"):
+        if getattr(given, key) != getattr(plain, key):
+            yield f"optim.{key}", "there is no Lookahead; optim.lookahead_k is 0"
+
+
+def init_settings_fit(config: Config) -> Problems:
+    """Only some ways of drawing weights have a deviation or a gain to set."""
+    given, plain = config.model, Model()
+    if given.init != "normal" and given.init_std != plain.init_std:
+        yield "model.init_std", f"only with normal; model.init is {given.init}"
+    if given.init_gain is not None and given.init not in GAINED:
+        yield "model.init_gain", f"only with {either(GAINED)}; model.init is {given.init}"
+
+
+GAINED = ("xavier_uniform", "xavier_normal", "orthogonal")
 
 
 def device_is_known(config: Config) -> Problems:
@@ -98,9 +165,13 @@ TRAINING: tuple[Callable[[Config], Problems], ...] = (
     validation_counts_images,
     nesterov_fits,
     one_clip,
-    cosine_falls,
-    cosine_settings_fit,
+    rates_fall,
+    schedule_settings_fit,
+    milestones_are_in_order,
+    onecycle_lasts,
     momentum_range_is_ordered,
+    lookahead_settings_fit,
+    init_settings_fit,
     device_is_known,
     run_name_is_a_folder,
 )

@@ -10,7 +10,7 @@ from typing import Any
 from engine.config.schema import Config
 from engine.config.settings import settings_of
 
-FORMAT = 2  # a change of what is hashed, or how, gives old runs new names: count it here
+FORMAT = 3  # a change of what is hashed, or how, gives old runs new names: count it here
 
 # Where a run lies, how often it is saved, how its data is held, on how many threads, where compiled
 # code is kept: none changes what it learns. The budget only refuses.

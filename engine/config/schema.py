@@ -25,6 +25,12 @@ class Data:
         "test set is evaluated every epoch",
         low=0.0,
     )
+    limit: int = option(
+        0,
+        "training images used, before any are held out: drawn from the seed, the classes in equal "
+        "shares; the test set is cut to as many; 0: all",
+        low=0,
+    )
     mode: str = option(
         "auto",
         "resident: the whole set in the device's memory; stream: read batch by batch; auto: "
@@ -50,6 +56,9 @@ class Augment:
     )
     autoaugment: bool = option(False, "AutoAugment's CIFAR-10 policy, after crop and flip")
     cutout: int = option(0, "side of a black square put on each image; 0: none", low=0, high=32)
+    normalize: bool = option(
+        True, "take off the mean and divide by the deviation; false: pixels from 0 to 1 as they are"
+    )
     mean: tuple[float, ...] | str = option(
         (0.4914, 0.4822, 0.4465),
         "per-channel mean taken off, on a scale of 0 to 1; `data`: as the training file records",
@@ -112,6 +121,27 @@ class Model:
         "dropout before the classifier or after every block",
         choices=("classifier", "block"),
     )
+    init: str = option(
+        "default",
+        "how the weights of convolutions and classifier are drawn; biases always as PyTorch does",
+        choices=(
+            "default",
+            "xavier_uniform",
+            "xavier_normal",
+            "he_uniform",
+            "he_normal",
+            "normal",
+            "orthogonal",
+        ),
+    )
+    init_std: float = option(0.02, "deviation of init normal", low=0.0, above=True)
+    init_gain: float | None = option(
+        None,
+        "gain of the Xavier and orthogonal inits; not given: 1 for xavier_uniform, else the root "
+        "of 2",
+        low=0.0,
+        above=True,
+    )
     budget: int = option(5_000_000, "most parameters allowed; 0 lifts the limit", low=0)
 
 
@@ -141,26 +171,113 @@ class Optim:
     eps: float = option(1e-8, "Adam's guard against division by zero", low=0.0, above=True)
     clip_value: float = option(0.0, "clip each gradient entry to this; 0: off", low=0.0)
     clip_norm: float = option(0.0, "clip the norm of all gradients to this; 0: off", low=0.0)
+    lookahead_k: int = option(
+        0,
+        "steps from one meeting with Lookahead's slow weights to the next; 0: no Lookahead",
+        low=0,
+    )
+    lookahead_alpha: float = option(
+        0.5,
+        "share of the way to the fast weights that the slow ones go",
+        low=0.0,
+        high=1.0,
+        above=True,
+    )
+    lookahead_start: str = option(
+        "first",
+        "first: slow weights begin after the first step and meet at steps 1, k + 1, 2k + 1, as the "
+        "reports' ancestor had it; k: they begin as the weights do and meet at k, 2k, as published",
+        choices=("first", "k"),
+    )
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate over time, a pure function of the step."""
+    """The learning rate over time, a pure function of the step.
 
-    name: str = option("cosine", "the schedule", choices=("cosine", "onecycle", "constant"))
-    per: str = option(
-        "epoch", "how often cosine moves (OneCycle moves every step)", choices=("epoch", "step")
+    Lengths are in epochs however often the rate moves; factors act once a move, as torch's do.
+    """
+
+    name: str = option(
+        "cosine",
+        "constant; cosine; restarts (cosine, warm); onecycle; cyclic; step; multistep; exponential "
+        "(lr times gamma^n at move n); multiplicative (times gamma, then gamma^2, gamma^3, ...)",
+        choices=(
+            "cosine",
+            "restarts",
+            "onecycle",
+            "cyclic",
+            "step",
+            "multistep",
+            "exponential",
+            "multiplicative",
+            "constant",
+        ),
     )
-    t_max: float = option(0.0, "epochs to cosine's lowest point; 0: train.epochs", low=0.0)
-    minimum: float = option(0.0, "cosine's lowest learning rate", low=0.0)
+    per: str = option(
+        "auto",
+        "how often the rate moves; auto: every step for onecycle, every epoch for the others",
+        choices=("auto", "epoch", "step"),
+    )
+    t_max: float = option(
+        0.0, "epochs to cosine's lowest point, or of a whole OneCycle; 0: train.epochs", low=0.0
+    )
+    minimum: float = option(0.0, "lowest rate of cosine, restarts and cyclic", low=0.0)
+    period: int = option(10, "epochs to the first of restarts", low=1)
+    period_factor: int = option(1, "each period of restarts is so many times the last", low=1)
+    rise: float = option(5.0, "epochs that cyclic rises", low=0.0, above=True)
+    fall: float = option(0.0, "epochs that cyclic falls; 0: as many as it rises", low=0.0)
+    cycle: str = option(
+        "triangular",
+        "peaks of cyclic. triangular: all alike; triangular2: each half the last; exp_range: times "
+        "gamma at every move",
+        choices=("triangular", "triangular2", "exp_range"),
+    )
+    step_size: int = option(30, "epochs from one fall of step to the next", low=1)
+    milestones: tuple[int, ...] = option((), "epochs after which multistep falls", low=1)
+    gamma: float = option(
+        0.1,
+        "factor of step, multistep, exponential, multiplicative and cyclic exp_range",
+        low=0.0,
+        above=True,
+        high=1.0,
+    )
+    anneal: str = option(
+        "cosine", "the curve of a OneCycle's rise and fall", choices=("cosine", "linear")
+    )
     pct_start: float = option(
         0.3, "share of a OneCycle that rises", low=0.0, above=True, high=1.0, below=True
     )
     div_factor: float = option(25.0, "OneCycle starts at lr over this", low=1.0)
     final_div_factor: float = option(1e4, "OneCycle ends at its start over this", low=1.0)
-    cycle_momentum: bool = option(True, "OneCycle moves momentum (Adam: beta1) against the rate")
-    base_momentum: float = option(0.85, "OneCycle's lowest momentum", low=0.0, high=1.0, below=True)
-    max_momentum: float = option(0.95, "OneCycle's highest momentum", low=0.0, high=1.0, below=True)
+    cycle_momentum: bool = option(
+        True, "onecycle and cyclic move momentum (Adam: beta1) against the rate"
+    )
+    base_momentum: float | None = option(
+        None,
+        "lowest momentum of onecycle (not given: 0.85) and cyclic (not given: 0.8)",
+        low=0.0,
+        above=True,
+        high=1.0,
+        below=True,
+    )
+    max_momentum: float | None = option(
+        None,
+        "highest momentum of onecycle (not given: 0.95) and cyclic (not given: 0.9)",
+        low=0.0,
+        above=True,
+        high=1.0,
+        below=True,
+    )
+
+    @property
+    def momenta(self) -> tuple[float, float]:
+        """The lowest and the highest momentum of a schedule that moves it."""
+        low, high = (0.8, 0.9) if self.name == "cyclic" else (0.85, 0.95)
+        return (
+            low if self.base_momentum is None else self.base_momentum,
+            high if self.max_momentum is None else self.max_momentum,
+        )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     INIT = 4  # of the weights
     DROPOUT = 5
     AUTOAUGMENT = 6  # words: sub-policy, whether its first and second are done, signs
+    LIMIT = 7  # which images are used where not all are
 
 
 def draws(seed: int, purpose: Purpose, epoch: int, samples: npt.NDArray[np.int64]) -> Words:

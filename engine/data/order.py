@@ -21,6 +21,20 @@ def split(samples: int, held_out: int, seed: int) -> tuple[Ids, Ids]:
     return np.sort(mixed[held_out:]), np.sort(mixed[:held_out])
 
 
+def limited(labels: Ids, count: int, seed: int) -> Ids:
+    """`count` ids, ascending, drawn so that no class has two more than another, as far as it lasts.
+
+    The choice of fewer is part of the choice of more.
+    """
+    mixed = _by_key(np.arange(len(labels), dtype=np.int64), seed, Purpose.LIMIT, 0)
+    by_class = np.argsort(labels[mixed], kind="stable")
+    sizes = np.bincount(labels[mixed])
+    place = np.empty_like(mixed)  # among those of its class
+    place[by_class] = np.arange(len(mixed)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen: Ids = np.sort(mixed[np.argsort(place, kind="stable")[:count]])
+    return chosen
+
+
 def _by_key(ids: Ids, seed: int, purpose: Purpose, epoch: int) -> Ids:
     """`ids` by the 64 bits of their first two words, equal ones as they came."""
     from engine.data import _sort  # loads Numba

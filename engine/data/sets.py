@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from engine.config.schema import Augment, Config
@@ -13,6 +14,8 @@ from engine.data.loader import Loader
 from engine.data.order import Ids
 from engine.data.stores import Store, open_store
 from engine.errors import UserError
+
+AS_THEY_ARE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and deviation that change nothing
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,15 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
                 f"{store.beton.path}: holds images without a label; train on labelled files and "
                 "predict such a set with: python -m engine.evaluate RUN --data FILE"
             )
+    _check_sizes(config.augment, train.beton)
     mean, std = constants(config.augment, train.beton)
-    train_ids, held_out = _split(config, len(train.beton))
+    train_ids, held_out = _split(config, train.beton)
     batch = config.train.evaluate_batch_size
 
     def plain(store: Store, subset: Ids | None = None) -> Loader:
         return evaluation_loader(store, batch, mean, std, subset)
 
-    test_loader = plain(test)
+    test_loader = plain(test, tested_ids(test.beton, config.data.limit))
     return DataSets(
         train=Loader(
             train,
@@ -98,6 +102,11 @@ def evaluation_loader(
     )
 
 
+def tested_ids(beton: Beton, limit: int) -> Ids | None:
+    """Which images of a test set count under `data.limit`, alike for all seeds; None: all."""
+    return order.limited(beton.labels, limit, seed=0) if 0 < limit < len(beton) else None
+
+
 def class_names(beton: Beton) -> tuple[str, ...]:
     """The names of the classes; their numbers where the file has no sidecar."""
     if beton.sidecar is not None:
@@ -107,6 +116,8 @@ def class_names(beton: Beton) -> tuple[str, ...]:
 
 def constants(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation to normalise with, as given or as the training file records."""
+    if not augment.normalize:
+        return AS_THEY_ARE
     known = beton.sidecar
     if known is None and "data" in (augment.mean, augment.std):
         raise UserError(
@@ -123,15 +134,38 @@ def constants(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[
     return tuple(mean), tuple(std)
 
 
-def _split(config: Config, samples: int) -> tuple[Ids, Ids]:
-    wanted = config.data.validation
+def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
+    """The ids to train on and those held out, of all that `data.limit` leaves."""
+    limit, wanted = config.data.limit, config.data.validation
+    used = np.arange(len(beton), dtype=np.int64)
+    if 0 < limit < len(beton):
+        used = order.limited(beton.labels, limit, config.train.seed)
+    samples = len(used)
     held_out = round(wanted * samples) if wanted < 1 else int(wanted)
-    if wanted and not 0 < held_out <= samples - config.train.batch_size:
+    least = min(config.train.batch_size, samples - 1)
+    if wanted and not 0 < held_out <= samples - least:
         raise UserError(
             f"data.validation {wanted:g}: holds out {held_out:,} of {samples:,} images; leave at "
             f"least one batch ({config.train.batch_size}) to train on, and hold out at least one"
         )
-    return order.split(samples, held_out, config.train.seed)
+    trained, watched = order.split(samples, held_out, config.train.seed)
+    return used[trained], used[watched]
+
+
+def _check_sizes(augment: Augment, beton: Beton) -> None:
+    """What the limits of the settings cannot know: how large the images are."""
+    side, wrong = min(beton.height, beton.width), []
+    if augment.crop_padding >= side:
+        wrong.append(
+            f"augment.crop_padding {augment.crop_padding}: padding must be smaller than the image "
+            f"({beton.height}x{beton.width})"
+        )
+    if augment.cutout > side:
+        wrong.append(
+            f"augment.cutout {augment.cutout}: expected 0 to {side}, the side of the image"
+        )
+    if wrong:
+        raise UserError(*wrong)
 
 
 def _check_pair(train: Beton, test: Beton) -> None:

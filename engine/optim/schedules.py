@@ -1,11 +1,16 @@
-"""Learning rate and momentum as pure functions of the step, so that resuming needs no state."""
+"""Learning rate and momentum as pure functions of the step, so that resuming needs no state.
+
+Each equals torch's own scheduler at every move, also where that is surprising: a cosine climbs back
+past its lowest point, and a linear OneCycle goes below zero one move past its end.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.config.schema import Config
+from engine.config.schema import Config, Schedule
 
 
 class Rates(NamedTuple):
@@ -17,35 +22,119 @@ class Rates(NamedTuple):
 
 def rates(config: Config, step: int, steps_per_epoch: int) -> Rates:
     """Learning rate and momentum of the step `step`, counted from the first of the run."""
-    optim, schedule = config.optim, config.schedule
-    momentum = optim.betas[0] if optim.name == "adam" else optim.momentum
-    if schedule.name == "constant":
-        return Rates(optim.lr, momentum)
-    if schedule.name == "cosine":
-        epochs = step / steps_per_epoch if schedule.per == "step" else step // steps_per_epoch
-        half_wave = schedule.t_max or config.train.epochs
-        return Rates(_cosine(optim.lr, schedule.minimum, epochs / half_wave), momentum)
-    total = config.train.epochs * steps_per_epoch
-    return _onecycle(config, step, total, momentum)
+    schedule = config.schedule
+    momentum = config.optim.betas[0] if config.optim.name == "adam" else config.optim.momentum
+    if moves_every_step(schedule):
+        lr, cycled = _CURVES[schedule.name](config, step, steps_per_epoch)
+    else:
+        lr, cycled = _CURVES[schedule.name](config, step // steps_per_epoch, 1)
+    return Rates(lr, momentum if cycled is None else cycled)
 
 
-def _cosine(start: float, end: float, progress: float) -> float:
-    """Half a cosine wave from `start` at 0 to `end` at 1; past 1 it climbs back."""
+def moves_every_step(schedule: Schedule) -> bool:
+    """Whether the rate moves with each step, not with each epoch."""
+    return schedule.per == "step" or (schedule.per == "auto" and schedule.name == "onecycle")
+
+
+def moves_momentum(schedule: Schedule) -> bool:
+    """Whether momentum, or Adam's beta1, is moved as well."""
+    return schedule.name in ("onecycle", "cyclic") and schedule.cycle_momentum
+
+
+# A curve says learning rate and momentum at its move `n`; None leaves the momentum as configured.
+# `unit` is how many moves an epoch has.
+Point = tuple[float, float | None]
+Curve = Callable[[Config, int, int], Point]
+
+
+def _constant(config: Config, n: int, unit: int) -> Point:
+    return config.optim.lr, None
+
+
+def _cosine(config: Config, n: int, unit: int) -> Point:
+    half_wave = (config.schedule.t_max or config.train.epochs) * unit
+    return _bend(config.optim.lr, config.schedule.minimum, n / half_wave), None
+
+
+def _restarts(config: Config, n: int, unit: int) -> Point:
+    """Half a cosine wave again and again (Loshchilov and Hutter)."""
+    length, factor = config.schedule.period * unit, config.schedule.period_factor
+    if factor == 1:
+        n %= length
+    while n >= length:
+        n, length = n - length, length * factor
+    return _bend(config.optim.lr, config.schedule.minimum, n / length), None
+
+
+def _onecycle(config: Config, n: int, unit: int) -> Point:
+    """One rise and one fall (Smith and Topin), with torch's choice of turning points."""
+    schedule, peak = config.schedule, config.optim.lr
+    bend = _bend if schedule.anneal == "cosine" else _line
+    low, high = schedule.momenta
+    total = (schedule.t_max or config.train.epochs) * unit
+    top, last = schedule.pct_start * total - 1, total - 1
+    first = peak / schedule.div_factor
+    if n <= top or last <= top:
+        progress = n / top if top > 0 else 1.0
+        lr, cycled = bend(first, peak, progress), bend(high, low, progress)
+    else:
+        progress = (n - top) / (last - top)
+        lr = bend(peak, first / schedule.final_div_factor, progress)
+        cycled = bend(low, high, progress)
+    return lr, cycled if schedule.cycle_momentum else None
+
+
+def _cyclic(config: Config, n: int, unit: int) -> Point:
+    """From `minimum` to the rate and back in straight lines, over and over (Smith, 2017)."""
+    schedule = config.schedule
+    low, high = schedule.momenta
+    up, down = schedule.rise * unit, (schedule.fall or schedule.rise) * unit
+    cycles, at = divmod(n, up + down)
+    height = at / up if at <= up else (up + down - at) / down
+    if schedule.cycle == "triangular2":
+        height *= 0.5**cycles
+    elif schedule.cycle == "exp_range":
+        height *= schedule.gamma**n
+    lr = _line(schedule.minimum, config.optim.lr, height)
+    return lr, _line(high, low, height) if schedule.cycle_momentum else None
+
+
+def _step(config: Config, n: int, unit: int) -> Point:
+    falls = n // (config.schedule.step_size * unit)
+    return config.optim.lr * config.schedule.gamma**falls, None
+
+
+def _multistep(config: Config, n: int, unit: int) -> Point:
+    falls = sum(n >= milestone * unit for milestone in config.schedule.milestones)
+    return config.optim.lr * config.schedule.gamma**falls, None
+
+
+def _exponential(config: Config, n: int, unit: int) -> Point:
+    return config.optim.lr * config.schedule.gamma**n, None
+
+
+def _multiplicative(config: Config, n: int, unit: int) -> Point:
+    return config.optim.lr * config.schedule.gamma ** (n * (n + 1) // 2), None
+
+
+_CURVES: dict[str, Curve] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "restarts": _restarts,
+    "onecycle": _onecycle,
+    "cyclic": _cyclic,
+    "step": _step,
+    "multistep": _multistep,
+    "exponential": _exponential,
+    "multiplicative": _multiplicative,
+}
+
+
+def _bend(start: float, end: float, progress: float) -> float:
+    """Half a cosine wave from `start` at 0 to `end` at 1; past 1 it comes back."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _onecycle(config: Config, step: int, total: int, momentum: float) -> Rates:
-    """One rise and one fall (Smith and Topin), with torch's choice of turning points."""
-    optim, schedule = config.optim, config.schedule
-    top = schedule.pct_start * total - 1
-    first, last = optim.lr / schedule.div_factor, total - 1
-    low = first / schedule.final_div_factor
-    if step <= top or last <= top:
-        progress = step / top if top > 0 else 1.0
-        lr = _cosine(first, optim.lr, progress)
-        cycled = _cosine(schedule.max_momentum, schedule.base_momentum, progress)
-    else:
-        progress = (step - top) / (last - top)
-        lr = _cosine(optim.lr, low, progress)
-        cycled = _cosine(schedule.base_momentum, schedule.max_momentum, progress)
-    return Rates(lr, cycled if schedule.cycle_momentum else momentum)
+def _line(start: float, end: float, progress: float) -> float:
+    """A straight line from `start` at 0 to `end` at 1, and on."""
+    return start + (end - start) * progress

@@ -19,8 +19,8 @@ from engine.data.loader import Batch
 from engine.data.order import Ids
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
-from engine.model import ResNet, resolve
-from engine.optim.schedules import Rates, rates
+from engine.model import ResNet, initialise, resolve
+from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.runs.checkpoint import Saved
 from engine.step import compiled, replay
 from engine.step.device import Machine
@@ -66,6 +66,8 @@ class State:
         torch.manual_seed(derive(config.train.seed, Purpose.INIT))
         architecture = (resolve(config.model), len(sets.classes), sets.side)
         network = ResNet(architecture[0], architecture[1], side=sets.side)
+        drawing = torch.Generator().manual_seed(derive(config.train.seed, Purpose.INIT, 1))
+        initialise(network, config.model, drawing)
         layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
         self.network = compiled.reused(network, architecture, machine, self)
@@ -74,7 +76,7 @@ class State:
             config.optim,
             machine,
             batch_size=config.train.batch_size,
-            cycles=config.schedule.name == "onecycle" and config.schedule.cycle_momentum,
+            cycles=moves_momentum(config.schedule),
         )
         self.counters = Counters()
         self._config = config

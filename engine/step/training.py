@@ -1,4 +1,4 @@
-"""The training step: forward, loss, backward, clip, update, sums."""
+"""The training step: forward, loss, backward, clip, update, Lookahead, sums."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from engine.config.schema import Optim
 from engine.data.loader import Batch
 from engine.optim import optimizers
+from engine.optim.lookahead import Lookahead
 from engine.optim.schedules import Rates
 from engine.optim.update import DeviceRates, Update
 from engine.step import compiled
@@ -42,6 +43,7 @@ class TrainingStep:
         self._parameters = list(network.parameters())
         self._optimizer = optimizers.make(network, optim, cycles=cycles)
         self._update_on_device = Update(self._optimizer, optim, cycles=cycles)
+        self._lookahead = Lookahead(self._parameters, optim) if optim.lookahead_k else None
         self._compiled = compiled.forward(network, machine)
         self._batch_size = batch_size
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
@@ -74,6 +76,8 @@ class TrainingStep:
         hold = self._check(loss.detach(), number)
         optimizers.clip(self._parameters, self._optim)
         self._update(rates, hold)
+        if self._lookahead is not None:
+            self._lookahead(hold)
         self.totals.sum(loss, logits, labels)
 
     def trouble(self) -> tuple[int, float] | None:
@@ -88,6 +92,8 @@ class TrainingStep:
         """All that the next step depends on, beside the network."""
         named = {f"optimizer.{k}": v for k, v in optimizers.state_tensors(self._optimizer).items()}
         named |= {f"totals.{k}": v for k, v in self.totals.tensors().items()}
+        if self._lookahead is not None:
+            named |= {f"lookahead.{k}": v for k, v in self._lookahead.tensors().items()}
         if self._scaling is not None:
             named |= {f"scaling.{k}": v for k, v in self._scaling.tensors().items()}
         return named
@@ -96,6 +102,8 @@ class TrainingStep:
         """Bring back what `tensors` gave."""
         optimizers.restore(self._optimizer, _under("optimizer.", tensors))
         self.totals.restore(_under("totals.", tensors))
+        if self._lookahead is not None:
+            self._lookahead.restore(_under("lookahead.", tensors))
         if self._scaling is not None:
             self._scaling.restore(_under("scaling.", tensors))
 

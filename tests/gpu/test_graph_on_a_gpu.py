@@ -87,6 +87,8 @@ def _tensors(state: State) -> dict[str, Tensor]:
         (Optim(lr=0.02, momentum=0.0), Schedule(per="step")),
         (Optim(name="adam", lr=0.001), ONECYCLE),
         (Optim(name="adam", lr=0.001), Schedule()),
+        (Optim(lr=0.02, lookahead_k=5), Schedule("cyclic", "step", minimum=0.001, rise=0.5)),
+        (Optim("adam", 0.001, lookahead_k=3, lookahead_start="k"), Schedule()),
     ],
 )
 def test_recorded_epochs_agree_with_eager_ones(
@@ -115,7 +117,7 @@ def test_recorded_steps_repeat_to_the_bit_in_exact_mode(files: Files) -> None:
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_an_epoch_never_waits_for_the_device(files: Files, compiled: bool) -> None:
-    config = _config(files, schedule=ONECYCLE, optim=Optim(lr=0.02, clip_norm=1.0))
+    config = _config(files, schedule=ONECYCLE, optim=Optim(lr=0.02, clip_norm=1.0, lookahead_k=5))
     machine = _machine(config, compile=compiled, precision="bf16")
     state = State(config, machine, sets := open_sets(config, machine.device))
     for epoch in range(EPOCHS + 1):

@@ -1,0 +1,182 @@
+"""Lookahead equals a slow writing of it over hundreds of steps, around either optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine.config.schema import Optim
+from engine.data.loader import Batch
+from engine.optim import optimizers
+from engine.optim.lookahead import Lookahead
+from engine.optim.schedules import Rates
+from engine.step.device import Machine
+from engine.step.training import TrainingStep
+
+STEPS = 300
+GO = torch.tensor(False)
+HELD = torch.tensor(True)
+
+
+def _layer() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 3).double()
+
+
+class Published:
+    """Algorithm 1 of the paper: k steps, the slow weights a share of the way, begin there anew."""
+
+    def __init__(self, start: Tensor, k: int, alpha: float) -> None:
+        self.slow, self.k, self.alpha, self.steps = start.clone(), k, alpha, 0
+
+    def after(self, fast: Tensor) -> Tensor:
+        self.steps += 1
+        if self.steps % self.k:
+            return fast
+        self.slow = self.slow + self.alpha * (fast - self.slow)
+        return self.slow.clone()
+
+
+class Ancestors:
+    """As reports 000's and 002's ancestor had it: a counter that is 0 at steps 1, k + 1, ..."""
+
+    def __init__(self, start: Tensor, k: int, alpha: float) -> None:
+        self.slow: Tensor | None = None
+        self.k, self.alpha, self.counter = k, alpha, 0
+
+    def after(self, fast: Tensor) -> Tensor:
+        if self.counter == 0:
+            if self.slow is None:
+                self.slow = fast.clone()
+            self.slow = self.slow + self.alpha * (fast - self.slow)
+            fast = self.slow.clone()
+        self.counter = (self.counter + 1) % self.k
+        return fast
+
+
+@pytest.mark.parametrize("start", ["first", "k"])
+@pytest.mark.parametrize(("k", "alpha"), [(5, 0.5), (1, 0.5), (3, 0.8), (7, 1.0), (1000, 0.5)])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_hundreds_of_steps_equal_a_slow_writing(
+    name: str, k: int, alpha: float, start: str
+) -> None:
+    optim = Optim(
+        name, 0.05, weight_decay=1e-3, lookahead_k=k, lookahead_alpha=alpha, lookahead_start=start
+    )
+    ours, plain = _layer(), _layer()
+    optimizer, torchs = optimizers.make(ours, optim), _torchs(plain, optim)
+    lookahead = Lookahead(list(ours.parameters()), optim)
+    kind = Ancestors if start == "first" else Published
+    slow = [kind(p.detach(), k, alpha) for p in plain.parameters()]
+    for gradients in _gradients(ours):
+        for mine, other, gradient in zip(
+            ours.parameters(), plain.parameters(), gradients, strict=True
+        ):
+            mine.grad, other.grad = gradient.clone(), gradient.clone()
+        optimizer.step()
+        lookahead(GO)
+        torchs.step()
+        with torch.no_grad():
+            for parameter, each in zip(plain.parameters(), slow, strict=True):
+                parameter.copy_(each.after(parameter.detach()))
+        for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-12)
+
+
+def test_both_ways_meet_where_they_are_said_to() -> None:
+    for start, expected in (("first", [1, 6, 11]), ("k", [5, 10])):
+        layer = nn.Linear(1, 1, bias=False)
+        lookahead = Lookahead(list(layer.parameters()), Optim(lookahead_k=5, lookahead_start=start))
+        met = []
+        for step in range(1, 13):
+            with torch.no_grad():
+                layer.weight += 1.0
+            moved = layer.weight.item()
+            lookahead(GO)
+            slow = lookahead.tensors()["slow.0"]
+            if torch.equal(slow, layer.weight):
+                met.append(step)
+            assert (layer.weight.item() == moved) == (step not in expected or step == 1)
+        assert met == expected
+
+
+def test_a_step_without_an_update_is_not_counted_and_moves_nothing() -> None:
+    layer, other = _layer(), _layer()
+    optim = Optim(lookahead_k=2)
+    one, two = (Lookahead(list(each.parameters()), optim) for each in (layer, other))
+    for number in range(40):
+        with torch.no_grad():
+            for parameter in (*layer.parameters(), *other.parameters()):
+                parameter += number
+        one(GO)
+        for _ in range(number % 4):
+            before = {name: value.clone() for name, value in two.tensors().items()}
+            weights = other.weight.clone()
+            two(HELD)
+            assert all(torch.equal(before[name], v) for name, v in two.tensors().items())
+            assert torch.equal(weights, other.weight)
+        two(GO)
+        assert torch.equal(layer.weight, other.weight)
+
+
+def test_momentum_goes_on_and_a_share_of_one_is_the_optimizer_alone() -> None:
+    optim = Optim(lr=0.01, lookahead_k=3, lookahead_alpha=1.0)
+    ours, plain = _layer(), _layer()
+    one, two = optimizers.make(ours, optim), optimizers.make(plain, optim)
+    lookahead = Lookahead(list(ours.parameters()), optim)
+    for gradients in _gradients(ours):
+        for mine, other, gradient in zip(
+            ours.parameters(), plain.parameters(), gradients, strict=True
+        ):
+            mine.grad, other.grad = gradient.clone(), gradient.clone()
+        one.step()
+        lookahead(GO)
+        two.step()
+    states = [optimizers.state_tensors(each) for each in (one, two)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert torch.equal(ours.weight, plain.weight)
+
+
+def test_it_is_brought_back_into_the_memory_that_a_graph_knows() -> None:
+    layer = _layer()
+    lookahead = Lookahead(list(layer.parameters()), Optim(lookahead_k=4))
+    places = {name: tensor.data_ptr() for name, tensor in lookahead.tensors().items()}
+    saved = {name: torch.full_like(t, 7) for name, t in lookahead.tensors().items()}
+    lookahead.restore(saved)
+    after = lookahead.tensors()
+    assert {name: tensor.data_ptr() for name, tensor in after.items()} == places
+    assert all(torch.equal(after[name], value) for name, value in saved.items())
+
+
+def test_a_training_step_keeps_it_with_its_state_and_leaves_it_out_where_it_is_off() -> None:
+    machine = Machine(torch.device("cpu"), "fp32", False)
+    optim = Optim(lookahead_k=2)
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    step = TrainingStep(network, optim, machine)
+    for number in range(5):
+        batch = Batch(torch.randn(8, 3, 2, 2), torch.randint(0, 4, (8,)))
+        step(batch, Rates(0.1, 0.9), number)
+    kept = {name for name in step.tensors() if name.startswith("lookahead.")}
+    assert kept == {"lookahead.slow.0", "lookahead.slow.1", "lookahead.updates"}
+    assert int(step.tensors()["lookahead.updates"]) == 5
+    off = TrainingStep(network, replace(optim, lookahead_k=0), machine)
+    assert not any(name.startswith("lookahead.") for name in off.tensors())
+
+
+def _gradients(layer: nn.Module) -> Iterator[list[Tensor]]:
+    random = torch.Generator().manual_seed(5)
+    for _ in range(STEPS):
+        yield [torch.randn(p.shape, dtype=p.dtype, generator=random) for p in layer.parameters()]
+
+
+def _torchs(layer: nn.Module, optim: Optim) -> torch.optim.Optimizer:
+    if optim.name == "adam":
+        return torch.optim.Adam(layer.parameters(), optim.lr, weight_decay=optim.weight_decay)
+    return torch.optim.SGD(
+        layer.parameters(), optim.lr, optim.momentum, weight_decay=optim.weight_decay
+    )
