@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from markupsafe import escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -81,8 +82,9 @@ class Plot:
         body = re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), body)
         body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
         body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-        body = re.sub(r"<svg", '<svg aria-hidden="true" focusable="false"', body, count=1)
-        return re.sub(r">\s+<", "><", body)
+        body = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", body)
+        body = re.sub(r">\s+<", "><", body)
+        return body.replace("<svg", f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
 
 
 @contextmanager
