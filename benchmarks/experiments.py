@@ -30,7 +30,7 @@ MEASURED_BY = {  # a reported statistic: the record's value that is chosen as it
 }
 SLACK = {"batchmean": 0.2}  # points: the mean of running accuracies is that far off the value
 AGREES, HIGHER, LOWER = "agrees within noise", "higher", "lower"
-NOT_RUN, NOTHING, SCALED = "not run", "measured; no figure was reported", "not comparable"
+NOT_RUN, NOTHING, SCALED = "not run", "nothing reported", "not comparable"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,14 @@ from benchmarks import experiments, plans, run_files
 from benchmarks.conditions import Conditions, conditions_of
 from benchmarks.experiments import Row
 from benchmarks.plans import Planned, Plans
-from benchmarks.report import accuracy, measured, pictures, throughput
+from benchmarks.report import (
+    ablations,
+    learning,
+    measured,
+    pictures,
+    scatters,
+    throughput,
+)
 from benchmarks.report.designs import Design, designs
 from benchmarks.report.measured import Bench
 from benchmarks.report.pictures import Allowance, Pictures
@@ -103,7 +110,7 @@ def _draw(content: Content) -> None:
         elif drawn:
             content.apart[conditions.words] = drawn
     for report, title, runs, labels in _series(content):
-        plot = accuracy.learning_curves(runs, title, next(names), labels)
+        plot = learning.learning_curves(runs, title, next(names), labels)
         content.curves.setdefault(report, []).append(plot)
     for bench in content.benches:
         drawn_here = [
@@ -123,12 +130,12 @@ def _ordered(content: Content) -> list[Conditions]:
 def _of_conditions(content: Content, conditions: Conditions, names: Iterator[str]) -> list[Plot]:
     mine = [design for design in content.designs if design.conditions == conditions]
     drawn = [
-        accuracy.against_parameters(mine, conditions, next(names)),
-        accuracy.against_work(mine, conditions, next(names)),
+        scatters.against_parameters(mine, conditions, next(names)),
+        scatters.against_work(mine, conditions, next(names)),
     ]
     for report in ABLATED:
         rows = [r for r in content.rows if r.report == report and r.conditions == conditions]
-        drawn.append(accuracy.ablations(report, rows, conditions, next(names)))
+        drawn.append(ablations.ablations(report, rows, conditions, next(names)))
     return [plot for plot in drawn if plot is not None]
 
 

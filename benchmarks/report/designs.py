@@ -33,6 +33,11 @@ class Design:
         value: int | None = self.runs[0]["params"]
         return value
 
+    @property
+    def short(self) -> str:
+        """The network's name alone."""
+        return self.runs[0]["variant"] or self.runs[0].folder
+
     def median(self, key: str) -> float | None:
         """The middle of a value over the runs."""
         values = [run[key] for run in self.runs if run[key] is not None]

@@ -43,6 +43,7 @@ def html(content: Content) -> str:
         "share": words.share, "measured": words.measured, "points": words.points,
         "count": words.count, "time": words.time, "work": words.work, "states": words.states,
         "reported": words.reported, "interval": words.interval,
+        "remarks": words.remarks, "soft": words.soft, "shortly": words.shortly,
     }  # fmt: skip
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
     gallery = Gallery()

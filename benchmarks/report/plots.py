@@ -82,9 +82,14 @@ class Plot:
         body = re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), body)
         body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
         body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-        body = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", body)
+        body = re.sub(r' (?:d|x|y|points|transform)="[^"]*"', _rounded, body)
         body = re.sub(r">\s+<", "><", body)
         return body.replace("<svg", f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    """Hundredths of a point are enough for a screen and for paper."""
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", attribute[0])
 
 
 @contextmanager

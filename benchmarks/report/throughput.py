@@ -38,8 +38,9 @@ def bottleneck(bench: Bench, name: str) -> Plot | None:
             place, rate, color=COLOURS[kind], hatch=HATCHES[kind], edgecolor=PAPER, height=0.72
         )
         axes.annotate(
-            f" {short(rate)}/s" + (f"  ({rate / slowest:,.0f}× the slowest)" if kind == 0 else ""),
-            (rate, place), va="center", fontsize=7.5, color=INK,
+            f"{short(rate)}/s" + (f" ({rate / slowest:,.0f}× the slowest)" if kind == 0 else ""),
+            (rate, place), textcoords="offset points", xytext=(5, 0), va="center", fontsize=7.5,
+            color=INK,
         )  # fmt: skip
     axes.set_yticks(range(len(bars)), [cut(label) for label, _, _ in bars])
     axes.invert_yaxis()
@@ -71,8 +72,9 @@ def against_peers(bench: Bench, kind: str, name: str) -> Plot | None:
                 edgecolor=PAPER, label=None if place else ("first named", "second named")[number],
             )  # fmt: skip
         axes.annotate(
-            f"  {pair.ratio:.3g}× ({pair.low:.3g} to {pair.high:.3g})",
-            (max(pair.first, pair.second), place), va="center", fontsize=8, color=INK,
+            f"{pair.ratio:.3g}× ({pair.low:.3g} to {pair.high:.3g})",
+            (max(pair.first, pair.second), place), textcoords="offset points", xytext=(5, 0),
+            va="center", fontsize=8, color=INK,
         )  # fmt: skip
     axes.set_yticks(range(len(pairs)), [cut(pair.name, 46) for pair in pairs], fontsize=7.5)
     axes.invert_yaxis()
@@ -84,7 +86,8 @@ def against_peers(bench: Bench, kind: str, name: str) -> Plot | None:
         drawn,
         f"{what} beside its peers ({bench.machine})",
         "Images a second of each pair, measured in turns. The number is how many times faster the "
-        "first was: the median of the pairwise ratios, with least and most. Logarithmic axis.",
+        "first was: the median of the pairwise ratios, with least and most. The axis is "
+        "logarithmic, so lengths are no proportions: read the numbers.",
         f"{what}, times faster: " + listed([_said(pair) for pair in pairs], 12) + ".",
     )
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from markupsafe import Markup, escape
+
 from benchmarks.experiments import (
     AGREES,
     HIGHER,
@@ -28,6 +32,14 @@ STATISTIC = {
     "batchmean": "mean of running accuracies",
     "validation_best": "best epoch on validation images",
     "unknown": "epoch not stated",
+}
+SHORTLY = {
+    "best": "best epoch",
+    "last": "last epoch",
+    "moving": "moving average",
+    "batchmean": "last epoch",
+    "validation_best": "best, validation",
+    "unknown": "last epoch",
 }
 SIGNS = {  # so that a verdict is never told by its colour alone
     AGREES: "≈", HIGHER: "▲", LOWER: "▼", NOT_RUN: "·", NOTHING: "•", SCALED: "≠", "failed": "✕",
@@ -81,6 +93,24 @@ def states(row: Row) -> str:
     known = dict(row.states)
     parts = [f"{known.pop('finished', 0)} of {row.planned} finished"]
     return ", ".join([*parts, *(f"{number} {state}" for state, number in known.items())])
+
+
+def remarks(row: Row) -> str:
+    """What the plan says about a row."""
+    note = [row.claim.note] if row.claim and row.claim.note else []
+    return "; ".join([*note, *row.notes])
+
+
+def shortly(statistic: str) -> str:
+    """What a measured value is that stands beside a reported one."""
+    return SHORTLY.get(statistic, "last epoch")
+
+
+def soft(text: str) -> Markup:
+    """A long name that may be broken where a person would break it."""
+    return Markup("<wbr>").join(
+        escape(part) for part in re.findall(r"[^_,=/.-]*[_,=/.-]+|.+$", text)
+    )
 
 
 def interval(found: Summary | None) -> str:
