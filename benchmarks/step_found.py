@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from subprocess import SubprocessError
 from typing import Any
 
-from benchmarks.goals import Goal, in_unit
+from benchmarks.goals import Goal
 from benchmarks.loaders import Unavailable
 from benchmarks.pairs import Pairs, Spread
 from benchmarks.table import columns
+from benchmarks.units import in_unit
 from engine.errors import RunFailed
 
 KEYS = ("ratio_vs_plain", "images_per_second", "compile_seconds", "tflops", "utilisation")

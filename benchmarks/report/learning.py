@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from benchmarks.report.plots import (
     Plot,
     cut,
-    figure,
     line_style,
+    plain_figure,
     plot,
 )  # fmt: skip
 from benchmarks.run_files import RunFile
@@ -26,7 +26,7 @@ def learning_curves(runs: Sequence[RunFile], title: str, name: str, labels: Sequ
     groups: dict[str, list[RunFile]] = {}
     for run, label in zip(runs, labels, strict=True):
         groups.setdefault(label, []).append(run)
-    drawn = figure(3.2)
+    drawn = plain_figure(3.2)
     axes = drawn.add_subplot()
     ends: list[tuple[float, str]] = []
     shown = list(groups.items())[:LARGEST_LEGEND]

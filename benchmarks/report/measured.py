@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.run_files import clean
+from benchmarks.units import in_unit
 
 FEED = {  # the stages before the step, as the loader's benchmark names them
     "raw gather": "ours, raw gather",
@@ -150,8 +151,6 @@ def _conditions(known: Mapping[str, Any]) -> str:
 
 
 def _goal(goal: Mapping[str, Any]) -> dict[str, str]:
-    from benchmarks.goals import in_unit
-
     measured = _number(goal.get("measured"))
     unit = str(goal.get("unit") or "")
     return {

@@ -104,6 +104,13 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def plain_figure(height: float, left: float = 0.085) -> Figure:
+    """A figure of one axes in a fixed place: twice as quick, for plots that come by the dozen."""
+    drawn = Figure(figsize=(WIDTH, height))
+    drawn.subplots_adjust(left, 0.42 / height, 0.99, 1 - 0.08 / height)
+    return drawn
+
+
 def as_svg(drawn: Figure) -> str:
     """The figure, the same bytes for the same content."""
     target = io.StringIO()
