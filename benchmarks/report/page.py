@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 import engine
 from benchmarks.conditions import Conditions
-from benchmarks.experiments import AGREES, BUDGET, HIGHER, LOWER, MEASURED_BY, Row
+from benchmarks.experiments import AGREES, BUDGET, HIGHER, LOWER, Row
 from benchmarks.report import curves, reproduce, words
 from benchmarks.report.content import Content
 from benchmarks.report.pictures import Mistake, Pictures
@@ -153,10 +153,19 @@ def _reports(content: Content) -> Iterator[dict[str, Any]]:
             "title": f"Report {report}" if report.isdigit() else report,
             "tables": list(tables.items()),
             "curves": content.curves.get(report, []),
-            "key": {
-                row: MEASURED_BY.get(row.claim.statistic) if row.claim else None for row in mine
-            },
+            "recipes": _recipes(mine),
         }
+
+
+def _recipes(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
+    """Why which recipe was taken, with the experiments of each reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.why:
+            experiments = found.setdefault((row.recipe, row.why), [])
+            if row.experiment not in experiments:
+                experiments.append(row.experiment)
+    return found
 
 
 def _run(content: Content, number: int, run: RunFile, gallery: Gallery) -> dict[str, Any]:
