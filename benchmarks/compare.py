@@ -23,7 +23,8 @@ from typing import NoReturn
 
 from benchmarks import comparing
 from benchmarks.comparing import Comparison
-from benchmarks.run_files import clean, read
+from benchmarks.foreign import clean
+from benchmarks.run_files import read
 from benchmarks.table import columns
 from engine.errors import OK, RunFailed, UserError, run_command
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.conditions import conditions_of, refuse_mixture
-from benchmarks.run_files import RunFile, clean
+from benchmarks.foreign import clean
+from benchmarks.run_files import RunFile
 from engine.errors import RunFailed, UserError
 from engine.statistics import Difference, Summary, summary, welch
 

@@ -8,7 +8,6 @@ because a best epoch chosen on the test set may only be compared with another su
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,19 +17,8 @@ from typing import Any
 from benchmarks.conditions import Conditions, conditions_of, together
 from benchmarks.plans import Claim, Planned, Plans
 from benchmarks.run_files import RunFile
-from engine.statistics import Summary, next_value
-
-BUDGET = 5_000_000
-MEASURED_BY = {  # a reported statistic: the record's value that is chosen as it was
-    "best": "best_test_accuracy",
-    "last": "test_accuracy",
-    "moving": "moving_test_accuracy",
-    "batchmean": "test_accuracy",
-    "validation_best": "best_validation_accuracy",
-}
-SLACK = {"batchmean": 0.2}  # points: the mean of running accuracies is that far off the value
-AGREES, HIGHER, LOWER = "agrees within noise", "higher", "lower"
-NOT_RUN, NOTHING, SCALED = "not run", "nothing reported", "not comparable"
+from benchmarks.verdicts import MEASURED_BY, NOT_RUN, flags_of, verdict_of
+from engine.statistics import Summary
 
 
 @dataclass(frozen=True)
@@ -154,7 +142,7 @@ def _rows_of(
     for claim in claims or [None]:
         key = MEASURED_BY.get(claim.statistic, "test_accuracy") if claim else "test_accuracy"
         alike = _percent(together(done, key, scales))
-        verdict, basis = _verdict(claim, conditions, done, key, states)
+        verdict, basis = verdict_of(claim, conditions, done, key, states)
         result.append(
             Row(
                 report=first.report,
@@ -174,7 +162,7 @@ def _rows_of(
                 planned=len(group),
                 states=tuple(sorted(states.items())),
                 verdict=verdict,
-                flags=_flags(first.params, claim, notes),
+                flags=flags_of(first.params, claim, notes),
                 basis=basis,
                 notes=notes,
                 errors=tuple(_errors(group, found, plans)),
@@ -205,63 +193,6 @@ def _errors(group: Sequence[Planned], found: dict[str, RunFile], plans: Plans) -
         if error and not (run and run.finished):
             said.append(f"{planned.name}: {error}")
     return said
-
-
-def _verdict(
-    claim: Claim | None,
-    conditions: Conditions,
-    done: Sequence[RunFile],
-    key: str,
-    states: Counter[str],
-) -> tuple[str, str]:
-    """In words, and what they rest on."""
-    if not done:
-        for state in ("running", "interrupted", "queued", "failed", "broken", "record missing"):
-            if states[state]:
-                return state, ""
-        return NOT_RUN, ""
-    if claim is None:
-        return NOTHING, ""
-    if not conditions.full:
-        return SCALED, "shortened runs are not held against full ones"
-    values = [100 * run[key] for run in done if run[key] is not None]
-    if not values:
-        return "not measured", f"the records have no {key.replace('_', ' ')}"
-    low, high, basis = _noise(values, done)
-    slack = _rounding(claim.value) + SLACK.get(claim.statistic, 0.0)
-    if claim.value + slack < low:
-        return HIGHER, basis
-    return (LOWER if claim.value - slack > high else AGREES), basis
-
-
-def _noise(values: Sequence[float], done: Sequence[RunFile]) -> tuple[float, float, str]:
-    """Where one more run would lie in 95 of 100 cases.
-
-    One run shows no spread of its own. That of a training run is close to what drawing another
-    test set of that size would give (Jordan, "Calibrated Chaos", 2023), so this stands in.
-    """
-    interval = next_value(values)
-    if interval is not None:
-        return *interval, f"spread of {len(values)} seeds"
-    images = done[0]["test_images"] or 10_000
-    share = min(max(values[0] / 100, 0.5 / images), 1 - 0.5 / images)
-    half = 1.96 * math.sqrt(2) * 100 * math.sqrt(share * (1 - share) / images)
-    return values[0] - half, values[0] + half, f"one seed: noise of {images:,} test images"
-
-
-def _rounding(value: float) -> float:
-    """Half of the last digit that a figure was printed with."""
-    decimals = repr(value).partition(".")[2]
-    return 0.5 * 10.0 ** -(0 if decimals == "0" else min(len(decimals), 4))
-
-
-def _flags(params: int | None, claim: Claim | None, notes: Sequence[str]) -> tuple[str, ...]:
-    flags = []
-    if params is not None and params > BUDGET:
-        flags.append("over budget")
-    if any("misprint" in text.lower() for text in (*notes, claim.note if claim else "")):
-        flags.append("misprint")
-    return tuple(flags)
 
 
 def _percent(found: Summary | None) -> Summary | None:

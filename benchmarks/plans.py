@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.run_files import clean, shown
+from benchmarks.foreign import clean, mapping, plain, shown
 
 FORMAT = 1
 
@@ -102,9 +101,9 @@ def _read_plan(folder: Path, plans: Plans) -> None:
         plans.problems.append(f"{where}: format {found}, this reads {FORMAT}; read as far as it is")
     sweep = _word(content.get("sweep")) or clean(folder.name)
     plans.titles[sweep] = _word(content.get("title")) or sweep
-    conditions = _mapping(content.get("conditions"))
-    scale = _number(conditions.get("epochs_scale"))
-    limit = _number(conditions.get("data_limit"))
+    conditions = mapping(content.get("conditions"))
+    scale = plain(conditions.get("epochs_scale"))
+    limit = plain(conditions.get("data_limit"))
     wrong = 0
     for entry in content["runs"]:
         if not isinstance(entry, dict) or not isinstance(entry.get("fingerprint"), str):
@@ -116,7 +115,7 @@ def _read_plan(folder: Path, plans: Plans) -> None:
 
 
 def _planned(sweep: str, scale: float, limit: int, entry: Mapping[str, Any]) -> Planned:
-    params, seed = _number(entry.get("params")), _number(entry.get("seed"))
+    params, seed = plain(entry.get("params")), plain(entry.get("seed"))
     return Planned(
         sweep=sweep,
         scale=scale,
@@ -129,10 +128,10 @@ def _planned(sweep: str, scale: float, limit: int, entry: Mapping[str, Any]) -> 
         why=_word(entry.get("why")),
         variant=_word(entry.get("variant")),
         params=None if params is None else int(params),
-        petaflops=_number(entry.get("petaflops")),
+        petaflops=plain(entry.get("petaflops")),
         seed=None if seed is None else int(seed),
-        config=_mapping(entry.get("config")),
-        differs=_mapping(entry.get("differs")),
+        config=mapping(entry.get("config")),
+        differs=mapping(entry.get("differs")),
         fingerprint=entry["fingerprint"],
         folder=_word(entry.get("folder")),
         reported=tuple(_claims(entry.get("reported"))),
@@ -141,8 +140,8 @@ def _planned(sweep: str, scale: float, limit: int, entry: Mapping[str, Any]) -> 
 
 
 def _claims(given: Any) -> Iterator[Claim]:
-    for entry in map(_mapping, _list(given)):
-        value = _number(entry.get("value"))
+    for entry in map(mapping, _list(given)):
+        value = plain(entry.get("value"))
         if value is not None:
             statistic = _word(entry.get("statistic")) or "unknown"
             yield Claim(value, _word(entry.get("evidence")), statistic, _word(entry.get("note")))
@@ -175,16 +174,6 @@ def _word(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ""
     return clean(value)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

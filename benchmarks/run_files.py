@@ -6,14 +6,13 @@ wrong is None, and `problems` says so.
 
 from __future__ import annotations
 
-import json
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.foreign import clean, parsed, plain, read_object, read_text, shown
 from engine.errors import UserError
 
 FORMAT = 1  # of the records that this reads whole
@@ -21,7 +20,6 @@ STATUSES = ("finished", "running", "interrupted", "failed")
 BROKEN = "broken"  # the status of a run without a readable record
 NOT_RUNS = ("sweeps",)  # folders beside the runs, as are those that begin with a dot
 MARKS = ("record.json", "config.json", "log.jsonl", "environment.json", "lock", "checkpoints")
-LARGEST = 64 * 2**20  # bytes of a record or log that are read
 WINDOW = 20  # epochs of the moving average that some of the reports quote
 
 SHARES = (
@@ -58,7 +56,6 @@ OF_AN_EPOCH = (
 
 DERIVED = ("data", "data_digest", "limit", "epochs_planned", "petaflops", "moving_test_accuracy")
 TEXTS = (*WORDS, "data", "data_digest")
-_UNPRINTABLE = ("Cc", "Cs", "Cf", "Zl", "Zp", "Cn")
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,10 @@ def read(root: str | Path) -> list[RunFile]:
 def read_run(path: Path) -> RunFile:
     """One run, whatever state its files are in."""
     problems: list[str] = []
-    record = _object(path / "record.json", problems, needed=True)
+    record = read_object(path / "record.json", problems, needed=True)
     config = record.get("config") if isinstance(record.get("config"), dict) else None
     if config is None:
-        config = _object(path / "config.json", problems)
+        config = read_object(path / "config.json", problems)
         if record:
             problems.append("record.json: has no settings; an older or a cut record")
     status = record.get("status")
@@ -129,23 +126,9 @@ def read_run(path: Path) -> RunFile:
         values=values,
         config=_dotted(config),
         record=record,
-        environment=_object(path / "environment.json", problems),
+        environment=read_object(path / "environment.json", problems),
         epochs=lines,
     )
-
-
-def clean(text: object) -> str:
-    """`text` without what cannot be printed, whoever wrote it: control characters, halves."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(letter) in _UNPRINTABLE else letter
-        for letter in str(text)
-    )
-
-
-def shown(value: object) -> str:
-    """A value from a foreign file, short enough for a line."""
-    text = clean(value if isinstance(value, str) else repr(value))
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _is_run(path: Path) -> bool:
@@ -183,7 +166,7 @@ def _derived(
     name = data.get("train") if isinstance(data, dict) else None
     flops = record.get("flops")
     cost = flops.get("training") if isinstance(flops, dict) else None
-    work = [_number(cost, "", []), values["train_images"], values["epochs"]]
+    work = [plain(cost), values["train_images"], values["epochs"]]
     return {
         "data": clean(Path(name).stem.removesuffix("_train")) if isinstance(name, str) else None,
         "data_digest": clean(digests.get("test")) if isinstance(digests, dict) else None,
@@ -204,19 +187,12 @@ def _moving(accuracies: Sequence[float | None]) -> float | None:
 
 
 def _number(value: Any, where: str, problems: list[str], share: bool = False) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        problems.append(f"{where}: expected a number, found {shown(value)}")
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        found = math.inf
-    if not math.isfinite(found):
-        problems.append(f"{where}: {shown(value)} is not finite")
-        return None
-    if share and not 0 <= found <= 1:
+    found = plain(value)
+    if found is None and value is not None:
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+        wrong = f"{shown(value)} is not finite" if numeric else ""
+        problems.append(f"{where}: {wrong or f'expected a number, found {shown(value)}'}")
+    if found is not None and share and not 0 <= found <= 1:
         problems.append(f"{where}: {shown(value)} is no share from 0 to 1")
         return None
     return found
@@ -230,57 +206,20 @@ def _whole(value: float, where: str, problems: list[str]) -> int | None:
 
 
 def _log(path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    text = _text(path, problems)
+    text = read_text(path, problems)
     lines: list[dict[str, Any]] = []
     wrong = 0
     for written in (text or "").splitlines():
-        line = _parsed(written)
-        ignored: list[str] = []
-        epoch = _number(line.get("epoch"), "", ignored) if isinstance(line, dict) else None
+        line = parsed(written)
+        epoch = plain(line.get("epoch")) if isinstance(line, dict) else None
         if epoch is None or epoch != int(epoch):
             wrong += 1
             continue
-        kept = {key: _number(line.get(key), "", ignored) for key in OF_AN_EPOCH}
+        kept = {key: plain(line.get(key)) for key in OF_AN_EPOCH}
         lines.append({"epoch": int(epoch), **kept})
     if wrong:
         problems.append(f"log.jsonl: {wrong} of {wrong + len(lines)} lines are not readable")
     return lines
-
-
-def _object(path: Path, problems: list[str], *, needed: bool = False) -> dict[str, Any]:
-    text = _text(path, problems)
-    if text is None:
-        if needed and not path.exists():
-            problems.append(f"{path.name}: missing; the run was stopped before it began")
-        return {}
-    content = _parsed(text)
-    if not isinstance(content, dict):
-        problems.append(f"{path.name}: not readable as JSON; damaged or half-written")
-        return {}
-    return content
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _text(path: Path, problems: list[str]) -> str | None:
-    """What a file holds; never waits on a pipe, and never reads a disk full of it."""
-    try:
-        if not path.exists():
-            return None
-        if not path.is_file():
-            problems.append(f"{path.name}: not a file")
-        elif path.stat().st_size > LARGEST:
-            problems.append(f"{path.name}: larger than {LARGEST // 2**20} MiB, not read")
-        else:
-            return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        problems.append(f"{path.name}: {error.strerror}")
-    return None
 
 
 def _dotted(config: Mapping[str, Any]) -> dict[str, Any]:

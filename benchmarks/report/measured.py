@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.run_files import clean
+from benchmarks.foreign import clean, mapping, plain
 from benchmarks.units import in_unit
 
 FEED = {  # the stages before the step, as the loader's benchmark names them
@@ -71,7 +70,7 @@ def _read_file(path: Path, bench: Bench, problems: list[str]) -> None:
     if not isinstance(content, dict):
         problems.append(clean(f"{path.parent.name}/{path.name}: not readable as JSON"))
         return
-    details = _mapping(content.get("details"))
+    details = mapping(content.get("details"))
     if "ratio_vs_plain" in content:
         kind = "step"
         _read_step(content, details, bench)
@@ -81,55 +80,55 @@ def _read_file(path: Path, bench: Bench, problems: list[str]) -> None:
     else:
         return  # another benchmark's file
     pairs = [
-        _pair(clean(name), _mapping(each)) for name, each in _mapping(details.get("pairs")).items()
+        _pair(clean(name), mapping(each)) for name, each in mapping(details.get("pairs")).items()
     ]
     bench.pairs.setdefault(kind, []).extend(pair for pair in pairs if pair is not None)
     bench.conditions.append(
-        f"{clean(path.name)}: {_conditions(_mapping(content.get('conditions')))}"
+        f"{clean(path.name)}: {_conditions(mapping(content.get('conditions')))}"
     )
     for goal in content.get("goals") or []:
-        bench.goals.append(_goal(_mapping(goal)))
-    bench.missing |= {clean(k): clean(v) for k, v in _mapping(content.get("missing")).items()}
+        bench.goals.append(_goal(mapping(goal)))
+    bench.missing |= {clean(k): clean(v) for k, v in mapping(content.get("missing")).items()}
 
 
 def _read_loader(details: Mapping[str, Any], bench: Bench) -> None:
-    rates = _mapping(details.get("images_per_second"))
+    rates = mapping(details.get("images_per_second"))
     for stage, name in FEED.items():
-        rate = _number(_mapping(rates.get(name)).get("median"))
+        rate = plain(mapping(rates.get(name)).get("median"))
         if rate:
             bench.feed[stage] = rate
-    copies = _number(_mapping(rates.get("ceiling, copy")).get("median"))
+    copies = plain(mapping(rates.get("ceiling, copy")).get("median"))
     if copies:
         bench.bandwidth = copies * 2 * 3072  # an image is read and written
 
 
 def _read_step(content: Mapping[str, Any], details: Mapping[str, Any], bench: Bench) -> None:
-    peaks = _mapping(details.get("matmul_peak_tflops"))
-    for variant, rate in _mapping(content.get("images_per_second")).items():
-        found = _number(rate)
+    peaks = mapping(details.get("matmul_peak_tflops"))
+    for variant, rate in mapping(content.get("images_per_second")).items():
+        found = plain(rate)
         if not found:
             continue
         name = clean(variant)
         bench.steps[name] = found
-        tflops = _number(_mapping(content.get("tflops")).get(variant))
-        peak = _mapping(peaks.get(variant))
-        limit = _number(peak.get("tflops"))
+        tflops = plain(mapping(content.get("tflops")).get(variant))
+        peak = mapping(peaks.get(variant))
+        limit = plain(peak.get("tflops"))
         if tflops and limit:
             bench.tflops[name], bench.peaks[name] = tflops, limit
             bench.precisions[name] = clean(peak.get("precision", ""))
 
 
 def _pair(name: str, content: Mapping[str, Any]) -> Pair | None:
-    ratio = _mapping(content.get("ratio"))
+    ratio = mapping(content.get("ratio"))
     rates = [_median(content.get(key)) for key in ("first", "second")]
-    numbers = [*rates, *(_number(ratio.get(key)) for key in ("median", "min", "max"))]
+    numbers = [*rates, *(plain(ratio.get(key)) for key in ("median", "min", "max"))]
     if any(not number for number in numbers):
         return None
     return Pair(name, *(float(number or 0) for number in numbers))
 
 
 def _median(values: Any) -> float | None:
-    numbers = [_number(value) for value in values] if isinstance(values, list) else []
+    numbers = [plain(value) for value in values] if isinstance(values, list) else []
     known = sorted(number for number in numbers if number is not None)
     if not known:
         return None
@@ -138,7 +137,7 @@ def _median(values: Any) -> float | None:
 
 
 def _conditions(known: Mapping[str, Any]) -> str:
-    versions = _mapping(known.get("versions"))
+    versions = mapping(known.get("versions"))
     parts = [known.get("gpu"), known.get("cpu"), f"{known.get('threads', '?')} threads"]
     parts.append(f"batch {known.get('batch_size', '?')}")
     parts.append(f"{known.get('pairs', '?')} pairs")
@@ -151,7 +150,7 @@ def _conditions(known: Mapping[str, Any]) -> str:
 
 
 def _goal(goal: Mapping[str, Any]) -> dict[str, str]:
-    measured = _number(goal.get("measured"))
+    measured = plain(goal.get("measured"))
     unit = str(goal.get("unit") or "")
     return {
         "goal": clean(goal.get("goal", "")),
@@ -161,13 +160,3 @@ def _goal(goal: Mapping[str, Any]) -> dict[str, str]:
         "verdict": clean(goal.get("verdict", "")),
         "reason": clean(goal.get("reason") or ""),
     }
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)

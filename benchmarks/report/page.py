@@ -18,12 +18,14 @@ from markupsafe import Markup
 
 import engine
 from benchmarks.conditions import Conditions
-from benchmarks.experiments import AGREES, BUDGET, HIGHER, LOWER, Row
+from benchmarks.experiments import Row
+from benchmarks.foreign import clean
 from benchmarks.report import curves, reproduce, words
 from benchmarks.report.content import Content
 from benchmarks.report.pictures import Mistake, Pictures
 from benchmarks.report.plots import Plot
-from benchmarks.run_files import BROKEN, RunFile, clean
+from benchmarks.run_files import BROKEN, RunFile
+from benchmarks.verdicts import AGREES, BUDGET, HIGHER, LOWER
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_BYTES = 1_500_000  # of test images on a page; each is there once, however many runs err

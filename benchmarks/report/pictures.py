@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.run_files import RunFile, clean
+from benchmarks.foreign import clean
+from benchmarks.run_files import RunFile
 from engine import atomic
 from engine.errors import UserError
 

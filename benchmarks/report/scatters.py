@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks.conditions import Conditions
-from benchmarks.experiments import BUDGET
 from benchmarks.report.designs import Design, pareto
 from benchmarks.report.plots import (
     INK,
@@ -25,6 +24,7 @@ from benchmarks.report.plots import (
     point_style,
     short,
 )
+from benchmarks.verdicts import BUDGET
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 PLACES = ((False, 5), (True, 5), (False, -12), (True, -12), (True, 16), (False, 16))

@@ -6,15 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
-from benchmarks.experiments import (
-    AGREES,
-    HIGHER,
-    LOWER,
-    NOT_RUN,
-    NOTHING,
-    SCALED,
-    Row,
-)  # fmt: skip
+from benchmarks.experiments import Row
+from benchmarks.verdicts import AGREES, HIGHER, LOWER, NOT_RUN, NOTHING, SCALED
 from engine.runs.progress import duration
 from engine.statistics import Summary
 
