@@ -17,7 +17,7 @@ from conftest import ROOT, Command
 from synthetic_runs import NETS, claim, planned, record, write_plan, write_run
 
 from benchmarks.report import __main__ as report
-from benchmarks.report import reproduce
+from benchmarks.report import measured, reproduce
 from engine.config import options
 from engine.config.schema import Config, as_dict
 from engine.errors import run_command
@@ -305,6 +305,34 @@ def test_the_benchmarks_are_drawn_with_their_ratios(tmp_path: Path, report_of: R
         "matrix product, measured: 0.8 TFLOP/s", "machine/broken.json: not readable", "A CPU",
     ):  # fmt: skip
         assert words in text, words
+
+
+def test_parts_measured_on_a_gpu_are_read_and_rehearsals_are_not(tmp_path: Path) -> None:
+    goal = {"goal": "G1", "what": "augmenting", "wanted": "at most 0.25 ms", "unit": "ms"}
+    feed = {
+        "ratio_uint8_vs_ffcv": None,
+        "goals": [goal | {"measured": 0.0002, "verdict": "met"}],
+        "details": {"gpu_seconds_per_50000": {"bfloat16": {"128": {"median": 0.0002}}}},
+        "conditions": {"gpu": "A GPU"},
+    }
+    step = {
+        "ratio_vs_plain": {},
+        "goals": [goal | {"measured": None, "verdict": "not measured"}],
+        "details": {"tables": {"ours by mode": [{"what": "eager", "images/s": 12345.6}]}},
+        "conditions": {"gpu": "A GPU", "quick": True},
+    }
+    folder = tmp_path / "gpu"
+    folder.mkdir()
+    for name, result in (("a-step", step), ("feed", feed)):
+        part = {"part": name, "status": "done", "rehearsal": False, "result": result}
+        (folder / f"{name}.json").write_text(json.dumps(part))
+    tiny = {"part": "tiny", "rehearsal": True, "result": feed | {"conditions": {"gpu": "tiny"}}}
+    (folder / "tiny.json").write_text(json.dumps(tiny))
+    (bench,) = measured.read(tmp_path, [])
+    assert bench.feed == {"bfloat16, batch 128": pytest.approx(2.5e8)}
+    assert [(each["measured"], each["verdict"]) for each in bench.goals] == [("0.2 ms", "met")]
+    assert bench.tables == {"ours by mode": [{"what": "eager", "images/s": "12,346"}]}
+    assert ["indicative only" in line for line in bench.conditions] == [True, False]
 
 
 def test_the_command_of_a_run_means_its_settings_again() -> None:

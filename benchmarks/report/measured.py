@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.foreign import clean, mapping, plain
+from benchmarks.foreign import clean, mapping, plain, shown
 from benchmarks.units import in_unit
 
 FEED = {  # the stages before the step, as the loader's benchmark names them
@@ -45,7 +45,7 @@ class Bench:
     precisions: dict[str, str] = field(default_factory=dict)  # of these products
     bandwidth: float | None = None  # bytes/s of a copy
     goals: list[dict[str, str]] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # by title
 
 
 def read(folder: Path, problems: list[str]) -> list[Bench]:
@@ -70,6 +70,10 @@ def _read_file(path: Path, bench: Bench, problems: list[str]) -> None:
     if not isinstance(content, dict):
         problems.append(clean(f"{path.parent.name}/{path.name}: not readable as JSON"))
         return
+    if content.get("rehearsal") is True:
+        return  # tiny sizes, to try the commands: no figures
+    if isinstance(content.get("result"), dict):  # a part of benchmarks.gpu
+        content = content["result"]
     details = mapping(content.get("details"))
     if "ratio_vs_plain" in content:
         kind = "step"
@@ -86,9 +90,15 @@ def _read_file(path: Path, bench: Bench, problems: list[str]) -> None:
     bench.conditions.append(
         f"{clean(path.name)}: {_conditions(mapping(content.get('conditions')))}"
     )
-    for goal in content.get("goals") or []:
-        bench.goals.append(_goal(mapping(goal)))
-    bench.missing |= {clean(k): clean(v) for k, v in mapping(content.get("missing")).items()}
+    for goal in map(_goal, content.get("goals") or []):
+        known = [g for g in bench.goals if (g["goal"], g["what"]) == (goal["goal"], goal["what"])]
+        if not known:
+            bench.goals.append(goal)
+        elif known[0]["measured"] == "–":  # parts in files of their own measure a goal each
+            known[0].update(goal)
+    for title, rows in mapping(details.get("tables")).items():
+        if isinstance(rows, list):
+            bench.tables[clean(title)] = [_row(mapping(row)) for row in rows]
 
 
 def _read_loader(details: Mapping[str, Any], bench: Bench) -> None:
@@ -97,9 +107,19 @@ def _read_loader(details: Mapping[str, Any], bench: Bench) -> None:
         rate = plain(mapping(rates.get(name)).get("median"))
         if rate:
             bench.feed[stage] = rate
+    _read_kernels(details, bench)
     copies = plain(mapping(rates.get("ceiling, copy")).get("median"))
     if copies:
         bench.bandwidth = copies * 2 * 3072  # an image is read and written
+
+
+def _read_kernels(details: Mapping[str, Any], bench: Bench) -> None:
+    """The fused augmentation of a GPU, as images a second."""
+    for name, batches in mapping(details.get("gpu_seconds_per_50000")).items():
+        for batch, spread in mapping(batches).items():
+            seconds = plain(mapping(spread).get("median"))
+            if seconds:
+                bench.feed[clean(f"{name}, batch {batch}")] = 50_000 / seconds
 
 
 def _read_step(content: Mapping[str, Any], details: Mapping[str, Any], bench: Bench) -> None:
@@ -149,7 +169,20 @@ def _conditions(known: Mapping[str, Any]) -> str:
     return clean(", ".join(str(part) for part in parts if part))
 
 
-def _goal(goal: Mapping[str, Any]) -> dict[str, str]:
+def _row(row: Mapping[str, Any]) -> dict[str, str]:
+    """A line of a table as people read it."""
+    found = {}
+    for key, value in row.items():
+        number = plain(value)
+        text = "–" if value is None else shown(value)
+        found[clean(key)] = text if number is None else f"{number:,.4g}"
+        if number is not None and abs(number) >= 1000:
+            found[clean(key)] = f"{number:,.0f}"
+    return found
+
+
+def _goal(given: Any) -> dict[str, str]:
+    goal = mapping(given)
     measured = plain(goal.get("measured"))
     unit = str(goal.get("unit") or "")
     return {
