@@ -231,14 +231,15 @@ def test_the_real_runs_mistakes_are_pictures(opened: Open) -> None:
         assert len(colours) > 1000  # a picture of noise, not an empty square
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(opened: Open, scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "size"), [("light", PHONE), ("dark", DESKTOP)])
+def test_axe_finds_nothing_serious(opened: Open, scheme: str, size: tuple[int, int]) -> None:
     if not AXE.is_file():
         pytest.skip(f"{AXE} is not there; tools/browser.sh brings axe-core")
-    with opened(color_scheme=scheme, bypass_csp=True) as page:
+    with opened(size, color_scheme=scheme, bypass_csp=True) as page:
         for fold in page.locator("details").all():
             if fold.get_attribute("class") != "run" or "real" in fold.inner_text():
                 fold.evaluate("fold => fold.open = true")  # one run's is like another's
+        page.wait_for_timeout(100)  # the folds' events
         page.evaluate(AXE.read_text(encoding="utf-8"))
         found = page.evaluate("axe.run()")
         serious = [

@@ -70,6 +70,18 @@
     filter();
   }
 
+  // What can be pushed sideways can be reached by keyboard.
+  const reachable = () => {
+    for (const plot of all(".plot")) {
+      const wide = plot.scrollWidth > plot.clientWidth;
+      if (wide) plot.tabIndex = 0;
+      else plot.removeAttribute("tabindex");
+    }
+  };
+  addEventListener("resize", reachable);
+  addEventListener("toggle", reachable, true);
+  reachable();
+
   // A link to something inside a fold opens it, in every browser.
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
