@@ -62,7 +62,7 @@ def _columns(panels: Mapping[str, Sequence[Row]]) -> list[list[str]]:
 
 
 def _panel(axes: Axes, title: str, group: Sequence[Row]) -> None:
-    axes.set_title(cut(title, 44), fontsize=8)
+    axes.set_title(cut(title, 35), fontsize=8)
     labels = list(dict.fromkeys(row.label for row in group))
     for row in group:
         place = labels.index(row.label)

@@ -45,7 +45,7 @@ def html(content: Content) -> str:
         "share": words.share, "measured": words.measured, "points": words.points,
         "count": words.count, "time": words.time, "work": words.work, "states": words.states,
         "reported": words.reported, "interval": words.interval,
-        "remarks": words.remarks, "soft": words.soft, "shortly": words.shortly,
+        "soft": words.soft, "shortly": words.shortly,
     }  # fmt: skip
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
     gallery = Gallery()
@@ -121,7 +121,8 @@ def _glance(content: Content) -> Iterator[tuple[str, str, str]]:
     if inside and foremost:
         best = max(inside, key=lambda design: design.accuracy.mean)
         said = f"{best.name}, {best.params:,} parameters, n = {best.accuracy.n}; {foremost.words}"
-        yield "Best below 5 M", f"{words.measured(best.accuracy)} %", said
+        title = "Best below 5 M" + ("" if foremost.full else ", shortened runs")
+        yield title, f"{words.measured(best.accuracy)} %", said
     judged = [row.verdict for row in content.rows if row.verdict in (AGREES, HIGHER, LOWER)]
     if judged:
         said = f"{judged.count(HIGHER)} measured higher, {judged.count(LOWER)} lower"
@@ -147,6 +148,7 @@ def _reports(content: Content) -> Iterator[dict[str, Any]]:
     """Every report with its tables, a table a set of conditions."""
     for report in dict.fromkeys(row.report or row.sweep for row in content.rows):
         mine = [row for row in content.rows if (row.report or row.sweep) == report]
+        shared = _shared(mine)
         tables: dict[Conditions, list[Row]] = {}
         for row in mine:
             tables.setdefault(row.conditions, []).append(row)
@@ -156,7 +158,26 @@ def _reports(content: Content) -> Iterator[dict[str, Any]]:
             "tables": list(tables.items()),
             "curves": content.curves.get(report, []),
             "recipes": _recipes(mine),
+            "shared": shared,
+            "remarks": {row: words.remarks(row, _shared_of(row, shared)) for row in mine},
         }
+
+
+def _shared(rows: list[Row]) -> dict[str, list[str]]:
+    """Notes that all rows of an experiment have: they are told once, below the tables."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(f"{row.experiment} {row.title}", []).append(row)
+    return {
+        name: notes
+        for name, group in groups.items()
+        if len(group) > 1
+        and (notes := [note for note in group[0].notes if all(note in r.notes for r in group)])
+    }
+
+
+def _shared_of(row: Row, shared: dict[str, list[str]]) -> list[str]:
+    return shared.get(f"{row.experiment} {row.title}", [])
 
 
 def _recipes(rows: list[Row]) -> dict[tuple[str, str], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
@@ -88,10 +89,10 @@ def states(row: Row) -> str:
     return ", ".join([*parts, *(f"{number} {state}" for state, number in known.items())])
 
 
-def remarks(row: Row) -> str:
-    """What the plan says about a row."""
+def remarks(row: Row, told: Sequence[str] = ()) -> str:
+    """What the plan says about a row, but for what is `told` elsewhere."""
     note = [row.claim.note] if row.claim and row.claim.note else []
-    return "; ".join([*note, *row.notes])
+    return "; ".join([*note, *(each for each in row.notes if each not in told)])
 
 
 def shortly(statistic: str) -> str:
