@@ -7,8 +7,9 @@ wrong is None, and `problems` says so.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,27 @@ class RunFile:
 def read(root: str | Path) -> list[RunFile]:
     """The runs in `root`, by name; `root` may also be one run's own folder."""
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; expected the one that runs were written to")
+    check_folder(root)
     if (root / "record.json").exists():
         return [read_run(root)]
     try:
         below = sorted(root.iterdir())
     except OSError as error:
         raise UserError(f"{root}: {error.strerror}") from None
-    return [read_run(path) for path in below if _is_run(path)]
+    runs = [read_run(path) for path in below if _is_run(path)]
+    taken: Counter[str] = Counter()
+    for place, run in enumerate(runs):  # two names may be printed alike
+        taken[run.folder] += 1
+        if taken[run.folder] > 1:
+            runs[place] = replace(run, folder=f"{run.folder} ({taken[run.folder]})")
+    return runs
+
+
+def check_folder(root: Path) -> None:
+    """Raise where `root` cannot hold runs."""
+    if not root.is_dir():
+        what = "a file, where a folder is expected" if root.exists() else "no such folder"
+        raise UserError(f"{root}: {what}; expected the one that runs were written to")
 
 
 def read_run(path: Path) -> RunFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Files
+from conftest import ROOT, Files
 from synthetic_runs import claim, planned, record, write_plan, write_run
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-AXE = Path(os.environ.get("AXE_CORE", "build/browser/axe.min.js"))
+AXE = Path(os.environ.get("AXE_CORE", ROOT / "build" / "browser" / "axe.min.js"))
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 Open = Callable[..., Any]

@@ -107,6 +107,17 @@ def test_a_folder_that_is_not_there_is_a_mistake_of_the_caller(
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_place_where_nothing_can_be_written_is_named(
+    tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    write_run(tmp_path / "runs", "one", record())
+    code = run_command(report.main, [str(tmp_path / "runs"), "--out", str(tmp_path / out)])
+    assert code == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
 def test_one_real_run_shows_what_it_gets_wrong_and_how_to_make_it_again(
     command: Command, tmp_path: Path, report_of: Report, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,12 @@ def test_names_that_cannot_be_printed_are_made_printable(tmp_path: Path) -> None
     assert tables.load(tmp_path).to_csv().encode()
 
 
+def test_names_that_are_printed_alike_are_told_apart(tmp_path: Path) -> None:
+    for name in (b"bad\xfe", b"bad\xff"):
+        write_run(tmp_path, os.fsdecode(name), record())
+    assert [run.folder for run in run_files.read(tmp_path)] == ["bad\ufffd", "bad\ufffd (2)"]
+
+
 def test_a_moving_average_needs_its_whole_window(tmp_path: Path) -> None:
     write_run(tmp_path, "short", record(epochs=19))
     write_run(tmp_path, "whole", record(epochs=20))

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from benchmarks.report import content, page, text
 from benchmarks.report.pictures import Allowance
+from benchmarks.run_files import check_folder
 from engine import atomic
 from engine.errors import OK, UserError, named, run_command
 
@@ -37,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
         if not asked.quiet:
             print(words, file=sys.stderr, flush=True)
 
+    check_folder(root)
+    _make(out / "plots")
     allowance = Allowance(ALLOWED[asked.predictions])
     found = content.read(root, Path(asked.benchmarks), out / "predictions", allowance, say)
     files = {
@@ -47,10 +50,6 @@ def main(argv: Sequence[str]) -> int:
         "reported.csv": text.reported_csv(found),
         **{f"plots/{plot.name}.svg": plot.svg for plot in found.plots()},
     }
-    try:
-        (out / "plots").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise named(error, error.filename or out) from None
     for old in (out / "plots").glob("plot*.svg"):
         if f"plots/{old.name}" not in files:
             old.unlink()
@@ -58,6 +57,13 @@ def main(argv: Sequence[str]) -> int:
         atomic.write_text(out / name, words)
     print(out / "index.html")
     return OK
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise named(error, error.filename or folder) from None
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
