@@ -7,18 +7,20 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from benchmarks.report.plots import (
     Plot,
     cut,
     line_style,
     plain_figure,
     plot,
+    space_by_errors,
 )  # fmt: skip
 from benchmarks.run_files import RunFile
 
 LARGEST_LEGEND = 10  # lines of learning curves that are told apart
 POINTS = 100  # of a curve that are drawn
-NAMED = 6  # points of a front that carry their name
 
 
 def learning_curves(runs: Sequence[RunFile], title: str, name: str, labels: Sequence[str]) -> Plot:
@@ -43,6 +45,9 @@ def learning_curves(runs: Sequence[RunFile], title: str, name: str, labels: Sequ
         ends.append((curve[epochs[-1]][0], label))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"{_watched(runs)} accuracy (%)")
+    if ends:
+        values = [value for line in axes.lines for value in np.asarray(line.get_ydata())]
+        space_by_errors(axes, min(values), max(values))
     if len(ends) > 1:
         axes.legend(loc="lower right", ncols=1 if len(ends) < 6 else 2)
     ends.sort(reverse=True)

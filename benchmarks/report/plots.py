@@ -14,15 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from markupsafe import escape
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 INK, MUTED, LINE, PAPER = "#1b1f24", "#5c6671", "#d5dbe1", "#fefefe"
 COLOURS = ("#0072b2", "#c24e00", "#007a5a", "#a8457f", "#806600", "#47525e")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+WIDE = 8.0  # points of accuracy: a wider range is drawn by its errors,
+HIGH = 85.0  # where it reaches as far as this
+SHARES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # ticks of such an axis
+Numbers = np.ndarray[Any, np.dtype[Any]]
 WIDTH = 7.2  # inches; a page shows them as wide as it is
 VARIABLES = {  # on the page the theme chooses the colours
     INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)",
@@ -143,8 +149,31 @@ def point_style(number: int) -> dict[str, Any]:
 
 def plain_ticks(axis: Any) -> None:
     """Numbers as people read them on a logarithmic axis: 1,000 or 2.5 M, never 10^3."""
+    low, high = axis.get_view_interval()
+    if 0 < low < high < 200 * low:  # powers of ten alone would be too few
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def space_by_errors(axes: Axes, low: float, high: float) -> None:
+    """Half the errors are as far everywhere, where accuracies are so far apart that it matters."""
+    if high - low <= WIDE or high < HIGH:
+        return
+    axes.set_yscale("function", functions=(_by_errors, _from_errors))
+    bottom, top = low - 3, high + (100 - high) * 0.35
+    axes.set_ylim(bottom, top)
+    axes.set_yticks([share for share in SHARES if bottom <= share <= top])
+
+
+def _by_errors(accuracy: Numbers) -> Numbers:
+    place: Numbers = -np.log(np.maximum(100 - np.asarray(accuracy), 0.05))
+    return place
+
+
+def _from_errors(place: Numbers) -> Numbers:
+    accuracy: Numbers = 100 - np.exp(-np.asarray(place))
+    return accuracy
 
 
 def short(value: float) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks.conditions import Conditions
@@ -23,15 +21,12 @@ from benchmarks.report.plots import (
     plot,
     point_style,
     short,
+    space_by_errors,
 )
 from benchmarks.verdicts import BUDGET
 
-Numbers = np.ndarray[Any, np.dtype[Any]]
 PLACES = ((False, 5), (True, 5), (False, -12), (True, -12), (True, 16), (False, 16))
 NAMED = 7  # points of a front that carry their name
-WIDE = 8.0  # points of accuracy: a wider range is drawn by its errors,
-HIGH = 85.0  # where it reaches as far as this
-SHARES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # ticks of such an axis
 
 
 def against_parameters(found: Sequence[Design], conditions: Conditions, name: str) -> Plot | None:
@@ -137,31 +132,11 @@ def _scatter(
         )  # fmt: skip
     axes.set_xscale("log")
     axes.margins(0.08, 0.14)
-    _accuracies(axes, ys)
+    space_by_errors(axes, min(ys), max(ys))
     plain_ticks(axes.xaxis)
     if legend and len(reports) > 1:
         axes.legend(loc="lower right")
     return front
-
-
-def _accuracies(axes: Axes, ys: Sequence[float]) -> None:
-    """Half the errors are as far everywhere, where the range is so wide that it matters."""
-    if max(ys) - min(ys) <= WIDE or max(ys) < HIGH:
-        return
-    axes.set_yscale("function", functions=(_by_errors, _from_errors))
-    low, high = min(ys) - 3, max(ys) + (100 - max(ys)) * 0.35
-    axes.set_ylim(low, high)
-    axes.set_yticks([share for share in SHARES if low <= share <= high])
-
-
-def _by_errors(accuracy: Numbers) -> Numbers:
-    place: Numbers = -np.log(np.maximum(100 - np.asarray(accuracy), 0.05))
-    return place
-
-
-def _from_errors(place: Numbers) -> Numbers:
-    accuracy: Numbers = 100 - np.exp(-np.asarray(place))
-    return accuracy
 
 
 def _name_points(
