@@ -9,6 +9,8 @@ from benchmarks.run_files import RunFile
 from engine.errors import UserError
 from engine.statistics import Summary, summary
 
+REPORTED_ON = "cifar10"  # the data set of all reports, by the name of its files
+
 
 @dataclass(frozen=True, order=True)
 class Conditions:
@@ -24,6 +26,11 @@ class Conditions:
     def full(self) -> bool:
         """Whether recipes ran as long as they should, on all images."""
         return self.scale == 1 and not self.limit
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the reports' figures can be held against these at all."""
+        return self.full and self.data in ("", REPORTED_ON)
 
     @property
     def words(self) -> str:

@@ -51,7 +51,7 @@ class Row:
     @property
     def difference(self) -> float | None:
         """Measured less reported, in points, by the same statistic."""
-        if self.claim is None or self.alike is None or not self.conditions.full:
+        if self.claim is None or self.alike is None or not self.conditions.comparable:
             return None
         return self.alike.mean - self.claim.value
 

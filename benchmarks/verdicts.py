@@ -39,7 +39,7 @@ def verdict_of(
         return NOT_RUN, ""
     if claim is None:
         return NOTHING, ""
-    if not conditions.full:
+    if not conditions.comparable:
         return SCALED, ""
     values = [100 * run[key] for run in done if run[key] is not None]
     if not values:

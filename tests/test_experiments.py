@@ -127,6 +127,14 @@ def test_shortened_runs_never_share_a_row_with_full_ones(tmp_path: Path) -> None
     assert len({row.conditions.words for row in found}) == 3
 
 
+def test_other_data_gets_no_verdict_against_the_reports(tmp_path: Path) -> None:
+    content = record(accuracy=0.99, settings={"data": {"train": "data/synthetic_train.beton"}})
+    write_run(tmp_path, "one", content)
+    write_plan(tmp_path, [planned(content, "4.5/resnet453/s0", reported=[claim(95.66)])])
+    (row,) = rows(tmp_path)
+    assert (row.verdict, row.difference) == ("not comparable", None)
+
+
 @pytest.mark.parametrize("other", [{"precision": "fp32"}, {"data_digests": {"test": "c" * 64}}])
 def test_another_precision_or_data_set_is_kept_apart(tmp_path: Path, other: dict[str, Any]) -> None:
     runs = [record(seed=0), record(seed=1), record(seed=2, **other)]

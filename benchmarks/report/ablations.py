@@ -72,7 +72,7 @@ def _panel(axes: Axes, title: str, group: Sequence[Row]) -> None:
                 row.last.mean, place, xerr=half or None, color=COLOURS[0], marker="o",
                 markersize=4.5, capsize=2,
             )  # fmt: skip
-        if row.claim is not None and row.conditions.full:
+        if row.claim is not None and row.conditions.comparable:
             axes.plot(
                 row.claim.value, place, marker="o", markersize=7, fillstyle="none",
                 color=COLOURS[1], linestyle="none",

@@ -61,7 +61,7 @@ class Content:
     def foremost(self) -> Conditions | None:
         """The conditions that the first plots show: full runs before others, many before few."""
         counts = Counter(design.conditions for design in self.designs)
-        return max(counts, key=lambda each: (each.full, counts[each], each), default=None)
+        return max(counts, key=lambda each: (each.comparable, counts[each], each), default=None)
 
     def plots(self) -> list[Plot]:
         """All of them, in the order of the page."""
@@ -124,7 +124,7 @@ def _draw(content: Content) -> None:
 
 def _ordered(content: Content) -> list[Conditions]:
     known = {design.conditions for design in content.designs}
-    return sorted(known, key=lambda each: (each != content.foremost, not each.full, each))
+    return sorted(known, key=lambda each: (each != content.foremost, not each.comparable, each))
 
 
 def _of_conditions(content: Content, conditions: Conditions, names: Iterator[str]) -> list[Plot]:
