@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 CHECKED := engine writers benchmarks tools tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format ffcv-wheel check-wheel image clean
+.PHONY: help setup train report test test-all browser lint format ffcv-wheel check-wheel image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,11 +23,18 @@ train: setup ## set up, write the data, train CONFIG (configs/quickstart.yaml)
 	@data=$$($(RUN) -m writers.prepare --config-file '$(CONFIG)' $(ARGS)) \
 		&& exec $(RUN) -m engine.train --config-file '$(CONFIG)' $$data $(ARGS)
 
+report: setup ## report/index.html from runs/ and benchmarks/results (ARGS: see --help)
+	@mkdir -p runs
+	@$(RUN) -m benchmarks.report $(ARGS)
+
 test: setup ## set up, run all tests (but the slow ones and those for a GPU)
 	@$(RUN) -m pytest -q $(ARGS)
 
 test-all: setup ## the slow tests and those for a GPU as well
 	@$(RUN) -m pytest -q -m 'slow or gpu or not slow' $(ARGS)
+
+browser: setup ## what tests/test_browser.py needs: chromium (by apt), Playwright, axe-core
+	@VENV='$(VENV)' sh tools/browser.sh
 
 lint: setup ## ruff and mypy
 	@$(RUN) -m ruff check $(CHECKED)

@@ -51,7 +51,11 @@ setup(
     ],
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["engine*", "writers*", "benchmarks*"]),
-    package_data={"engine": ["py.typed"], "writers": ["py.typed"], "benchmarks": ["py.typed"]},
+    package_data={
+        "engine": ["py.typed"],
+        "writers": ["py.typed"],
+        "benchmarks": ["py.typed", "report/templates/*"],
+    },
     install_requires=[
         "torch>=2.11,<2.14",
         "torchvision>=0.26,<0.29",

@@ -22,6 +22,7 @@ from benchmarks import machine
 from benchmarks.whole_runs import run
 from engine import atomic
 from engine.errors import OK, RunFailed, run_command
+from engine.parser import Parser
 
 PROGRAM = "python -m benchmarks.accuracies"
 REPORTED = {  # per cent, of the last epoch where a report tells it, else as it says
@@ -151,7 +152,7 @@ def _begun(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
+    parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--data", type=Path, default=Path("data/cifar10_train.beton"), metavar="X.beton")
     add("--device", default="cuda")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.findings import Findings
+from benchmarks.units import in_unit
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,6 @@ GPU_GOALS = (
     Goal("G1", "share of a training step", "gpu_share_of_step", 0.01, False, "%"),
     Goal("G1", "host syncs in an epoch", "gpu_host_syncs", 0, False),
 )
-
-
-def in_unit(value: float, unit: str) -> str:
-    """A figure as people read it."""
-    match unit:
-        case "/s":
-            return f"{value:,.0f}/s"
-        case "%":
-            return f"{100 * value:.3g} %"
-        case "ms":
-            return f"{1000 * value:.3g} ms"
-        case "s":
-            return f"{value:.3g} s"
-        case "x":
-            return f"{value:.3g}x"
-    return f"{value:g}"
 
 
 def judged(found: Findings, gpu: bool) -> list[dict[str, Any]]:

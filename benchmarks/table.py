@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.findings import Findings
-from benchmarks.goals import in_unit
 from benchmarks.pairs import Spread
+from benchmarks.units import in_unit
 
 Row = Sequence[str]
 

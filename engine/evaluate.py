@@ -18,6 +18,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,51 @@ PROGRAM = "python -m engine.evaluate"
 def main(argv: Sequence[str]) -> int:
     """The command."""
     asked = _arguments(argv)
-    folder = RunFolder(Path(asked.run))
+    found = predictions(RunFolder(Path(asked.run)), asked.data, asked.device)
+    logits, labels = found.logits, found.labels
+    labelled = labels >= 0
+    if not labelled.any() and not asked.predictions:
+        raise UserError(
+            f"{found.path}: holds no label; ask for its predictions with: --predictions FILE"
+        )
+    if asked.predictions:
+        _write_predictions(Path(asked.predictions), found.ids, logits)
+        print(f"{asked.predictions}: {len(logits):,} predictions", file=sys.stderr)
+    if labelled.any():
+        measured = _measure(logits[labelled], labels[labelled], found.classes)
+        measured = {"run": str(Path(asked.run)), "data": str(found.path)} | measured
+        print(json.dumps(measured, indent=2) if asked.json else _text(measured))
+    return OK
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a finished run's network says of the images of a file."""
+
+    ids: list[int]  # of the images, in order
+    logits: Tensor  # N classes, on the CPU
+    labels: Tensor  # N; -1 where unknown
+    classes: list[str]
+    path: Path  # of the file
+    beton: Beton
+
+
+def predictions(
+    folder: RunFolder, data: str | None = None, device_name: str = "auto"
+) -> Predictions:
+    """A finished run's network over `data`, or over what the run itself tested on."""
     record = _record(folder)
     config = from_dict(record["config"])
     machine = device.prepare(
-        Runtime(device=asked.device, precision=record["precision"], exact=config.runtime.exact)
+        Runtime(device=device_name, precision=record["precision"], exact=config.runtime.exact)
     )
-    path = Path(asked.data or config.data.test)
+    path = Path(data or config.data.test)
     store = open_store(path, machine.device, config.data.mode)
     _refuse_other_classes(folder.path, record, store.beton)
     network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
     network.load_state_dict(checkpoint.load_weights(folder.weights, record["weights_sha256"]))
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    limit = 0 if asked.data else config.data.limit  # the run's own test set is what it tested on
+    limit = 0 if data else config.data.limit  # the run's own test set is what it tested on
     loader = evaluation_loader(
         store,
         config.train.evaluate_batch_size,
@@ -65,18 +98,8 @@ def main(argv: Sequence[str]) -> int:
         tuple(record["std"]),
         tested_ids(store.beton, limit),
     )
-    logits, labels = _all_outputs(network, loader, machine)
-    labelled = labels >= 0
-    if not labelled.any() and not asked.predictions:
-        raise UserError(f"{path}: holds no label; ask for its predictions with: --predictions FILE")
-    if asked.predictions:
-        _write_predictions(Path(asked.predictions), loader.ids(0).tolist(), logits)
-        print(f"{asked.predictions}: {len(logits):,} predictions", file=sys.stderr)
-    if labelled.any():
-        found = _measure(logits[labelled], labels[labelled], record["classes"])
-        found = {"run": str(folder.path), "data": str(path)} | found
-        print(json.dumps(found, indent=2) if asked.json else _text(found))
-    return OK
+    outcome = _all_outputs(network, loader, machine)
+    return Predictions(loader.ids(0).tolist(), *outcome, record["classes"], path, store.beton)
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -108,7 +108,13 @@ def test_every_package_is_shipped_with_its_types() -> None:
         names = {str(path.relative_to(ROOT)).replace("/", ".") for path in modules}
         assert names <= set(setup["packages"]), "a folder of modules lacks its __init__.py"
         assert (ROOT / folder / "py.typed").exists()
-        assert setup["package_data"][folder] == ["py.typed"]
+        assert "py.typed" in setup["package_data"][folder]
+
+
+def test_the_reports_templates_are_shipped() -> None:
+    patterns = declared()["package_data"]["benchmarks"]
+    shipped = {path for pattern in patterns for path in (ROOT / "benchmarks").glob(pattern)}
+    assert set((ROOT / "benchmarks" / "report" / "templates").iterdir()) <= shipped
 
 
 def test_one_list_of_system_packages_serves_setup_image_message_and_guide() -> None:

@@ -17,6 +17,7 @@ def test_its_examples_run(
     code: str, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").mkdir()
+    (tmp_path / "runs").mkdir()
     for suffix in ("", ".json"):
         source = files.train.with_name(files.train.name + suffix)
         (tmp_path / "data" / f"cifar10_train.beton{suffix}").symlink_to(source)

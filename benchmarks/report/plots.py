@@ -1,0 +1,195 @@
+"""How every plot looks, and how it becomes an SVG that a page can hold.
+
+Series are told apart by marker and dash as well as by colour (readable in grey; the colours are
+those of Okabe and Ito, darkened where white paper needs it). The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from markupsafe import escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+INK, MUTED, LINE, PAPER = "#1b1f24", "#5c6671", "#d5dbe1", "#fefefe"
+COLOURS = ("#0072b2", "#c24e00", "#007a5a", "#a8457f", "#806600", "#47525e")
+MARKERS = ("o", "s", "D", "^", "v", "P")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+WIDE = 8.0  # points of accuracy: a wider range is drawn by its errors,
+HIGH = 85.0  # where it reaches as far as this
+SHARES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # ticks of such an axis
+Numbers = np.ndarray[Any, np.dtype[Any]]
+WIDTH = 7.2  # inches; a page shows them as wide as it is
+VARIABLES = {  # on the page the theme chooses the colours
+    INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)",
+    **{colour: f"var(--c{number})" for number, colour in enumerate(COLOURS)},
+}  # fmt: skip
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: searchable, and a third of the size
+    "svg.hashsalt": "ffcv-engine",
+    "text.parse_math": False,  # a name with a dollar is a name
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 6,
+    "savefig.facecolor": "none",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture with the words that go with it."""
+
+    name: str  # of its file
+    title: str
+    caption: str  # what to see
+    alt: str  # what is to be seen, for whoever cannot
+    svg: str  # as matplotlib wrote it
+
+    @property
+    def inline(self) -> str:
+        """The SVG for a page of other SVGs: no clashing ids, the theme's colours, its width."""
+        body = self.svg[self.svg.index("<svg") :]
+        body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+        body = re.sub(r'<g id="[^"]*">', "<g>", body)
+        body = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', body)
+        body = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', body)
+        body = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", body)
+        body = re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), body)
+        body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+        body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+        body = re.sub(r' (?:d|x|y|points|transform)="[^"]*"', _rounded, body)
+        body = re.sub(r">\s+<", "><", body)
+        return body.replace("<svg", f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    """Hundredths of a point are enough for a screen and for paper."""
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", attribute[0])
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Within it, figures look as the report's do; whoever else plots is left alone."""
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        yield
+
+
+def figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure; its parts are laid out when it is written."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain_figure(height: float, left: float = 0.085) -> Figure:
+    """A figure of one axes in a fixed place: twice as quick, for plots that come by the dozen."""
+    drawn = Figure(figsize=(WIDTH, height))
+    drawn.subplots_adjust(left, 0.42 / height, 0.99, 1 - 0.08 / height)
+    return drawn
+
+
+def as_svg(drawn: Figure) -> str:
+    """The figure, the same bytes for the same content."""
+    target = io.StringIO()
+    drawn.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+    return target.getvalue()
+
+
+def plot(name: str, drawn: Figure, title: str, caption: str, alt: str) -> Plot:
+    """A finished plot."""
+    return Plot(name, title, caption, alt, as_svg(drawn))
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Colour, dash and marker of the line of that number."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[(number + number // len(COLOURS)) % len(DASHES)],
+        "marker": MARKERS[(number + 2 * (number // len(COLOURS))) % len(MARKERS)],
+        "markersize": 4.5,
+    }
+
+
+def point_style(number: int) -> dict[str, Any]:
+    """Colour and marker of the points of that number."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
+    }
+
+
+def plain_ticks(axis: Any) -> None:
+    """Numbers as people read them on a logarithmic axis: 1,000 or 2.5 M, never 10^3."""
+    low, high = axis.get_view_interval()
+    if 0 < low < high < 200 * low:  # powers of ten alone would be too few
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def space_by_errors(axes: Axes, low: float, high: float) -> None:
+    """Half the errors are as far everywhere, where accuracies are so far apart that it matters."""
+    if high - low <= WIDE or high < HIGH:
+        return
+    axes.set_yscale("function", functions=(_by_errors, _from_errors))
+    bottom, top = low - 3, high + (100 - high) * 0.35
+    axes.set_ylim(bottom, top)
+    axes.set_yticks([share for share in SHARES if bottom <= share <= top])
+
+
+def _by_errors(accuracy: Numbers) -> Numbers:
+    place: Numbers = -np.log(np.maximum(100 - np.asarray(accuracy), 0.05))
+    return place
+
+
+def _from_errors(place: Numbers) -> Numbers:
+    accuracy: Numbers = 100 - np.exp(-np.asarray(place))
+    return accuracy
+
+
+def short(value: float) -> str:
+    """A number in few letters."""
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if abs(value) >= limit:
+            return f"{value / (1e3 if unit == ' k' else limit):.3g}{unit}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def listed(words: Sequence[str], most: int = 3) -> str:
+    """Some of the words, and how many more there are."""
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def cut(text: str, most: int = 34) -> str:
+    """A label that a plot has room for."""
+    return text if len(text) <= most else text[: most - 1] + "…"
