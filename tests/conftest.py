@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +28,16 @@ NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.thread
 SHORT = [*NET, "--runtime.precision", "fp32", "--train.epochs", "2", "--train.batch_size", "16"]
 
 Command = Callable[..., int]
+
+with contextlib.suppress(ImportError):  # the tests on a GPU do without it
+    from hypothesis import Phase, settings
+
+    # The same examples on every machine; what a failure has in common with others is not looked
+    # for, which takes minutes. HYPOTHESIS_PROFILE=default looks for new examples.
+    phases = [phase for phase in Phase if phase is not Phase.explain]
+    settings.register_profile("same", derandomize=True, phases=phases)
+    if os.environ.get("HYPOTHESIS_PROFILE", "same") == "same":
+        settings.load_profile("same")
 
 
 @dataclass(frozen=True)
