@@ -7,6 +7,7 @@ ARGS ?=
 PYTHON ?=
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+WORKERS ?= 2
 CHECKED := engine writers benchmarks tools tests setup.py
 
 .DEFAULT_GOAL := help
@@ -27,8 +28,8 @@ report: setup ## report/index.html from runs/ and benchmarks/results (ARGS: see 
 	@mkdir -p runs
 	@$(RUN) -m benchmarks.report $(ARGS)
 
-test: setup ## set up, run all tests (but the slow ones and those for a GPU)
-	@$(RUN) -m pytest -q $(ARGS)
+test: setup ## set up, run all tests (but the slow ones and those for a GPU), WORKERS at a time
+	@$(RUN) -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-all: setup ## the slow tests and those for a GPU as well
 	@$(RUN) -m pytest -q -m 'slow or gpu or not slow' $(ARGS)

@@ -81,6 +81,7 @@ setup(
             "pytest>=9.2,<10",
             "pytest-randomly>=5.0,<6",
             "pytest-timeout>=2.4,<3",
+            "pytest-xdist>=3.8,<4",
             "ruff>=0.17.5,<0.18",
             "scipy>=1.15,<2",  # what the statistics are held against
             "types-PyYAML>=6.0,<7",
