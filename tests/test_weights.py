@@ -65,7 +65,9 @@ def _generator(seed: int = 7) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize(("model", "draw"), REFERENCES, ids=lambda each: str(each)[:60])
+@pytest.mark.parametrize(
+    ("model", "draw"), REFERENCES, ids=[str(i) for i in range(len(REFERENCES))]
+)
 def test_each_way_is_torchs_own_to_the_bit(model: Model, draw: Draw) -> None:
     ours, plain, untouched = _network(), _network(), _network()
     initialise(ours, model, _generator())
