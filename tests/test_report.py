@@ -261,7 +261,7 @@ def test_reported_stands_beside_measured_with_its_evidence(
     for words in (
         "95.66", "report, best", "epoch 189 of 200", "95.60 ± 0.10", "n = 3",
         "agrees within noise", "not run", "over budget", "5,139,018", "3 of 3 finished",
-        "Epochs × 0.05", "not to be held against",
+        "Epochs × 0.05", "not to be held against", "4 of 4", "1 planned, not begun",
     ):  # fmt: skip
         assert words in text, words
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "reported.csv").read_text())))
@@ -281,8 +281,9 @@ def test_old_plots_do_not_stay_beside_a_new_page(tmp_path: Path, report_of: Repo
     write_run(tmp_path / "runs", "one", record())
     report_of()
     before = set((tmp_path / "report" / "plots").iterdir())
-    (tmp_path / "none").mkdir()
-    report_of(runs=tmp_path / "none")
+    none = tmp_path / "none"
+    none.mkdir()
+    report_of("--benchmarks", str(none), runs=none)
     assert set((tmp_path / "report" / "plots").iterdir()) < before
 
 

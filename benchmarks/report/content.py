@@ -53,6 +53,11 @@ class Content:
         return {run.fingerprint: run for run in reversed(self.plans.runs)}
 
     @property
+    def not_begun(self) -> int:
+        """How many planned runs have no record."""
+        return len(self.planned.keys() - {run["fingerprint"] for run in self.runs})
+
+    @property
     def states(self) -> dict[str, int]:
         """How many runs stand how."""
         return dict(Counter(run.status for run in self.runs).most_common())

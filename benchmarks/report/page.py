@@ -113,6 +113,7 @@ def _glance(content: Content) -> Iterator[tuple[str, str, str]]:
     """A title, a figure and a line: what a reader in a hurry is to take along."""
     done = sum(run.finished for run in content.runs)
     others = [f"{n} {state}" for state, n in content.states.items() if state != "finished"]
+    others += [f"{content.not_begun} planned, not begun"] if content.not_begun else []
     yield "Runs finished", f"{done} of {len(content.runs)}", ", ".join(others) or "none is missing"
     foremost = content.foremost
     inside = [
