@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Files
 from stand_in import StandIn, install
-from test_crash import Died, _dying
+from test_crash import die_and_go_on
 from test_resume import _flags, _outcome
 
 from engine import train
@@ -71,20 +71,7 @@ def test_dead_at_any_durable_operation_of_a_recorded_run_the_same_bytes_come_out
     with pytest.MonkeyPatch.context() as patch:  # the whole run: eager, written at once
         patch.setattr(replay, "conductor", lambda machine: None)
         assert run_command(train.main, _flags(files, tmp_path / "whole", 2, 64)) == 0
-    whole = _outcome(tmp_path / "whole")
-    for at in itertools.count(0, 2):
-        root = tmp_path / f"died-{at}"
-        flags = _flags(files, root, 2, 64)
-        try:
-            with _dying(at, Died):
-                code = run_command(train.main, flags)
-        except Died:
-            code = None
-        if code == 0:
-            break
-        assert run_command(train.main, flags) == 0, f"operation {at}"
-        assert _outcome(root) == whole, f"operation {at}"
-    assert at > 25, "so few operations cannot be all of them"
+    die_and_go_on(files, tmp_path, itertools.count(0, 2))
     assert stand_in.copies > 2 * 12
 
 

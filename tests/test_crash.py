@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,10 @@ def _dying(at: int, error: Callable[[], BaseException], *, once: bool = False) -
         yield
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("part", range(3))
-def test_dead_at_any_durable_operation_the_same_command_ends_with_the_same_bytes(
-    files: Files, tmp_path: Path, part: int
-) -> None:
-    assert run_command(train.main, _flags(files, tmp_path / "whole", 2, 64)) == 0
+def die_and_go_on(files: Files, tmp_path: Path, operations: Iterable[int]) -> None:
+    """Die at each of `operations`, to the last that there is; going on ends as `whole` did."""
     whole = _outcome(tmp_path / "whole")
-    for at in itertools.count(part, 3):
+    for at in operations:
         root = tmp_path / f"died-{at}"
         flags = _flags(files, root, 2, 64)
         try:
@@ -69,6 +65,15 @@ def test_dead_at_any_durable_operation_the_same_command_ends_with_the_same_bytes
         assert run_command(train.main, flags) == 0, f"operation {at}"
         assert _outcome(root) == whole, f"operation {at}"
     assert at > 25, "so few operations cannot be all of them"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(3))
+def test_dead_at_any_durable_operation_the_same_command_ends_with_the_same_bytes(
+    files: Files, tmp_path: Path, part: int
+) -> None:
+    assert run_command(train.main, _flags(files, tmp_path / "whole", 2, 64)) == 0
+    die_and_go_on(files, tmp_path, itertools.count(part, 3))
 
 
 @pytest.mark.timeout(300)
