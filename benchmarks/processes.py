@@ -82,13 +82,21 @@ def _run(task: Task, cache: Path) -> dict[str, Any]:
         env=environment,
         check=False,
     )
-    lines = done.stdout.strip().splitlines()
     # FFCV can crash as its process ends, long after its figures are said: that is one of them.
-    if not lines or (done.returncode and task.loader == "ours"):
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise RunFailed(f"a fresh process for {task.loader}, {task.kind}, failed: {said}")
-    answer: dict[str, Any] = json.loads(lines[-1])
+    answer = answer_of(done, f"{task.loader}, {task.kind},", may_crash=task.loader != "ours")
     return answer | {"exit_code": done.returncode}
+
+
+def answer_of(
+    done: subprocess.CompletedProcess[str], who: str, *, may_crash: bool = False
+) -> dict[str, Any]:
+    """What a fresh process said in its last line, as JSON."""
+    lines = done.stdout.strip().splitlines()
+    if not lines or (done.returncode and not may_crash):
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise RunFailed(f"a fresh process for {who} failed: {said}")
+    answer: dict[str, Any] = json.loads(lines[-1])
+    return answer
 
 
 def _environment(before: Mapping[str, str], cache: Path) -> dict[str, str]:

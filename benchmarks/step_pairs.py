@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,14 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.pairs import Spread, interleave
-from benchmarks.processes import ROOT
+from benchmarks.processes import ROOT, answer_of
 from benchmarks.step_apart import Apart
 from benchmarks.step_found import QUICKSTART, Found
 from benchmarks.step_turns import StepTurns
 from benchmarks.trainers import Task, Trainer
 from benchmarks.trainers.ours import Ours
 from engine.config.schema import Runtime
-from engine.errors import RunFailed
 
 JUDGED = "resnet453"  # the network that the goals of a GPU speak of
 VARIANTS = ("resnet1111", "se_resnet443", JUDGED, QUICKSTART)
@@ -144,9 +142,4 @@ def _start(bench: Bench, task: Task) -> dict[str, float]:
         cwd=ROOT,
         check=False,
     )
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise RunFailed(f"a fresh process for {task.variant} failed: {said}")
-    answer: dict[str, float] = json.loads(lines[-1])
-    return answer
+    return answer_of(done, task.variant)
