@@ -34,7 +34,7 @@ test: setup ## set up, run all tests (but the slow ones and those for a GPU), WO
 test-all: setup ## the slow tests and those for a GPU as well
 	@$(RUN) -m pytest -q -m 'slow or gpu or not slow' $(ARGS)
 
-browser: setup ## what tests/test_browser.py needs: chromium (by apt), Playwright, axe-core
+browser: setup ## what tests/benchmarks/report/test_browser.py needs: chromium (by apt), Playwright, axe-core
 	@VENV='$(VENV)' sh tools/browser.sh
 
 lint: setup ## ruff and mypy

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.run_files import (
+from benchmarks.records.runs import (  # fmt: skip
     COUNTS,
     DERIVED,
     NUMBERS,
@@ -24,7 +24,7 @@ from benchmarks.run_files import (
     WORDS,
     RunFile,
     read,
-)  # fmt: skip
+)
 
 __all__ = ["epochs", "epochs_of", "frame", "load"]
 

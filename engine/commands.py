@@ -35,7 +35,7 @@ def evaluate() -> int:
 def explore() -> int:
     """`ffcv-engine-explore`, which is `python -m engine.explore`."""
     signals.quit_early()
-    from engine.explore import main
+    from engine.explore.__main__ import main
 
     return run_command(main)
 

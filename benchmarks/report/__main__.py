@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.records.runs import check_folder
 from benchmarks.report import content, page, text
-from benchmarks.report.pictures import Allowance
-from benchmarks.run_files import check_folder
+from benchmarks.report.mistakes import Allowance
 from engine import atomic
 from engine.errors import OK, named, run_command
 from engine.parser import Parser

@@ -8,23 +8,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import experiments, plans, run_files
-from benchmarks.conditions import Conditions, conditions_of
-from benchmarks.experiments import Row
-from benchmarks.plans import Planned, Plans
-from benchmarks.report import (
-    ablations,
-    learning,
-    measured,
-    pictures,
-    scatters,
-    throughput,
-)
+from benchmarks.records import plans
+from benchmarks.records import runs as run_files
+from benchmarks.records.conditions import Conditions, conditions_of
+from benchmarks.records.plans import Planned, Plans
+from benchmarks.records.runs import RunFile
+from benchmarks.report import mistakes as pictures
+from benchmarks.report import reported
+from benchmarks.report import speed as measured
 from benchmarks.report.designs import Design, designs
-from benchmarks.report.measured import Bench
-from benchmarks.report.pictures import Allowance, Pictures
-from benchmarks.report.plots import Plot, style
-from benchmarks.run_files import RunFile
+from benchmarks.report.mistakes import Allowance, Pictures
+from benchmarks.report.plots import ablations, learning_curves, scatters, throughput
+from benchmarks.report.plots.style import Plot, style
+from benchmarks.report.reported import Row
+from benchmarks.report.speed import Bench
 
 ABLATED = ("000", "003")  # the reports that vary one thing after the other
 LOOSE = "not part of a sweep"
@@ -90,7 +87,7 @@ def read(
         root=root,
         runs=runs,
         plans=found,
-        rows=experiments.rows(runs, found),
+        rows=reported.rows(runs, found),
         designs=designs(runs, by_fingerprint, found.scales),
         benches=measured.read(benchmarks, problems),
         problems=problems,
@@ -115,7 +112,7 @@ def _draw(content: Content) -> None:
         elif drawn:
             content.apart[conditions.words] = drawn
     for report, title, runs, labels in _series(content):
-        plot = learning.learning_curves(runs, title, next(names), labels)
+        plot = learning_curves.learning_curves(runs, title, next(names), labels)
         content.curves.setdefault(report, []).append(plot)
     for bench in content.benches:
         drawn_here = [

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.conditions import Conditions, conditions_of, together
-from benchmarks.plans import Planned
-from benchmarks.run_files import RunFile
+from benchmarks.records.conditions import Conditions, conditions_of, together
+from benchmarks.records.plans import Planned
+from benchmarks.records.runs import RunFile
 from engine.statistics import Summary
 
 # What tells runs of one design apart, and where they lie: no part of the design itself.

@@ -17,15 +17,16 @@ import jinja2
 from markupsafe import Markup
 
 import engine
-from benchmarks.conditions import Conditions
-from benchmarks.experiments import Row
-from benchmarks.foreign import clean
-from benchmarks.report import curves, reproduce, words
+from benchmarks.records.conditions import Conditions
+from benchmarks.records.runs import BROKEN, RunFile
+from benchmarks.records.untrusted import clean
+from benchmarks.report import reproduce, words
 from benchmarks.report.content import Content
-from benchmarks.report.pictures import Mistake, Pictures
-from benchmarks.report.plots import Plot
-from benchmarks.run_files import BROKEN, RunFile
-from benchmarks.verdicts import AGREES, BUDGET, HIGHER, LOWER
+from benchmarks.report.mistakes import Mistake, Pictures
+from benchmarks.report.plots import small_curve
+from benchmarks.report.plots.style import Plot
+from benchmarks.report.reported import Row
+from benchmarks.report.verdicts import AGREES, BUDGET, HIGHER, LOWER
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_BYTES = 1_500_000  # of test images on a page; each is there once, however many runs err
@@ -207,7 +208,7 @@ def _run(content: Content, number: int, run: RunFile, gallery: Gallery) -> dict[
         "values": run.values,
         "plan": plan,
         "conditions": conditions,
-        "curve": curves.curve(run),
+        "curve": small_curve.curve(run),
         "changed": {k: _setting(v) for k, v in reproduce.changed(run.config).items()},
         "unknown": [clean(key) for key in reproduce.unknown(run.config)],
         "differs": {clean(key) for key in (plan.differs if plan else {})},

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from benchmarks.experiments import Row
-from benchmarks.verdicts import AGREES, HIGHER, LOWER, NOT_RUN, NOTHING, SCALED
+from benchmarks.report.reported import Row
+from benchmarks.report.verdicts import AGREES, HIGHER, LOWER, NOT_RUN, NOTHING, SCALED
 from engine.runs.progress import duration
 from engine.statistics import Summary
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.kernels.threads import share
 from engine.data.order import Ids
-from engine.data.threads import share
 from engine.errors import UserError
 
 
@@ -36,7 +36,8 @@ def gather(
         raise UserError(f"gather: {len(ids)} ids for an array of the shape {out.shape}")
     if not out.size:
         return
-    from engine.data import _gather, _simd  # loads Numba
+    from engine.data.kernels import gather as _gather  # loads Numba
+    from engine.data.kernels import simd
 
     size = out.size // len(ids)
     wrong = 0 if size > len(view) else _gather.beyond(pointers, ids, len(view) - size)
@@ -48,4 +49,4 @@ def gather(
     progress = np.zeros(32, np.int64)
     places = (view.ctypes.data, pointers, ids, out.ctypes.data, size, progress)
     work = partial(_gather.gather, *places)
-    share(work, threads, out.nbytes, partial(_simd.all_done, progress, len(ids)))
+    share(work, threads, out.nbytes, partial(simd.all_done, progress, len(ids)))

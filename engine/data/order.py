@@ -37,10 +37,10 @@ def limited(labels: Ids, count: int, seed: int) -> Ids:
 
 def _by_key(ids: Ids, seed: int, purpose: Purpose, epoch: int) -> Ids:
     """`ids` by the 64 bits of their first two words, equal ones as they came."""
-    from engine.data import _sort  # loads Numba
+    from engine.data.kernels import sort  # loads Numba
 
     low, high = halves(seed, epoch)
     ids = np.ascontiguousarray(ids, np.int64)
     out = np.empty_like(ids)
-    _sort.by_key(ids, low, high, int(purpose), epoch, min(max(len(ids), 2).bit_length(), 20), out)
+    sort.by_key(ids, low, high, int(purpose), epoch, min(max(len(ids), 2).bit_length(), 20), out)
     return out

@@ -17,7 +17,7 @@ from engine.data.sets import DataSets
 from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
 from engine.runs import checkpoint, console, environment, records
-from engine.runs.behind import Behind
+from engine.runs.background import Behind
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.progress import Progress
 from engine.runs.state import Counters, State

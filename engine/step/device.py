@@ -14,7 +14,7 @@ import torch
 
 from engine.config.schema import Config, Runtime
 from engine.errors import UserError
-from engine.step import measured, memory
+from engine.step import bf16_probe, memory
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
@@ -115,7 +115,7 @@ def _precision(runtime: Runtime, device: torch.device, cache: Path | None) -> st
         return "fp32"
     if device.type == "cuda" or runtime.exact:  # no clock decides about the bits of an exact run
         return "bf16"
-    return "bf16" if measured.bf16_pays(_cpu_facts()[0], cache) else "fp32"
+    return "bf16" if bf16_probe.bf16_pays(_cpu_facts()[0], cache) else "fp32"
 
 
 def _compile(runtime: Runtime, device: torch.device) -> bool:

@@ -24,8 +24,8 @@ from engine.errors import OK, RESUMABLE, run_command
 from engine.signals import Stop
 from engine.step import device
 from engine.sweep import queue, selection, table
-from engine.sweep.asked import Asked, ask
-from engine.sweep.conduct import Conductor
+from engine.sweep.arguments import Asked, ask
+from engine.sweep.driver import Conductor
 from engine.sweep.estimate import Speeds
 from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TRAIN_IMAGES, Files
-from test_crash import Died, _dying
-from test_resume import _outcome
 from torch import Tensor
 
 from engine import train
@@ -25,6 +22,9 @@ from engine.step import device, replay
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
 from engine.step.replay import WARM_UPS, Cuda
+from tests.runs.test_crash import Died, _dying
+from tests.runs.test_resume import _outcome
+from tests.support.data import TRAIN_IMAGES, Files
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 BATCH = 16

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from engine.data import threads as batch_threads
 from engine.data.augment.operations import (
     BLUE,
     FIRST_BLEND,
@@ -27,7 +26,8 @@ from engine.data.augment.operations import (
     Steps,
     constants,
 )
-from engine.data.compiled import compiled, part
+from engine.data.kernels import threads as batch_threads
+from engine.data.kernels.compiled import compiled, part
 
 Images = npt.NDArray[np.uint8]  # B H W 3
 

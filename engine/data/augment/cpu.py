@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from engine.data.augment.recipe import FLIPS, PADDING_MODES, Recipe
 from engine.data.counter import halves
+from engine.data.kernels.threads import share
 from engine.data.order import Ids
-from engine.data.threads import share
 from engine.errors import UserError
 
 Images = npt.NDArray[np.uint8]
@@ -48,8 +48,8 @@ def augment(
     low, high = halves(seed, epoch)
     if not len(ids):
         return
-    from engine.data import _simd  # loads Numba
-    from engine.data.augment import _kernel
+    from engine.data.kernels import augment as _kernel
+    from engine.data.kernels import simd  # loads Numba
 
     wrong = _kernel.outside(rows, len(images))
     if wrong >= 0:
@@ -78,7 +78,7 @@ def augment(
         plan,
         progress,
     )
-    done = partial(_simd.all_done, progress, len(ids))
+    done = partial(simd.all_done, progress, len(ids))
     share(work, threads, len(ids) * height * width * 3, done)
 
 

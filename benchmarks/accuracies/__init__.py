@@ -1,0 +1,1 @@
+"""What accuracy whole runs reach: `python -m benchmarks.accuracies`."""

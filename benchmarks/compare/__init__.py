@@ -1,0 +1,1 @@
+"""Better, worse or within noise: `python -m benchmarks.compare`."""

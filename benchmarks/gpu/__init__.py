@@ -1,0 +1,1 @@
+"""Everything worth measuring on a GPU: `python -m benchmarks.gpu`."""

@@ -1,0 +1,1 @@
+"""How fast the loader is, beside its peers: `python -m benchmarks.loader`."""

@@ -1,0 +1,191 @@
+"""The section of `--device cuda`: the fused kernel's time, its share of a step, host syncs.
+
+The kernel is timed by CUDA events around each launch, with the second-level cache flushed before
+it, after warm-up; a flush takes the GPU longer than the host takes to launch, so that no launch
+is waited for.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks.loader.against_peers import Bench
+from benchmarks.loader.peers import MEAN, PADDING, SEED, STD, ours, plain_tensors
+from benchmarks.measuring.turns import Spread
+from engine.config.schema import Config, Model, Runtime
+from engine.data.augment import cpu
+from engine.data.augment.gpu import augment
+from engine.data.augment.recipe import Recipe
+from engine.data.loader import Batch
+from engine.model import ResNet, resolve
+from engine.optim.schedules import rates
+from engine.step import device as devices
+from engine.step.training import TrainingStep
+
+BATCH_SIZES = (128, 256, 512, 1024)
+DTYPES = (torch.uint8, torch.bfloat16)
+JUDGED = ("bfloat16", 1024)  # the goal is held to this one; the others stand beside it
+IMAGES = 50_000  # that times are given for
+PASSES, WARM_UP = 7, 3
+FLUSH_BYTES = 1 << 29  # ten times the largest cache
+NETWORK = "resnet453"
+STEP_BATCHES, STEPS, WARM_STEPS = (128, 1024), 30, 10  # each batch size is compiled anew
+SYNC = "called a synchronizing CUDA operation"
+
+
+def gpu(bench: Bench) -> None:
+    """All that needs a GPU."""
+    device = torch.device(bench.device)
+    images = torch.from_numpy(bench.files.images).to(device)
+    table = bench.found.details.setdefault("gpu_seconds_per_50000", {})
+    for dtype in DTYPES:
+        kind = str(dtype).removeprefix("torch.")
+        bench.say(f"  fused kernel, {kind}: {PASSES} passes at each batch size")
+        for size in BATCH_SIZES:
+            spread = kernel_seconds(images, size, dtype, PASSES)
+            table.setdefault(kind, {})[str(size)] = spread.as_json()
+            if (kind, size) == JUDGED:
+                bench.found.number("gpu_seconds_per_50000", spread.median)
+    bench.say("  host syncs of two epochs")
+    bench.found.number("gpu_host_syncs", host_syncs(bench, device))
+    for dtype in (torch.uint8, torch.bfloat16):
+        feed = plain_tensors.feed(bench.files.images, bench.batch_size, dtype, bench.device)
+        kind = f"GPU, {str(dtype).removeprefix('torch.')}"
+        with bench.ready(feed) as theirs, bench.ours("resident", dtype, bench.device) as mine:
+            bench.compare(f"{kind}: resident / plain tensors", mine, theirs)
+    _share_of_step(bench, device)
+
+
+def kernel_seconds(images: Tensor, size: int, dtype: torch.dtype, passes: int) -> Spread:
+    """Augmenting 50,000 images in batches of `size`: the sum over all launches, several times."""
+    device, count = images.device, len(images)
+    scale, shift = (each.tolist() for each in cpu.scale_and_shift(MEAN, STD))
+    recipe = Recipe(crop_padding=PADDING)
+    shape = (size, *images.shape[1:])
+    out = torch.empty(shape, dtype=dtype, device=device).permute(0, 3, 1, 2)
+    flushed = FLUSH_BYTES if device.type == "cuda" else 1
+    cache = torch.empty(flushed, dtype=torch.int8, device=device)
+    sums = []
+    for number in range(WARM_UP + passes):
+        order = torch.randperm(count, device=device)
+        clock = Clock(device)
+        for ids in torch.split(order, size):
+            cache.zero_()
+            part = out[: len(ids)]
+
+            def launch(ids: Tensor = ids, part: Tensor = part, epoch: int = number) -> None:
+                augment(images, ids, ids, recipe, SEED, epoch, dtype, scale, shift, out=part)
+
+            clock.time(launch)
+        if number >= WARM_UP:
+            sums.append(sum(clock.seconds()) * IMAGES / count)
+    return Spread(tuple(sums))
+
+
+def host_syncs(bench: Bench, device: torch.device) -> int:
+    """How often the host waited for the device in a warm epoch, which torch is told to refuse."""
+    with ours.open_loader(
+        bench.files.numbered, bench.batch_size, dtype=torch.bfloat16, device=bench.device
+    ) as loader:
+        for _ in loader.epoch(0):
+            pass
+        torch.cuda.synchronize(device)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                torch.cuda.set_sync_debug_mode("warn")
+                for _ in loader.epoch(1):
+                    pass
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        syncs = sum(SYNC in str(warning.message) for warning in caught)
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            for _ in loader.epoch(2):
+                pass
+        except RuntimeError as error:
+            bench.found.details["gpu_sync_refused"] = str(error).splitlines()[0]
+            syncs = max(syncs, 1)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return syncs
+
+
+def step_seconds(device: str, network: str, size: int, side: int, steps: int) -> Spread:
+    """A training step of `network` as the engine makes it, step by step."""
+    config = Config(model=Model(name=network), runtime=Runtime(device=device))
+    machine = devices.prepare(config.runtime)
+    model = ResNet(resolve(config.model), 10, side=side)
+    model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    step = TrainingStep(model, config.optim, machine)
+    images = torch.randn(size, 3, side, side, device=machine.device)
+    batch = Batch(
+        images.to(memory_format=torch.channels_last),
+        torch.randint(0, 10, (size,), device=machine.device),
+    )
+    clock = Clock(machine.device)
+    for number in range(WARM_STEPS + steps):
+        at = rates(config, number, WARM_STEPS + steps)
+        if number < WARM_STEPS:
+            step(batch, at, number)
+        else:
+            clock.time(lambda: step(batch, at, number))  # noqa: B023  called at once
+    return Spread(tuple(clock.seconds()))
+
+
+class Clock:
+    """Times calls on a device: by CUDA events there, by the host's clock on a CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._seconds: list[float] = []
+        self._device = device
+
+    def time(self, call: Callable[[], None]) -> None:
+        """Call it, and note what the device took for it."""
+        if self._device.type != "cuda":
+            began = time.perf_counter()
+            call()
+            self._seconds.append(time.perf_counter() - began)
+            return
+        first, last = (_event() for _ in range(2))
+        first.record()
+        call()
+        last.record()
+        self._events.append((first, last))
+
+    def seconds(self) -> list[float]:
+        """All times; waits for the device."""
+        if self._device.type != "cuda":
+            return self._seconds
+        torch.cuda.synchronize(self._device)
+        return [first.elapsed_time(last) / 1000 for first, last in self._events]
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def _share_of_step(bench: Bench, device: torch.device) -> None:
+    table = bench.found.details.setdefault("gpu_step_seconds", {})
+    shares = []
+    kernel = bench.found.details["gpu_seconds_per_50000"]["bfloat16"]
+    for size in STEP_BATCHES:
+        bench.say(f"  a step of {NETWORK} at batch {size}: compiling, then {STEPS} steps")
+        try:
+            side = bench.files.images.shape[1]
+            spread = step_seconds(bench.device, NETWORK, size, side, STEPS)
+        except RuntimeError as error:  # no memory for it, or no compiler on this machine
+            reason = f"{NETWORK} at batch {size}: {str(error).splitlines()[0]}"
+            bench.found.missing["gpu_share_of_step"] = reason
+            return
+        table[str(size)] = spread.as_json()
+        of_batch = kernel[str(size)]["median"] * size / IMAGES
+        shares.append(of_batch / statistics.median(spread.values))
+    bench.found.number("gpu_share_of_step", max(shares))

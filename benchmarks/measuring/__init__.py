@@ -1,0 +1,1 @@
+"""How anything is timed: turns, processes, results, the machine and its data."""

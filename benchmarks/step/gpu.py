@@ -1,0 +1,105 @@
+"""The sections of the step's benchmark for a GPU: batches, modes and precisions, idle time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.measuring.turns import spread_of
+from benchmarks.step.against_peers import JUDGED, Bench
+from benchmarks.step.peers.ours import Ours
+from benchmarks.step.turns import StepTurns
+from engine.config.schema import Runtime
+from engine.step.profile import matmul_peak, profile, table
+from engine.step.trace import GROUPS
+
+BATCHES = (128, 256, 512, 1024)
+MODES = {
+    "eager": Runtime(compile=False, graph=False),
+    "compiled": Runtime(compile=True, graph=False),
+    "graphed": Runtime(compile=False, graph=True),
+    "compiled and graphed": Runtime(compile=True, graph=True),
+    "compiled and graphed, NCHW": Runtime(compile=True, graph=True, channels_last=False),
+}
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+def batches(bench: Bench) -> None:
+    """Ours at several batch sizes: rate, share of the peak, the host's time, the idle share."""
+    rates: dict[int, float] = {}
+    sizes = BATCHES if not bench.quick else (bench.batch_size, 2 * bench.batch_size)
+    for size in sizes:
+        with bench.found.missing_if_it_fails(f"batch {size}"):
+            task = bench.task(_network(bench), size)
+            with bench.ready(f"batch {size}", lambda: bench.ours(task)) as turns:  # noqa: B023
+                row = _measured(bench, turns)
+                bench.say(f"  batch {size}: a profile")
+                row |= _profiled(bench, turns, judged=size == sizes[0])
+            _add(bench, "ours by batch size", {"batch": size, **row})
+            rates[size] = row["images/s"]
+    if {128, 1024} <= rates.keys():
+        bench.found.figure("rate_of_128_by_1024", rates[128] / rates[1024])
+
+
+def modes(bench: Bench) -> None:
+    """Ours with parts of the step switched off, at the first batch size."""
+    for name, runtime in MODES.items():
+        if bench.device == "cpu":
+            runtime = replace(runtime, graph=False)
+        _variation(bench, "ours by mode", name, runtime)
+
+
+def precisions(bench: Bench) -> None:
+    """Ours in every precision, compiled and graphed."""
+    for name in PRECISIONS:
+        runtime = Runtime(precision="fp32" if name == "tf32" else name, tf32=name == "tf32")
+        _variation(bench, "ours by precision", name, runtime)
+
+
+def _variation(bench: Bench, title: str, name: str, runtime: Runtime) -> None:
+    task = bench.task(_network(bench))
+    with bench.found.missing_if_it_fails(f"{title}: {name}"):
+        with bench.ready(name, lambda: bench.ours(task, runtime)) as turns:
+            row = _measured(bench, turns)
+        _add(bench, title, {"what": name, **row})
+
+
+def _measured(bench: Bench, turns: StepTurns) -> dict[str, Any]:
+    trainer = turns.trainer
+    assert isinstance(trainer, Ours)
+    spread = spread_of(turns, max(3, bench.pairs // 2))
+    peak = matmul_peak(trainer.machine)
+    return {
+        "setting": turns.setting,
+        "images/s": spread.median,
+        "min": min(spread.values),
+        "max": max(spread.values),
+        "TFLOP/s": spread.median * trainer.flops / 1e12,
+        "of peak": spread.median * trainer.flops / peak,
+        "us of the host a step": 1e6 * turns.host_seconds(),
+        "first steps, s": turns.warm.extra,
+    }
+
+
+def _profiled(bench: Bench, turns: StepTurns, *, judged: bool) -> dict[str, Any]:
+    """Shares of the time by the profiler; the goals are held to the first batch size."""
+    trainer = turns.trainer
+    assert isinstance(trainer, Ours)
+    found = profile(trainer.step, trainer.machine, trainer.flops, seconds=bench.seconds)
+    spent = found.spent
+    idle = spent.idle / spent.wall
+    if judged:
+        bench.found.figure("idle_share", idle)
+        bench.found.figure("host_seconds", turns.host_seconds())
+        bench.found.details["profile"] = {**found.as_json(), "table": table(found).splitlines()}
+    shares = {group: spent.seconds[group] / spent.wall for group in GROUPS if spent.seconds[group]}
+    return {"idle": idle, "MiB": found.peak_memory_bytes / 2**20, **shares}
+
+
+def _network(bench: Bench) -> str:
+    return JUDGED if JUDGED in bench.variants else bench.variants[0]
+
+
+def _add(bench: Bench, title: str, row: dict[str, Any]) -> None:
+    bench.found.details.setdefault("tables", {}).setdefault(title, []).append(row)
+    bench.save()

@@ -1,0 +1,122 @@
+"""Trainers in processes of their own, as their users run them, which take turns on one machine.
+
+The engine sets torch's switches and the allocator for its whole process, and a plain loop is not to
+gain or lose by that. A process that is not asked for a turn sleeps.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from benchmarks.step.peers import Task, Trainer
+from benchmarks.step.turns import StepTurns, WarmUp
+from engine.errors import RunFailed
+
+KINDS = ("ours", "plain", "ffcv")
+PATIENCE = 600.0  # seconds for an answer: the first may take as long as compiling does
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a trainer says of itself once it is warm."""
+
+    name: str
+    setting: str
+    warm: WarmUp
+    flops: int  # an image; 0 where it does not count them
+    precision: str
+
+
+class Apart:
+    """A warm trainer in a process of its own; called, it gives its images a second."""
+
+    def __init__(self, kind: str, task: Task, cache: str, seconds: float) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = (theirs, kind, task, cache, seconds)
+        self._process = context.Process(target=serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        facts: Facts = self._answer()
+        self.facts = facts
+        self.name, self.setting, self.warm = facts.name, facts.setting, facts.warm
+
+    def __call__(self) -> float:
+        """A turn."""
+        self._pipe.send("turn")
+        return float(self._answer())
+
+    def peak(self) -> float:
+        """Operations a second of a matrix product, in that process and its precision."""
+        self._pipe.send("peak")
+        return float(self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            if not self._pipe.poll(PATIENCE):
+                raise EOFError
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self.close()
+            raise RunFailed("the process of a trainer ended or did not answer") from None
+        if isinstance(answer, str):
+            self.close()
+            raise RunFailed(answer)
+        return answer
+
+
+def serve(pipe: Connection[Any, Any], kind: str, task: Task, cache: str, seconds: float) -> None:
+    """The other end: make the trainer, then a turn whenever asked, until nobody asks any more."""
+    try:
+        turns = StepTurns(lambda: make(kind, task, cache), seconds)
+        trainer = turns.trainer
+        pipe.send(Facts(turns.name, turns.setting, turns.warm, *_costs(trainer)))
+        while True:
+            asked = pipe.recv()
+            pipe.send(turns() if asked == "turn" else _peak(trainer))
+    except (EOFError, OSError):
+        os._exit(0)  # nothing here is worth a quarrel of torch's and the interpreter's endings
+    except BaseException as error:
+        traceback.print_exc()
+        lines = str(error).strip().splitlines() or [""]
+        pipe.send(f"{type(error).__name__}: {lines[0]}")
+
+
+def make(kind: str, task: Task, cache: str) -> Trainer:
+    """A trainer of one of the `KINDS`; what the others need is not imported."""
+    if kind == "ours":
+        from benchmarks.step.peers.ours import Ours
+
+        return Ours(task, cache=cache)
+    if kind == "plain":
+        from benchmarks.step.peers.plain_loop import Plain
+
+        return Plain(task)
+    from benchmarks.step.peers.ffcv_style import FfcvStyle
+
+    return FfcvStyle(task)
+
+
+def _costs(trainer: Trainer) -> tuple[int, str]:
+    machine = getattr(trainer, "machine", None)
+    return getattr(trainer, "flops", 0), "" if machine is None else machine.precision
+
+
+def _peak(trainer: Any) -> float:
+    from engine.step.profile import matmul_peak
+
+    trainer.switches.set()
+    return matmul_peak(trainer.machine)

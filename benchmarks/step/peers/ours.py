@@ -1,0 +1,97 @@
+"""The engine's own step, fed by its own loader: what `engine.train` does between two epochs.
+
+The one file of the benchmarks that knows how a step of the engine is made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.step.peers import LR, MOMENTUM, WEIGHT_DECAY, Switches, Task
+from engine.config.schema import Config, Data, Model, Optim, Run, Runtime, Train
+from engine.data.loader import Batch
+from engine.data.sets import open_sets
+from engine.model import budget, resolve
+from engine.runs.state import State
+from engine.step import device as devices
+
+BEFORE_THE_LAST = 3  # whole batches, then the short one: so a warm-up begins
+WARM_UP = {"cpu": BEFORE_THE_LAST + 3, "cuda": 14}
+
+
+class Ours:
+    """`auto` settings unless `runtime` says otherwise: what users get."""
+
+    name = "ours"
+
+    def __init__(self, task: Task, runtime: Runtime | None = None, cache: str = "") -> None:
+        began = time.perf_counter()
+        self.task = task
+        self.config = _config(task, runtime or Runtime(), cache)
+        self.machine = devices.prepare(self.config.runtime, Path(cache) if cache else None)
+        self.device = self.machine.device
+        self.warm_up = WARM_UP[self.device.type]
+        self.sets = open_sets(self.config, self.device)
+        self.prepare_seconds = time.perf_counter() - began  # the data read and checked, among it
+        self.state = State(self.config, self.machine, self.sets)
+        self.switches = Switches.now()
+        skipped = max(0, len(self.sets.train) - 1 - BEFORE_THE_LAST)
+        self.state.counters.step_in_epoch = skipped
+        self._batches = self._feed()
+        self._ids = self.state.ids(0)
+
+    @property
+    def setting(self) -> str:
+        """What `auto` came to."""
+        chosen = [self.machine.precision, "channels_last"]
+        chosen += ["compiled"] if self.machine.compile else []
+        chosen += ["graphed"] if self.machine.graph else []
+        return ", ".join(chosen)
+
+    @property
+    def flops(self) -> int:
+        """Operations that an image costs in training."""
+        variant = resolve(self.config.model)
+        return budget.flops(variant, len(self.sets.classes), side=self.sets.side).training
+
+    def step(self) -> int:
+        """Feed and make one step."""
+        batch = next(self._batches)
+        self.state.advance(batch, self._ids)
+        counters = self.state.counters
+        if counters.step_in_epoch == len(self.sets.train):
+            counters.end_epoch(None, self.sets.train.samples)
+            self._ids = self.state.ids(counters.epoch)
+        return len(batch.labels)
+
+    def close(self) -> None:
+        """Forget the network and the data."""
+        del self.state, self._batches
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _feed(self) -> Iterator[Batch]:
+        """Epochs one after the other; of the first the end, so that its short batch is met soon."""
+        skip = self.state.counters.step_in_epoch
+
+        for number in itertools.count():
+            yield from self.state.epoch(number, skip=0 if number else skip)
+
+
+def _config(task: Task, runtime: Runtime, cache: str) -> Config:
+    where = replace(runtime, device=task.device, threads=task.threads, cache=cache)
+    return Config(
+        data=Data(train=str(task.path), test=str(task.path)),
+        model=Model(name=task.variant, budget=0),
+        train=Train(epochs=task.epochs, batch_size=task.batch_size),
+        optim=Optim(name="sgd", lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
+        runtime=where,
+        run=Run(root=tempfile.gettempdir()),  # nothing is written there: no run is begun
+    )

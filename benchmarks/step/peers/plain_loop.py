@@ -1,0 +1,101 @@
+"""A plain PyTorch loop as the reports wrote it: float32, NCHW, eager, the loss read every step.
+
+It finds its images normalised in memory, and is spared the augmentation that ours makes in every
+step; `reports_epochs` has the whole of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.loader.peers import MEAN, STD
+from benchmarks.step.peers import (
+    LR,
+    MOMENTUM,
+    READY,
+    WEIGHT_DECAY,
+    Task,
+    usual_switches,
+    usual_warm_up,
+)
+from engine.data.beton import open_beton
+from engine.model import VARIANTS, ResNet
+
+
+class Plain:
+    """The reports' step."""
+
+    name = "plain PyTorch"
+
+    def __init__(self, task: Task) -> None:
+        self.device = torch.device(task.device)
+        self.switches = usual_switches(task.threads)
+        self.warm_up = usual_warm_up(self.device)
+        self.setting = "float32, NCHW, eager, SGD, images ready in memory"
+        self._network = network_of(task).to(self.device)
+        self._optimizer = sgd(self._network)
+        self._batches = ready_batches(task, self.device)
+        self.correct, self.loss = 0, 0.0
+
+    def step(self) -> int:
+        """Forward, backward, update, and the running loss and accuracy that the reports print."""
+        images, labels = next(self._batches)
+        loss, correct = make_step(self._network, self._optimizer, images, labels)
+        self.loss += loss
+        self.correct += correct
+        return len(labels)
+
+    def close(self) -> None:
+        """Forget the network and the images."""
+        del self._network, self._optimizer, self._batches
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def make_step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+) -> tuple[float, int]:
+    """One step as the reports wrote it; its loss and its right answers, which wait for a GPU."""
+    optimizer.zero_grad()
+    logits = network(images)
+    loss = cross_entropy(logits, labels)
+    torch.autograd.backward(loss)
+    optimizer.step()
+    return loss.item(), int((logits.argmax(1) == labels).sum().item())
+
+
+def network_of(task: Task) -> ResNet:
+    """The network in torch's own layout and type."""
+    beton = open_beton(task.path, verify=False)
+    return ResNet(VARIANTS[task.variant], beton.classes, side=beton.height)
+
+
+def sgd(network: nn.Module) -> torch.optim.SGD:
+    """SGD in the form that torch chooses by itself."""
+    return torch.optim.SGD(network.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
+
+
+def ready_batches(
+    task: Task,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of one size for ever, normalised beforehand: slices that cost nothing."""
+    beton = open_beton(task.path, verify=False)
+    size = task.batch_size
+    count = max(READY // size, 1) * size
+    chosen = np.arange(count) % len(beton)
+    pixels = torch.from_numpy(beton.images()[chosen])
+    labels = torch.from_numpy(beton.labels[chosen]).to(device)
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (MEAN, STD))
+    images = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    images = images.to(device, dtype).contiguous(memory_format=layout)
+    while True:
+        for first in range(0, count, size):
+            yield images[first : first + size], labels[first : first + size]

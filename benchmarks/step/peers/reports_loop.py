@@ -1,0 +1,91 @@
+"""Whole epochs of the reports' loop: torchvision's transforms, a DataLoader, an evaluation each.
+
+The pixels come from memory as PIL images: it is spared the disk and the unpickling.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.loader.peers import MEAN, PADDING, STD, Unavailable
+from benchmarks.step.peers import Task, usual_switches, wait
+from benchmarks.step.peers.plain_loop import make_step, network_of, sgd
+from engine.data.beton import open_beton
+
+WORKERS, TEST_BATCH = 2, 100  # of report 004
+TESTED = 5  # one image in so many is evaluated: 10,000 of 50,000, as in CIFAR-10
+
+
+class Pictures(Dataset[tuple[Any, int]]):
+    """PIL images in memory, transformed one by one."""
+
+    def __init__(self, pixels: Any, labels: Any, transform: Any) -> None:
+        self._images = [Image.fromarray(image) for image in pixels]
+        self._labels, self._transform = [int(label) for label in labels], transform
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, sample: int) -> tuple[Any, int]:
+        return self._transform(self._images[sample]), self._labels[sample]
+
+
+def epochs(task: Task, count: int, workers: int = WORKERS) -> list[float]:
+    """Seconds of each of `count` epochs, training and evaluation together."""
+    loader, tester = _loaders(task, workers)
+    device = torch.device(task.device)
+    usual_switches(task.threads).set()
+    network = network_of(task).to(device)
+    optimizer = sgd(network)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=task.epochs)
+    seconds = []
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn of forks beside threads; the workers use none of ours.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for _ in range(count):
+            began = time.perf_counter()
+            network.train()
+            for images, labels in loader:
+                make_step(network, optimizer, images.to(device), labels.to(device))
+            _accuracy(network, tester, device)
+            schedule.step()
+            wait(device)
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, tester: DataLoader[Any], device: torch.device) -> float:
+    network.eval()
+    correct = total = 0
+    for images, labels in tester:
+        correct += int((network(images.to(device)).argmax(1) == labels.to(device)).sum().item())
+        total += len(labels)
+    return correct / total
+
+
+def _loaders(task: Task, workers: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    try:
+        from torchvision import transforms
+    except (ImportError, RuntimeError) as error:  # RuntimeError: made for another torch
+        raise Unavailable(f"torchvision: {error}") from None
+    beton = open_beton(task.path, verify=False)
+    plain = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    augment = [
+        transforms.RandomCrop(beton.height, padding=PADDING),
+        transforms.RandomHorizontalFlip(),
+    ]
+    training = Pictures(beton.images(), beton.labels, transforms.Compose([*augment, *plain]))
+    some = slice(None, None, TESTED)
+    testing = Pictures(beton.images()[some], beton.labels[some], transforms.Compose(plain))
+    return (
+        DataLoader(training, task.batch_size, shuffle=True, num_workers=workers),
+        DataLoader(testing, TEST_BATCH, num_workers=workers),
+    )

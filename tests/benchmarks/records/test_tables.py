@@ -1,0 +1,163 @@
+"""The runs of a folder as a tidy table, whatever state their files are in."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import tables
+from benchmarks.records import runs
+from engine.errors import UserError
+from tests.support.records import record, write_run
+from tests.support.runs import Command
+
+
+def test_a_real_run_is_one_row_with_its_settings_and_a_row_an_epoch(
+    command: Command, tmp_path: Path
+) -> None:
+    assert command("--data.validation", "0.1") == 0
+    frame = tables.load(tmp_path / "runs")
+    (row,) = frame.to_dict("records")
+    assert (row["status"], row["problem"], row["epochs"], row["data"]) == ("finished", "", 2, "few")
+    assert 0 <= row["test_accuracy"] <= 1
+    assert row["train.batch_size"] == 16
+    assert row["petaflops"] > 0
+    epochs = tables.epochs(tmp_path / "runs")
+    assert epochs["epoch"].tolist() == [1, 2]
+    assert epochs["train_loss"].notna().all()
+    assert epochs["validation_accuracy"].notna().all()
+
+
+def test_one_runs_own_folder_is_read_alone(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "one", record())
+    write_run(tmp_path, "two", record(seed=1))
+    assert tables.load(folder)["folder"].tolist() == ["one"]
+    assert len(tables.load(tmp_path)) == 2
+
+
+def test_no_runs_make_an_empty_table_with_the_same_columns(tmp_path: Path) -> None:
+    empty = tables.load(tmp_path)
+    write_run(tmp_path, "one", record())
+    full = tables.load(tmp_path)
+    assert len(empty) == 0
+    assert [name for name in empty if name not in full] == []
+    both = [name for name in empty if empty[name].dtype != full[name].dtype]
+    assert both == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        tables.load(tmp_path / "nowhere")
+
+
+def test_caches_sweeps_and_foreign_folders_are_no_runs(tmp_path: Path) -> None:
+    write_run(tmp_path, "one", record())
+    write_run(tmp_path, ".cache", record(seed=1))
+    write_run(tmp_path, "sweeps", record(seed=2))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "file.txt").write_text("")
+    assert tables.load(tmp_path)["folder"].tolist() == ["one"]
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "half": ('{"format": 1, "status": "fini', "not readable as JSON"),
+    "empty": ("", "not readable as JSON"),
+    "list": ("[1, 2]", "not readable as JSON"),
+    "deep": ("[" * 100_000, "not readable as JSON"),
+    "status": ({"status": "done"}, "status is done; expected finished"),
+    "word": ({"test_accuracy": "high"}, "test_accuracy: expected a number, found high"),
+    "nan": ({"test_accuracy": float("nan")}, "nan is not finite"),
+    "percent": ({"test_accuracy": 95.1}, "95.1 is no share from 0 to 1"),
+    "nothing": ({"test_accuracy": None}, "says finished, but has no test accuracy"),
+    "settings": ({"config": None}, "has no settings"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_broken_record_is_listed_with_what_is_wrong(name: str, tmp_path: Path) -> None:
+    content, problem = WRONG[name]
+    folder = write_run(tmp_path, name, record())
+    if isinstance(content, dict):
+        content = json.dumps(record() | content)
+    (folder / "record.json").write_text(content)
+    (row,) = tables.load(tmp_path).to_dict("records")
+    assert problem in row["problem"]
+    assert row["status"] == ("finished" if name == "settings" else "broken")
+
+
+@pytest.mark.parametrize("seed", [10**400, -3, 1.5, True, [1]])
+def test_numbers_that_cannot_be_are_left_out(seed: object, tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "one", record())
+    (folder / "record.json").write_text(json.dumps(record() | {"seed": seed}))
+    (row,) = runs.read(tmp_path)
+    assert row["seed"] is None
+    assert "record.json: seed: " in row.problems[0]
+
+
+def test_a_run_that_was_killed_before_its_first_record_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "lock").touch()
+    (run,) = runs.read(tmp_path)
+    assert (run.status, run.problems) == (
+        "broken",
+        ("record.json: missing; the run was stopped before it began",),
+    )
+
+
+def test_an_older_record_keeps_what_it_has(tmp_path: Path) -> None:
+    old = {"status": "finished", "variant": "resnet18", "test_accuracy": 0.93, "format": 0}
+    folder = write_run(tmp_path, "old", record())
+    (folder / "record.json").write_text(json.dumps(old))
+    (run,) = runs.read(tmp_path)
+    assert (run.finished, run["test_accuracy"], run["params"]) == (True, 0.93, None)
+    assert any("format 0, this reads 1" in problem for problem in run.problems)
+
+
+def test_a_log_that_was_cut_keeps_its_whole_lines(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "one", record())
+    log = folder / "log.jsonl"
+    log.write_text(log.read_text()[:-30] + "\n\x00\xff")
+    (run,) = runs.read(tmp_path)
+    assert len(run.epochs) == 19
+    assert run.problems == ("log.jsonl: 2 of 21 lines are not readable",)
+
+
+def test_pipes_folders_and_links_to_nowhere_do_not_stop_it(tmp_path: Path) -> None:
+    for name in ("pipe", "folder", "link"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    os.mkfifo(tmp_path / "pipe" / "record.json")
+    (tmp_path / "folder" / "record.json").mkdir()
+    (tmp_path / "link" / "record.json").symlink_to(tmp_path / "nowhere")
+    problems = {run.folder: run.problems[0] for run in runs.read(tmp_path)}
+    assert problems["pipe"] == problems["folder"] == "record.json: not a file"
+    assert "missing" in problems["link"]
+
+
+def test_names_that_cannot_be_printed_are_made_printable(tmp_path: Path) -> None:
+    name = os.fsdecode(b"bad\xff\x1b[31m\nname")
+    write_run(tmp_path, name, record(variant="a\x00b\u202ec"))
+    (run,) = runs.read(tmp_path)
+    assert run.folder == "bad\ufffd\ufffd[31m\ufffdname"
+    assert run["variant"] == "a\ufffdb\ufffdc"
+    assert tables.load(tmp_path).to_csv().encode()
+
+
+def test_names_that_are_printed_alike_are_told_apart(tmp_path: Path) -> None:
+    for name in (b"bad\xfe", b"bad\xff"):
+        write_run(tmp_path, os.fsdecode(name), record())
+    assert [run.folder for run in runs.read(tmp_path)] == ["bad\ufffd", "bad\ufffd (2)"]
+
+
+def test_a_moving_average_needs_its_whole_window(tmp_path: Path) -> None:
+    write_run(tmp_path, "short", record(epochs=19))
+    write_run(tmp_path, "whole", record(epochs=20))
+    by_name = {run.folder: run for run in runs.read(tmp_path)}
+    assert by_name["short"]["moving_test_accuracy"] is None
+    lines = by_name["whole"].epochs
+    mean = sum(line["test_accuracy"] for line in lines) / 20
+    assert by_name["whole"]["moving_test_accuracy"] == pytest.approx(mean)

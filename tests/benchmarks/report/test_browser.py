@@ -1,0 +1,253 @@
+"""The report's page in a real browser: Debian's Chromium, headless, without a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.data import Files
+from tests.support.paths import ROOT
+from tests.support.records import claim, planned, record, write_plan, write_run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+AXE = Path(os.environ.get("AXE_CORE", ROOT / "build" / "browser" / "axe.min.js"))
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+DESKTOP, PHONE = (1280, 900), (390, 844)
+Open = Callable[..., Any]
+
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium on this machine; tools/browser.sh brings it"
+    ),
+    pytest.mark.timeout(180),  # the first test starts a browser, trains and draws
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    reason = "Playwright is not installed; tools/browser.sh brings it"
+    api = pytest.importorskip("playwright.sync_api", reason=reason)
+    with api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
+    """A report with full, shortened, failed, broken, hostile runs, and one real one."""
+    from engine import train
+    from engine.errors import run_command
+
+    root = tmp_path_factory.mktemp("page") / "runs"
+    flags = "--model.blocks 1,1 --model.widths 4 --runtime.threads 1 --train.epochs 1".split()
+    real = [*flags, *files.flags(), "--run.root", str(root), "--run.name", "real"]
+    assert run_command(train.main, [*real, "--quiet", "--train.batch_size", "16"]) == 0
+    entries = []
+    for variant in ("resnet453", "resnet224", "resnet1111"):
+        for seed in range(2):
+            content = record(variant, seed)
+            write_run(root, f"{variant}-s{seed}", content)
+            name = f"4.{len(entries) // 2}/{variant}/s{seed}"
+            entries.append(planned(content, name, reported=[claim(95.0, "best")]))
+    entries.append(planned(record("se_resnet443"), "4.9/missing/s0", reported=[claim(95.4)]))
+    failed = record("resnet18", test_accuracy=None) | {"status": "failed", "error": EVIL}
+    write_run(root, "failed", failed)
+    write_run(root, "hostile<b>", record(EVIL, device=EVIL))
+    (root / "broken").mkdir()
+    (root / "broken" / "record.json").write_text("{")
+    write_plan(root, entries)
+    short = record(epochs=3, accuracy=0.6)
+    write_run(root, "short", short)
+    write_plan(root, [planned(short, "4.0/resnet453/s0")], sweep="rehearsal", scale=0.05)
+    from benchmarks.report.__main__ import main
+
+    assert main([str(root), "--out", str(root.parent / "report"), "--quiet"]) == 0
+    return root.parent / "report" / "index.html"
+
+
+@pytest.fixture
+def opened(browser: Browser, page_file: Path) -> Open:
+    """Opens the page; fails at the end on any console message, dialog or request."""
+
+    @contextmanager
+    def call(size: tuple[int, int] = DESKTOP, **context: Any) -> Iterator[Page]:
+        viewport = {"width": size[0], "height": size[1]}
+        tab = browser.new_context(viewport=viewport, offline=True, **context)
+        try:
+            page = tab.new_page()
+            page.set_default_timeout(10_000)
+            said: list[str] = []
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on("dialog", lambda dialog: said.append(f"a dialog: {dialog.message}"))
+            page.on("request", lambda request: said.append(f"asked for {request.url}"[:200]))
+            page.goto(page_file.as_uri())
+            assert said == [f"asked for {page_file.as_uri()}"]
+            said.clear()
+            yield page
+            assert [words for words in said if not words.startswith("asked for data:")] == []
+        finally:
+            tab.close()
+
+    return call
+
+
+def column(page: Page, number: int) -> list[str]:
+    """The first lines of a column of the table of runs."""
+    cells = page.locator(f"#runs-table tbody tr td:nth-child({number})").all_inner_texts()
+    return [cell.splitlines()[0] for cell in cells]
+
+
+def head(page: Page, name: str) -> Locator:
+    return page.locator("#runs-table thead").get_by_role("button", name=name, exact=True)
+
+
+def test_a_click_sorts_by_number_and_another_turns_it_round(opened: Open) -> None:
+    with opened() as page:
+        head(page, "Parameters").click()
+        rising = [int(text.replace(",", "")) for text in column(page, 4) if text != "–"]
+        assert rising == sorted(rising) and len(set(rising)) > 3
+        assert column(page, 4)[-1] == "–"  # what has none is last, either way
+        header = page.locator("#runs-table thead th", has_text="Parameters")
+        assert header.get_attribute("aria-sort") == "ascending"
+        head(page, "Parameters").click()
+        falling = [int(text.replace(",", "")) for text in column(page, 4) if text != "–"]
+        assert falling == rising[::-1]
+        assert column(page, 4)[-1] == "–"
+        assert header.get_attribute("aria-sort") == "descending"
+        assert page.locator("#said").inner_text() == "Sorted by Parameters, falling."
+
+
+def test_the_keyboard_sorts_as_well(opened: Open) -> None:
+    with opened() as page:
+        head(page, "Test").focus()
+        page.keyboard.press("Enter")
+        values = [float(text) for text in column(page, 6) if text != "–"]
+        assert values == sorted(values)
+        page.keyboard.press("Space")
+        values = [float(text) for text in column(page, 6) if text != "–"]
+        assert values == sorted(values, reverse=True)
+
+
+def test_a_filter_leaves_the_rows_that_fit_and_their_folds(opened: Open) -> None:
+    with opened() as page:
+        everything = page.locator("#runs-table tbody tr").count()
+        page.fill("#filter-runs", "resnet453 4.0/")
+        names = page.locator("#runs-table tbody tr:visible th a").all_inner_texts()
+        assert sorted(names) == ["resnet453-s0", "resnet453-s1", "short"]
+        assert page.locator("details.run:visible").count() == 3
+        count = page.locator(".controls[data-scope=runs-table] output")
+        assert count.inner_text() == f"3 of {everything} rows"
+        page.fill("#filter-runs", "")
+        page.select_option("#filter-status", "failed")
+        assert page.locator("#runs-table tbody tr:visible").count() == 1
+        page.select_option("#filter-verdict", "not run")
+        assert page.locator("#reported-tables tbody tr:visible").count() == 1
+
+
+def test_a_fold_opens_by_click_by_key_and_by_its_link(opened: Open) -> None:
+    with opened() as page:
+        fold = page.locator("details.run", has_text="resnet1111-s0")
+        inside = fold.get_by_text("Make it again")
+        assert not inside.is_visible()
+        fold.locator("summary").click()
+        assert inside.is_visible()
+        fold.locator("summary").press("Enter")
+        assert not inside.is_visible()
+        page.locator("#runs-table").get_by_role("link", name="resnet1111-s0").click()
+        assert inside.is_visible()
+
+
+def test_the_theme_changes_and_is_kept(opened: Open) -> None:
+    with opened(color_scheme="light") as page:
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = page.evaluate(paper)
+        page.click("#theme")
+        dark = page.evaluate(paper)
+        assert dark != light
+        assert page.locator("#theme").inner_text() == "Light theme"
+        line = page.locator("figure.picture svg text").first
+        assert line.evaluate("e => getComputedStyle(e).fill") != "rgb(27, 31, 36)"
+        page.click("#theme")
+        assert page.evaluate(paper) == light
+        page.click("#theme")
+        kept = page.evaluate("localStorage.getItem('theme')")
+        assert kept == "dark"
+    with opened(color_scheme="dark") as page:
+        assert page.evaluate(paper) == dark
+
+
+def test_it_reads_well_without_scripts(opened: Open) -> None:
+    with opened(java_script_enabled=False) as page:
+        assert page.locator(".controls:visible, #theme:visible").count() == 0
+        assert page.locator("#runs-table tbody tr:visible").count() > 8
+        assert page.locator(".verdict", has_text="agrees within noise").first.is_visible()
+        fold = page.locator("details.run", has_text="resnet224-s0")
+        fold.locator("summary").click()
+        assert fold.get_by_text("Make it again").is_visible()
+
+
+def test_it_prints_on_white_without_controls(opened: Open) -> None:
+    with opened(color_scheme="dark") as page:
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 31, 36)"
+        assert page.locator(".controls:visible, nav:visible").count() == 0
+        assert page.locator("#runs-table tbody tr:visible").count() > 8
+        assert len(page.pdf()) > 20_000
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_nothing_is_wider_than_the_screen(opened: Open, size: tuple[int, int]) -> None:
+    with opened(size) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_hostile_names_are_shown_and_do_nothing(opened: Open) -> None:
+    with opened() as page:
+        page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        assert page.get_by_text(EVIL).first.is_visible()
+        assert page.locator("main img, main script").count() == 0
+
+
+def test_the_real_runs_mistakes_are_pictures(opened: Open) -> None:
+    with opened() as page:
+        fold = page.locator("details.run", has_text="real")
+        fold.locator("summary").click()
+        pictures = fold.get_by_role("img", name="Test image")
+        assert pictures.count() == 25
+        box = pictures.first.bounding_box()
+        assert box is not None and box["width"] > 30
+        colours = pictures.first.screenshot()
+        assert len(colours) > 1000  # a picture of noise, not an empty square
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", PHONE), ("dark", DESKTOP)])
+def test_axe_finds_nothing_serious(opened: Open, scheme: str, size: tuple[int, int]) -> None:
+    if not AXE.is_file():
+        pytest.skip(f"{AXE} is not there; tools/browser.sh brings axe-core")
+    with opened(size, color_scheme=scheme, bypass_csp=True) as page:
+        for fold in page.locator("details").all():
+            if fold.get_attribute("class") != "run" or "real" in fold.inner_text():
+                fold.evaluate("fold => fold.open = true")  # one run's is like another's
+        page.wait_for_timeout(100)  # the folds' events
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run()")
+        serious = [
+            (rule["id"], rule["impact"], rule["nodes"][0]["html"][:200])
+            for rule in found["violations"]
+            if rule["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+        assert len(found["passes"]) > 20

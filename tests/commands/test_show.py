@@ -1,0 +1,115 @@
+"""What the command shows without training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine import train
+from engine.errors import run_command
+from engine.model import VARIANTS
+from tests.support.data import Files
+from tests.support.paths import ROOT
+
+
+def _call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = run_command(train.main, argv)
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("variant", "total"),
+    [
+        ("se_resnet443", 4_697_742),
+        ("resnet4643_w32", 4_902_186),
+        ("resnet22222_maxpool_skip", 4_960_874),
+        ("resnet453", 4_992_586),
+        ("resnet18", 11_173_962),
+    ],
+)
+def test_a_config_describes_its_network(
+    capsys: pytest.CaptureFixture[str], variant: str, total: int
+) -> None:
+    config = str(ROOT / "configs" / f"{variant}.yaml")
+    code, out, err = _call(capsys, "--config-file", config, "--describe")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    parts = found["parameters"]
+    assert found["variant"] == variant
+    assert parts["total"] == total
+    assert parts["stem"] + parts["se"] + sum(parts["layers"]) + parts["classifier"] == total
+
+
+def test_the_description_counts_the_classes_of_the_data(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = _call(capsys, "--model.name", "resnet1111", "--describe", *files.flags())
+    assert json.loads(out)["parameters"]["classifier"] == 512 * 4 + 4
+
+
+def test_all_variants_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = _call(capsys, "--list")
+    assert (code, err) == (0, "")
+    assert {line.split()[0] for line in out.splitlines()[1:]} == set(VARIANTS)
+    _, out, _ = _call(capsys, "--list", "--json")
+    rows = json.loads(out)
+    assert {row["variant"] for row in rows} == set(VARIANTS)
+    assert all({"parameters", "flops", "config"} <= row.keys() for row in rows)
+
+
+def test_a_pattern_lists_what_it_matches(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = _call(capsys, "--list", "resnet224*")
+    assert len(out.splitlines()) == 4
+    code, _, err = _call(capsys, "--list", "resnet999")
+    assert code == 2
+    assert "resnet999" in err
+
+
+def test_the_merged_configuration_is_printed_with_origins_and_reads_back(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = str(ROOT / "configs" / "quickstart.yaml")
+    argv = ["--config-file", config, "--train.epochs", "7", "--print-config"]
+    _, first, _ = _call(capsys, *argv)
+    assert "epochs: 7  # --train.epochs" in first
+    assert "quickstart.yaml, line" in first
+    merged = tmp_path / "merged.yaml"
+    merged.write_text(first)
+    code, second, _ = _call(capsys, "--config-file", str(merged), "--print-config")
+    assert code == 0
+
+    def values(text: str) -> list[str]:
+        return [line.split("#")[0].rstrip() for line in text.splitlines()]
+
+    assert values(second) == values(first)
+
+
+def test_problems_of_settings_and_network_come_together(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out, err = _call(
+        capsys, "--train.epoch", "3", "--optim.lr", "nan", "--model.name", "resnet454",
+        "--run.root", str(tmp_path / "runs"),
+    )  # fmt: skip
+    assert (code, out) == (2, "")
+    assert "--train.epoch" in err and "did you mean" in err
+    assert "optim.lr" in err
+    assert "resnet453" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_over_budget_is_refused_with_what_fits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, err = _call(capsys, "--model.name", "resnet18", "--describe")
+    assert code == 2
+    assert "11,173,962" in err and "5,000,000" in err
+    assert _call(capsys, "--model.name", "resnet18", "--model.budget", "0", "--describe")[0] == 0
+
+
+def test_without_a_network_the_two_ways_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = _call(capsys)
+    assert code == 2
+    assert "model.name" in err and "model.blocks" in err

@@ -1,0 +1,364 @@
+"""A run from its command to its record: what it writes, refuses, repeats and leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import evaluate, train
+from engine.data.beton import open_beton
+from engine.errors import run_command
+from engine.runs import checkpoint
+from engine.runs.directory import RunFolder
+from engine.runs.state import State
+from engine.step import device
+from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files, coloured, write_beton
+from tests.support.runs import NET, SHORT, Command, record_of, run_of
+
+STEPS = -(-TRAIN_IMAGES // 16)
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_run_leaves_its_whole_record(
+    command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    run, record = run_of(tmp_path), record_of(tmp_path)
+    assert run.path.name.startswith("run-s0-")
+    assert run.path.name.endswith(record["fingerprint"][:8])
+    wanted = (
+        "variant params flops config seed data_digests versions device precision epochs seconds "
+        "images_per_second test_accuracy best_test_accuracy test_loss train_loss status"
+    ).split()
+    assert not set(wanted) - record.keys()
+    assert record["status"] == "finished"
+    assert record["epochs"] == 2
+    assert record["steps"] == 2 * STEPS
+    assert record["train_images"] == TRAIN_IMAGES
+    assert record["data_digests"]["train"] == open_beton(files.train).sha256
+    lines = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert lines[-1]["test_accuracy"] == record["test_accuracy"]
+    assert record["best_test_accuracy"] == max(line["test_accuracy"] for line in lines)
+    out, err = capsys.readouterr()
+    assert f"{100 * record['test_accuracy']:.2f} %" in out
+    assert str(run.path) in out
+    assert "epoch 2/2" in err
+    assert "\x1b" not in out + err
+
+
+def test_the_recorded_accuracy_is_that_of_the_written_weights(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    capsys.readouterr()
+    run, record = run_of(tmp_path), record_of(tmp_path)
+    assert run_command(evaluate.main, [str(run.path), "--json", "--device", "cpu"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == TEST_IMAGES
+    assert found["accuracy"] == record["test_accuracy"]
+    assert found["loss"] == pytest.approx(record["test_loss"], rel=1e-5)
+
+
+def test_a_finished_run_is_not_repeated(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    first_out = capsys.readouterr().out
+    before = _tree(run_of(tmp_path).path)
+    assert command() == 0
+    out, err = capsys.readouterr()
+    assert out == first_out
+    assert "finished" in err
+    assert _tree(run_of(tmp_path).path) == before
+
+
+def test_fresh_trains_again_and_leaves_strangers_alone(command: Command, tmp_path: Path) -> None:
+    assert command() == 0
+    run, first = run_of(tmp_path), record_of(tmp_path)
+    (run.path / "notes.txt").write_text("mine")
+    assert command("--fresh") == 0
+    assert (run.path / "notes.txt").read_text() == "mine"
+    second = record_of(tmp_path)
+    assert second["sample_trace"] == first["sample_trace"]
+    assert len(run.log.read_text().splitlines()) == 2
+
+
+def test_a_dry_run_writes_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--dry-run") == 0
+    assert not (tmp_path / "runs").exists()
+    assert f"{TRAIN_IMAGES} images" in capsys.readouterr().out
+
+
+def test_quiet_prints_the_result_alone(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--quiet") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "test accuracy" in out
+
+
+def test_seeds_and_settings_have_runs_of_their_own(command: Command, tmp_path: Path) -> None:
+    flags: list[list[str]] = [[], ["--train.seed", "1"], ["--optim.lr", "0.05"]]
+    assert [command(*more) for more in flags] == [0, 0, 0]
+    runs = list((tmp_path / "runs").iterdir())
+    assert len(runs) == 3
+    assert sum("-s1-" in run.name for run in runs) == 1
+
+
+def test_a_named_folder_of_another_run_is_refused_with_the_difference(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--run.name", "mine") == 0
+    before = _tree(tmp_path / "runs" / "mine")
+    assert command("--run.name", "mine", "--optim.lr", "0.05") == 2
+    assert "optim.lr (0.1 there, 0.05 here)" in capsys.readouterr().err
+    assert _tree(tmp_path / "runs" / "mine") == before
+
+
+def test_two_processes_never_write_one_run(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunFolder(tmp_path / "runs" / "mine"):
+        assert command("--run.name", "mine") == 2
+    assert "another process" in capsys.readouterr().err
+    assert command("--run.name", "mine") == 0
+
+
+def test_a_validation_split_is_watched_and_the_test_set_read_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[int] = []
+    real = train.evaluate
+
+    def counting(network: Any, loader: Any, *rest: Any) -> Any:
+        evaluated.append(loader.samples)
+        return real(network, loader, *rest)
+
+    monkeypatch.setattr(train, "evaluate", counting)
+    assert command("--data.validation", "0.2") == 0
+    record = record_of(tmp_path)
+    assert evaluated == [15, 15, TEST_IMAGES]
+    assert record["train_images"] == TRAIN_IMAGES - 15
+    assert record["validation_images"] == 15
+    assert record["best_validation_accuracy"] is not None
+    assert record["best_test_accuracy"] is None
+    assert record["test_accuracy"] is not None
+
+
+def test_the_last_epoch_is_always_evaluated(command: Command, tmp_path: Path) -> None:
+    flags = ["--model.dropout", "0.3", "--train.evaluate_every", "5", "--schedule.name", "onecycle"]
+    assert command(*flags) == 0
+    lines = [json.loads(x) for x in run_of(tmp_path).log.read_text().splitlines()]
+    assert ["test_accuracy" in line for line in lines] == [False, True]
+
+
+@pytest.mark.parametrize("every_steps", ["0", "3"])
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    every_steps: str,
+) -> None:
+    real = State.advance
+    before: dict[str, torch.Tensor] = {}
+
+    def poisoned(state: State, batch: Any, ids: Any) -> None:
+        if state.counters.step == STEPS + 3:
+            batch.images[0, 0, 0, 0] = float("nan")
+            before.update({k: v.clone() for k, v in state.network.named_parameters()})
+        try:
+            real(state, batch, ids)
+        finally:
+            after = dict(state.network.named_parameters())
+            assert all(torch.equal(after[k], v) for k, v in before.items())
+
+    monkeypatch.setattr(State, "advance", poisoned)
+    assert command("--checkpoint.every_steps", every_steps) == 1
+    err = capsys.readouterr().err
+    good = STEPS if every_steps == "0" else (STEPS + 3) // 3 * 3
+    assert f"loss became nan at step {STEPS + 4} (epoch 2, lr 0.05)" in err
+    assert f"last good checkpoint: step {good}" in err
+    assert "Traceback" not in err
+    record = record_of(tmp_path)
+    assert record["status"] == "failed"
+    assert "loss became nan" in record["error"]
+    monkeypatch.setattr(State, "advance", real)
+    assert command("--checkpoint.every_steps", every_steps) == 0  # and the run can be continued
+    assert record_of(tmp_path)["status"] == "finished"
+
+
+def test_a_damaged_newest_checkpoint_costs_an_interval_and_all_damaged_the_run(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    run, whole = run_of(tmp_path), record_of(tmp_path)
+    weights = run.weights.read_bytes()
+    run.record.write_text(json.dumps(whole | {"status": "running"}))
+    newest = sorted(run.checkpoints.glob("*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-1] + b"!")
+    assert command() == 0
+    assert "damaged checkpoint" in capsys.readouterr().err
+    assert run.weights.read_bytes() == weights
+    assert len(run.log.read_text().splitlines()) == 2
+    run.record.write_text(json.dumps(whole | {"status": "running"}))
+    for path in run.checkpoints.glob("*.json"):
+        path.write_text("{}")
+    assert command() == 2
+    assert "--fresh" in capsys.readouterr().err
+
+
+def test_a_run_whose_checkpoints_are_gone_is_never_silently_begun_again(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 0
+    run, record = run_of(tmp_path), record_of(tmp_path)
+    weights = run.weights.read_bytes()
+    run.record.write_text(json.dumps(record | {"status": "interrupted"}))
+    shutil.rmtree(run.checkpoints)
+    for _ in range(2):
+        assert command() == 2
+        assert "no checkpoint is there any more" in capsys.readouterr().err
+    assert command("--fresh") == 0
+    assert run.weights.read_bytes() == weights
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_with(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(device, "has_bf16_units", lambda where: False)
+    automatic = ["--runtime.precision", "auto", "--checkpoint.every_steps", "1"]
+    real = State.advance
+
+    def stopping(state: State, *rest: Any) -> None:
+        real(state, *rest)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "advance", stopping)
+        assert command(*automatic) == 75
+    monkeypatch.setattr(device, "has_bf16_units", lambda where: True)
+    run, record = run_of(tmp_path), record_of(tmp_path)
+    run.record.write_text(json.dumps(record | {"device": "another one"}))
+    assert command(*automatic) == 0
+    assert "warning: device was another one" in capsys.readouterr().err
+    assert record_of(tmp_path)["precision"] == "fp32"
+    run.record.write_text(json.dumps(record | {"precision": "bf16"}))  # no longer the truth
+    assert command(*automatic) == 2
+    assert "computed in fp32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [
+        ("{file}/below", "is a file, not a folder"),
+        ("{folder}/" + "n" * 300, "the name is too long"),
+    ],
+)
+def test_a_place_where_no_run_can_be_is_told_in_one_line(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], root: str, reason: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    where = root.format(file=tmp_path / "file", folder=tmp_path)
+    assert command("--run.root", where, "--run.name", "x") == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len([line for line in err if line.startswith("error: ")]) == 1
+    assert reason in err[-1]
+
+
+def test_doubts_are_told_in_a_dry_run_and_when_quiet(
+    command: Command, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag in ("--dry-run", "--quiet"):
+        assert command(flag, "--data.test", str(files.train)) == 0
+        out, err = capsys.readouterr()
+        assert "the same file" in err
+        assert "warning" not in out
+
+
+def test_unusable_data_is_refused_before_anything_is_written(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlabelled = tmp_path / "hidden.beton"
+    images, labels = coloured(10, 0)
+    write_beton(unlabelled, images, labels * 0 - 1, split="hidden")
+    root = ["--run.root", str(tmp_path / "runs")]
+    flags = [*SHORT, *root, "--data.train", str(files.train)]
+    assert run_command(train.main, [*flags, "--data.test", str(unlabelled)]) == 2
+    assert "without a label" in capsys.readouterr().err
+    assert run_command(train.main, [*flags, "--data.test", str(tmp_path / "no.beton")]) == 2
+    assert "no such file" in capsys.readouterr().err
+    held_out = ["--data.test", str(files.test), "--data.validation", "74"]
+    assert run_command(train.main, [*flags, *held_out]) == 2
+    assert "data.validation" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_network_starts_from_the_same_weights_whatever_came_before(
+    files: Files, tmp_path: Path
+) -> None:
+    from engine.config.schema import Config, Data, Model
+    from engine.data.sets import open_sets
+    from engine.step.device import Machine
+
+    machine = Machine(torch.device("cpu"), "fp32", False)
+    config = Config(data=Data(str(files.train), str(files.test)), model=Model(blocks=(1,)))
+    sets = open_sets(config, machine.device)
+    one = State(config, machine, sets)
+    torch.rand(os.getpid() % 7)
+    other = State(config, machine, sets)
+    assert checkpoint.pack(one.network.state_dict()) == checkpoint.pack(other.network.state_dict())
+
+
+def test_checkpoints_of_another_run_are_not_continued(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--run.name", "mine") == 0
+    (tmp_path / "runs" / "mine" / "record.json").unlink()
+    assert command("--run.name", "mine", "--optim.lr", "0.05") == 2
+    assert "another run" in capsys.readouterr().err
+    assert command("--run.name", "mine") == 0
+
+
+def test_a_test_loss_that_is_not_finite_is_recorded_as_null_and_trained_through(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = train.evaluate
+
+    def endless(*args: Any) -> Any:
+        means = real(*args)
+        assert means is not None
+        return type(means)(means.images, None, means.accuracy)
+
+    monkeypatch.setattr(train, "evaluate", endless)
+    assert command() == 0
+    assert record_of(tmp_path)["test_loss"] is None
+    assert '"test_loss": null' in run_of(tmp_path).log.read_text()
+
+
+def test_a_last_batch_of_one_image_is_refused_only_where_it_cannot_be_normalised(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert TRAIN_IMAGES % 37 == 1
+    flags = [*NET[4:], *files.flags(), "--train.batch_size", "37", "--dry-run"]
+    to_one_pixel = ["--model.blocks", "1,1,1,1,1,1", "--model.widths", "4,4,4,4,4,4"]
+    assert run_command(train.main, [*flags, *to_one_pixel]) == 2
+    assert "last batch of one image" in capsys.readouterr().err
+    assert run_command(train.main, [*flags, "--model.blocks", "1,1,1", "--model.widths", "4"]) == 0

@@ -1,0 +1,293 @@
+"""Damage to a `.beton` file is a named error; files of stock FFCV are read as they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.data import sidecar
+from engine.data.beton import open_beton
+from engine.errors import UserError
+from tests.support.data import TRAIN_IMAGES, Files, coloured, rewrite_sidecar
+
+FIRST_RECORD = 24 + 2 * 1041
+
+
+class StockSamples:
+    """A data set as FFCV's writer wants it; it crosses to worker processes."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.images[index], int(self.labels[index])
+
+
+def _stock_write(path: Path, samples: StockSamples, workers: int, **image: Any) -> None:
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    fields = {"image": RGBImageField(**image), "label": IntField()}
+    DatasetWriter(str(path), fields, num_workers=workers).from_indexed_dataset(samples, chunksize=7)
+
+
+@pytest.fixture
+def copy(files: Files, tmp_path: Path) -> Path:
+    """A file of one's own to damage, without its sidecar."""
+    return Path(shutil.copy(files.train, tmp_path / "copy.beton"))
+
+
+def _with_sidecar(files: Files, copy: Path) -> Path:
+    shutil.copy(sidecar.path_of(files.train), sidecar.path_of(copy))
+    return copy
+
+
+def _patch(path: Path, offset: int, content: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+def test_a_whole_file_reads_back_as_it_was_written(files: Files) -> None:
+    images, labels = coloured(TRAIN_IMAGES, seed=1)
+    beton = open_beton(files.train)
+    assert (beton.images() == images).all()
+    assert (beton.labels == labels).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_files_of_stock_ffcv_are_read_whatever_its_workers(tmp_path: Path, workers: int) -> None:
+    images, labels = coloured(3000, seed=4)  # more than one page
+    path = tmp_path / "stock.beton"
+    _stock_write(path, StockSamples(images, labels), workers, write_mode="raw")
+    beton = open_beton(path)
+    assert beton.sidecar is None
+    assert (beton.images() == images).all()
+    assert (beton.labels == labels).all()
+    assert beton.classes == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("mode", ["jpg", "proportion"])
+def test_jpeg_files_are_read_by_ffcvs_decoder(tmp_path: Path, mode: str) -> None:
+    from ffcv.fields.decoders import SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+
+    path = tmp_path / "jpeg.beton"
+    images, labels = coloured(20, seed=4)
+    _stock_write(path, StockSamples(images, labels), 1, write_mode=mode)
+    beton = open_beton(path)
+    assert beton.sizes is not None
+    assert (beton.sizes == 0).any() == (mode == "proportion")
+    stock = Loader(
+        str(path),
+        20,
+        num_workers=1,
+        order=OrderOption.SEQUENTIAL,
+        pipelines={"image": [SimpleRGBImageDecoder()], "label": None},
+    )
+    ((expected, *_),) = stock
+    found = beton.images()
+    assert (found == expected).all()
+    assert not (found == images).all()
+    some = np.array([3, 19, 3, 0])
+    out = np.empty((4, 32, 32, 3), np.uint8)
+    beton.read(some, out)
+    assert (out == found[some]).all()
+    assert (beton.labels == labels).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_jpeg_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "jpeg.beton"
+    _stock_write(path, StockSamples(*coloured(10, seed=4)), 1, write_mode="jpg")
+    _patch(path, int(open_beton(path).pointers[7]), b"\0\0\0\0")
+    with pytest.raises(UserError, match="sample 7 is no readable JPEG"):
+        open_beton(path).images()
+    _patch(path, 24 + 2 * 1041 + 5 + 24, struct.pack("<Q", 9_000_000))
+    with pytest.raises(UserError, match="where every JPEG image ends"):
+        open_beton(path)
+
+
+def test_a_shorter_file_is_named_with_both_sizes(files: Files, copy: Path) -> None:
+    _with_sidecar(files, copy)
+    os.truncate(copy, 12_000_000)
+    with pytest.raises(UserError, match=r"shorter than its sidecar says \(12,000,000 of"):
+        open_beton(copy)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_one_flipped_bit_anywhere_is_seen(files: Files, copy: Path, data: st.DataObject) -> None:
+    _with_sidecar(files, copy)
+    offset = data.draw(st.integers(0, copy.stat().st_size - 1))
+    with open(copy, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        _patch(copy, offset, bytes([byte ^ (1 << data.draw(st.integers(0, 7)))]))
+    try:
+        with pytest.raises(UserError, match="copy.beton"):
+            open_beton(copy)
+    finally:
+        _patch(copy, offset, bytes([byte]))
+
+
+def test_train_and_test_file_swapped_under_their_sidecars_are_seen(
+    files: Files, tmp_path: Path
+) -> None:
+    swapped = tmp_path / "swapped.beton"
+    shutil.copy(files.test, swapped)
+    shutil.copy(sidecar.path_of(files.train), sidecar.path_of(swapped))
+    with pytest.raises(UserError, match="sidecar"):
+        open_beton(swapped)
+
+
+@pytest.mark.parametrize(
+    ("offset", "content", "message"),
+    [
+        (0, struct.pack("<H", 1), "version 1"),
+        (2, struct.pack("<H", 0), "cut short in its header"),
+        (2, struct.pack("<H", 60000), "cut short in its header"),
+        (2, struct.pack("<H", 3), "expected one RGB image and one int field"),
+        (8, struct.pack("<Q", 0), "holds no sample"),
+        (8, struct.pack("<Q", 2**40), "too few"),
+        (8, struct.pack("<Q", 2**63), "too few"),
+        (16, struct.pack("<Q", 0), "table pointer 0"),
+        (16, struct.pack("<Q", 2**63), "table pointer"),
+        (24, b"\x04", "found image .ndarray."),
+        (24, b"\xff", "type 255"),
+        (FIRST_RECORD, b"\x07", "image mode 7"),
+        (FIRST_RECORD + 1, struct.pack("<H", 31), "images of several sizes"),
+        (FIRST_RECORD + 5, struct.pack("<Q", 0), "points outside"),
+        (FIRST_RECORD + 5, struct.pack("<Q", 2**64 - 1), "points outside"),
+        (FIRST_RECORD + 16, struct.pack("<q", -2), "label -2"),
+        (FIRST_RECORD + 16, struct.pack("<q", 2**40), "label 1099511627776"),
+    ],
+)
+def test_damage_that_a_reader_would_trip_over_is_named_without_a_sidecar(
+    copy: Path, offset: int, content: bytes, message: str
+) -> None:
+    _patch(copy, offset, content)
+    with pytest.raises(UserError, match=message):
+        open_beton(copy)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    offset=st.integers(0, FIRST_RECORD + TRAIN_IMAGES * 24 - 1),
+    content=st.binary(min_size=1, max_size=16),
+    length=st.none() | st.integers(0, 9_000_000),
+)
+def test_any_damage_to_the_index_gives_data_or_a_named_error(
+    files: Files, copy: Path, offset: int, content: bytes, length: int | None
+) -> None:
+    head = files.train.read_bytes()[: FIRST_RECORD + TRAIN_IMAGES * 24 + 100]
+    _patch(copy, offset, content)
+    if length is not None:
+        os.truncate(copy, length)
+    try:
+        beton = open_beton(copy)
+        assert beton.images().shape == (len(beton), beton.height, beton.width, 3)
+    except UserError as error:
+        assert str(copy) in str(error)
+    finally:
+        if length is None:
+            _patch(copy, 0, head)
+        else:
+            shutil.copy(files.train, copy)
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 500, FIRST_RECORD, FIRST_RECORD + 24])
+def test_a_file_cut_in_its_index_is_refused(copy: Path, size: int) -> None:
+    os.truncate(copy, size)
+    with pytest.raises(UserError, match="copy.beton"):
+        open_beton(copy)
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        open_beton(tmp_path / "absent.beton")
+    with pytest.raises(UserError, match="not a regular file"):
+        open_beton(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UserError, match="not a regular file"):
+        open_beton(tmp_path / "fifo")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 99},
+        {"samples": "75"},
+        {"classes": [1, 2]},
+        {"sha256": None},
+        {"samples": TRAIN_IMAGES + 1},
+        {"samples": True},
+        {"classes": ["one"]},
+        {"classes": ["one"], "class_counts": [TRAIN_IMAGES]},
+        {"class_counts": [19, 19, 19]},
+        {"class_counts": [18, 20, 19, 18]},
+        {"mean": [0.4, float("nan"), 0.4]},
+        {"mean": [0.4, 0.4]},
+        {"mean": [0.4, 0.4, 1.5]},
+        {"std": [0.2, 0.2, -0.2]},
+        {"std": [0.2, 0.2, True]},
+        {"image_shape": []},
+        {"image_shape": [16, 16, 3]},
+    ],
+)
+def test_a_sidecar_that_says_something_else_is_refused(
+    files: Files, copy: Path, change: dict[str, Any]
+) -> None:
+    rewrite_sidecar(files.train, copy)
+    open_beton(copy)
+    rewrite_sidecar(files.train, copy, **change)
+    with pytest.raises(UserError, match="copy.beton"):
+        open_beton(copy)
+
+
+def test_a_sidecar_with_one_flipped_bit_is_refused(files: Files, copy: Path) -> None:
+    whole = sidecar.path_of(files.train).read_bytes()
+    before = sidecar.read(files.train)
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        sidecar.path_of(copy).write_bytes(damaged)
+        try:
+            found = sidecar.read(copy)
+        except UserError:
+            continue
+        assert found == before, f"byte {place}"  # white space, or the name of the digest itself
+
+
+def test_a_sidecar_that_is_no_file_is_refused_without_waiting(copy: Path) -> None:
+    os.mkfifo(sidecar.path_of(copy))
+    with pytest.raises(UserError, match=r"copy.beton.json: not a regular file"):
+        open_beton(copy)
+    sidecar.path_of(copy).unlink()
+    sidecar.path_of(copy).mkdir()
+    with pytest.raises(UserError, match=r"copy.beton.json: not a regular file"):
+        open_beton(copy)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "[" * 100_000])
+def test_a_broken_sidecar_is_refused(copy: Path, content: str) -> None:
+    sidecar.path_of(copy).write_text(content)
+    with pytest.raises(UserError, match=r"copy.beton.json"):
+        open_beton(copy)

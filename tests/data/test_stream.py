@@ -1,0 +1,222 @@
+"""Reading ahead: faults are errors, buffers are never shared, nothing is left behind."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.data.beton import Beton, open_beton
+from engine.data.loader import Loader
+from engine.errors import UserError
+from tests.data.test_beton import StockSamples, _stock_write
+from tests.support.data import TRAIN_IMAGES, Files, coloured
+from tests.support.paths import ROOT
+
+Ids = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def _open(files: Files, batch: int = 8, **more: Any) -> Loader:
+    return Loader(files.train, batch, seed=3, mode="stream", **more)
+
+
+def _resources() -> tuple[int, int]:
+    gc.collect()
+    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+
+def test_several_epochs_at_once_do_not_disturb_each_other(files: Files) -> None:
+    expected = [[b.images for b in Loader(files.train, 8, seed=3).epoch(e)] for e in range(4)]
+    with _open(files) as loader:
+        epochs = [loader.epoch(e) for e in range(4)]
+        for number, batches in enumerate(zip(*epochs, strict=True)):
+            for epoch, batch in enumerate(batches):
+                assert torch.equal(batch.images, expected[epoch][number])
+
+
+def test_two_loaders_of_other_batch_sizes_share_one_store(files: Files) -> None:
+    small, large = (Loader(files.train, batch, seed=3) for batch in (4, 20))
+    with _open(files) as owner:
+        one, other = (Loader(owner.store, batch, seed=3) for batch in (4, 20))
+        for _ in range(3):
+            for loader, expected in ((one, small), (other, large)):
+                for found, wanted in zip(loader.epoch(1), expected.epoch(1), strict=True):
+                    assert torch.equal(found.images, wanted.images)
+
+
+def test_a_fault_of_the_reader_is_raised_where_the_batch_is_wanted(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Beton.read, itertools.count()
+
+    def failing(self: Beton, ids: Ids, out: Any, **more: Any) -> None:
+        if next(calls) == 4:
+            raise OSError("the disk is gone")
+        real(self, ids, out, **more)
+
+    with _open(files) as loader, monkeypatch.context() as patch:
+        patch.setattr(Beton, "read", failing)
+        arrived = []
+        with pytest.raises(OSError, match="the disk is gone"):
+            for batch in loader.epoch(0):
+                arrived.append(batch)
+        assert len(arrived) == 4
+        held = loader.memory_bytes
+        expected = list(Loader(files.train, 8, seed=3).epoch(0))
+        again = list(loader.epoch(0))  # the loader is as good as before
+        assert all(torch.equal(a.images, b.images) for a, b in zip(again, expected, strict=True))
+        assert loader.memory_bytes == held + 8 * 32 * 32 * 3  # what the fault cost is made anew
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_named(files: Files, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.beton"
+    copy.write_bytes(files.train.read_bytes())
+    with Loader(copy, 8, mode="stream") as loader:
+        epoch = loader.epoch(0)
+        next(epoch)
+        os.truncate(copy, 100)
+        with pytest.raises(UserError, match="cut short, or replaced, while it was read"):
+            list(epoch)
+    with Loader(files.train, 8, mode="stream") as loader:
+        assert len(list(loader.epoch(0))) == len(loader)
+
+
+def test_a_removed_file_stays_readable(files: Files, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.beton"
+    copy.write_bytes(files.train.read_bytes())
+    with Loader(copy, 8, mode="stream") as loader:
+        epoch = loader.epoch(0)
+        next(epoch)
+        copy.unlink()
+        assert len(list(epoch)) == len(loader) - 1
+
+
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_a_thousand_early_exits_leave_nothing_behind(files: Files, mode: str) -> None:
+    with Loader(files.train, 8, mode=mode, threads=2) as loader:
+
+        def leave(times: int) -> None:
+            for epoch in range(times):
+                for _ in loader.epoch(epoch):
+                    break
+
+        leave(100)
+        before, bytes_before, held = _resources(), _resident_bytes(), loader.memory_bytes
+        leave(1000)
+        assert _resources() == before
+        assert loader.memory_bytes == held
+        assert _resident_bytes() - bytes_before < 8 << 20
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_closing_ends_the_reader_and_refuses_more(files: Files) -> None:
+    before = _resources()
+    loader = _open(files)
+    epoch = loader.epoch(0)
+    next(epoch)
+    loader.close()
+    loader.close()
+    assert _resources()[0] == before[0]
+    with pytest.raises(ValueError, match="closed"):
+        next(loader.epoch(0))
+    with pytest.raises((UserError, ValueError), match="closed"):
+        list(epoch)
+
+
+def _in_a_fork(loader: Loader, epoch: Any, said: Any) -> None:
+    try:
+        next(epoch)
+        said.put("went on")
+    except UserError as error:
+        said.put(str(error))
+    said.put([batch.images.sum().item() for batch in loader.epoch(1)])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_a_forked_process_reads_on_its_own(files: Files, mode: str) -> None:
+    fork = multiprocessing.get_context("fork")
+    with Loader(files.train, 8, mode=mode, dtype=torch.uint8, threads=2) as loader:
+        expected = [batch.images.sum().item() for batch in loader.epoch(1)]
+        epoch = loader.epoch(0)
+        next(epoch)
+        said = fork.SimpleQueue()
+        child = fork.Process(target=_in_a_fork, args=(loader, epoch, said))
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0
+        first = said.get()
+        assert first == "went on" if mode == "resident" else "another process" in first
+        assert said.get() == expected
+        assert len(list(epoch)) == len(loader) - 1  # the parent has lost nothing
+
+
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+@pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise KeyboardInterrupt", "1 / 0"])
+def test_the_interpreter_ends_with_a_live_loader(files: Files, mode: str, ending: str) -> None:
+    script = (
+        "import sys\n"
+        "from engine.data.loader import Loader\n"
+        f"loader = Loader(sys.argv[1], 4, mode={mode!r}, threads=2)\n"
+        "epoch = loader.epoch(0)\n"
+        "next(epoch), next(epoch)\n"
+        "print('two batches', flush=True)\n" + ending
+    )
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(files.train)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.stdout == "two batches\n", done.stderr
+    expected = {"": 0, "sys.exit(3)": 3, "raise KeyboardInterrupt": -2, "1 / 0": 1}[ending]
+    assert done.returncode == expected, done.stderr
+    assert time.monotonic() - began < 50
+    if not ending:
+        assert done.stderr == ""
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_jpeg_files_are_streamed_and_resident(tmp_path: Path) -> None:
+    path = tmp_path / "jpeg.beton"
+    _stock_write(path, StockSamples(*coloured(30, seed=4)), 1, write_mode="jpg")
+    pixels = open_beton(path).images()
+    plain: dict[str, Any] = {"crop_padding": 0, "flip": "none", "dtype": torch.uint8}
+    for mode in ("resident", "stream"):
+        with Loader(path, 8, mode=mode, **plain) as loader:
+            found = torch.cat([b.images for b in loader.epoch(0)]).permute(0, 2, 3, 1)
+            assert (found.numpy() == pixels[loader.ids(0)]).all()
+
+
+def test_a_stream_trains_as_a_resident_set(files: Files, tmp_path: Path) -> None:
+    from engine import train
+    from engine.errors import run_command
+    from engine.runs.directory import RunFolder
+    from tests.support.runs import SHORT
+
+    digests = set()
+    for mode in ("resident", "stream"):
+        root = ["--run.root", str(tmp_path / mode), "--run.name", "x", "--data.mode", mode]
+        more = ["--data.validation", "0.2", "--augment.autoaugment", "--augment.cutout", "4"]
+        assert run_command(train.main, [*SHORT, *files.flags(), *root, *more]) == 0
+        record = RunFolder(tmp_path / mode / "x").read_record()
+        assert record is not None
+        assert record["train_images"] == TRAIN_IMAGES - 15
+        digests.add((record["weights_sha256"], record["sample_trace"], record["fingerprint"]))
+    assert len(digests) == 1

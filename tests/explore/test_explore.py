@@ -1,0 +1,259 @@
+"""The explorer as a command, and the speed that it predicts."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from engine import train
+from engine.config import options
+from engine.config.schema import Config
+from engine.errors import run_command
+from engine.explore import __main__ as explore
+from engine.explore import options as explore_options
+from engine.explore import speed
+from engine.explore.speed import Measured
+from engine.model import VARIANTS, budget, resolve
+from tests.support.data import Files
+from tests.support.paths import ROOT
+from tests.support.runs import SHORT, Command, run_of
+
+SMALL = "--layers 2,3 --widths 16,24,32,64 --blocks 1-3 --conv-kernels 3 --se none,stem".split()
+
+
+def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = run_command(explore.main, argv)
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's runs are there to be measured by."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_lists_what_fits_and_says_what_was_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "--budget", "200k", *SMALL, "--limit", "5")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == [
+        "design", "parameters", "GFLOPs", "training", "depth", "relative", "speed",
+    ]  # fmt: skip
+    assert all(int(line.split()[1].replace(",", "")) <= 200_000 for line in lines[1:6])
+    assert len({len(line) for line in lines[:6]}) == 1
+    assert "Pareto set over more parameters, less FLOPs, more depth, more images/s" in out
+    assert "within 200,000 parameters" in out
+    assert "Relative speed: from the FLOPs alone, resnet453 = 1" in out
+
+
+def test_json_tells_the_same_and_every_limit_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--budget", "150_000", "--min-parameters", "50000", "--max-flops", "2e7"]
+    argv += ["--min-depth", "8", "--max-depth", "12", *SMALL, "--json", "--limit", "0"]
+    code, out, _ = call(capsys, *argv)
+    found = json.loads(out)
+    assert code == 0
+    assert len(found["designs"]) == found["pareto"] <= found["within"] <= found["grid"]
+    assert found["speed"]["kind"] == "relative"
+    assert found["space"]["budget"] == 150_000
+    for design in found["designs"]:
+        model = options.read(
+            Config, [f"--model.{key}={word(value)}" for key, value in design["model"].items()],
+            program="test", summary="",
+        ).config.model  # fmt: skip
+        variant = resolve(model)
+        assert budget.parameters(variant).total == design["parameters"]
+        assert budget.flops(variant)._asdict() == design["flops"]
+        assert 50_000 <= design["parameters"] <= 150_000
+        assert design["flops"]["forward"] <= 2e7
+        assert 8 <= design["depth"] <= 12
+        assert design["images_per_second"] is None and design["relative_speed"] > 0
+
+
+def test_the_reports_finals_are_set_beside_what_was_found(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    grid = ["--layers", "3", "--widths", "32,64,128,256", "--blocks", "2-5", "--conv-kernels", "3"]
+    _, out, _ = call(capsys, *grid, "--json", "--limit", "0", "--skip-kernels", "1", "--se", "none")
+    found = json.loads(out)
+    finals = {each["name"]: each["beaten_by"] for each in found["finals"]}
+    assert finals.keys() == {
+        "se_resnet443", "resnet4643_w32", "resnet22222_maxpool_skip", "resnet453",
+    }  # fmt: skip
+    listed = {design["name"]: design for design in found["designs"]}
+    for name, better in finals.items():
+        variant = VARIANTS[name]
+        for other in better:
+            assert listed[other]["parameters"] >= budget.parameters(variant).total
+            assert listed[other]["flops"]["forward"] <= budget.flops(variant).forward
+            assert listed[other]["depth"] >= budget.depth(variant)
+    assert ("resnet453" in listed) == (finals["resnet453"] == [])
+    _, out, _ = call(capsys, *grid)
+    assert "resnet453 (4,992,586; 1.748 GFLOPs; depth 26): " in out
+    _, out, _ = call(capsys, *SMALL, "--budget", "100k")
+    assert "resnet453 (" not in out
+    _, out, _ = call(capsys, *SMALL, "--max-flops", "1.7G")
+    assert "resnet453 (" not in out and "se_resnet443 (" in out
+
+
+def word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def test_designs_over_the_usual_budget_are_written_so_that_they_may_train(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    argv = ["--budget", "7M", "--min-parameters", "6M", "--layers", "3", "--blocks", "4-6"]
+    argv += ["--widths", "64,128,256", "--growth", "2", "--conv-kernels", "3", "--json"]
+    _, out, _ = call(capsys, *argv)
+    (first, *_) = json.loads(out)["designs"]
+    assert first["model"]["budget"] == first["parameters"] > 6_000_000
+
+
+def test_a_written_configuration_trains(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: Files
+) -> None:
+    argv = [*SMALL, "--budget", "30000", "--write", "2", "--out", "found/here"]
+    code, out, _ = call(capsys, *argv)
+    assert code == 0
+    written = sorted((tmp_path / "found" / "here").glob("*.yaml"))
+    assert len(written) == 2
+    assert all(str(path.relative_to(tmp_path)) in out for path in written)
+    text = written[0].read_text()
+    assert f"--config-file found/here/{written[0].name}" in text
+    assert yaml.safe_load(text).keys() == {"model"}
+    machine = [*SHORT[SHORT.index("--runtime.device") :], *files.flags(), "--dry-run"]
+    assert run_command(train.main, ["--config-file", str(written[0]), *machine]) == 0
+    shown = capsys.readouterr().out
+    assert "two steps made" in shown
+    assert call(capsys, *argv)[0] == 0  # the same again is no clash
+    written[0].write_text(text + "train: {epochs: 3}\n")
+    code, _, err = call(capsys, *argv)
+    assert code == 2 and "holds something else" in err
+    assert "epochs: 3" in written[0].read_text()
+
+
+def test_everything_wrong_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(
+        capsys, "--budget", "many", "--layers", "0,3", "--blocks", "8-1", "--growth", "3-2",
+        "--se", "all", "--objectives", "parameters", "--max-flop", "5", "--runs", "nowhere",
+        "--limit", "1.5", "--conv-kernels", "3,", "--write", "--sort", "size", "--json=yes",
+        "--config-file", "x.yaml", "stray",
+    )  # fmt: skip
+    assert (code, out) == (2, "")
+    for name in ("--budget", "--layers", "--blocks", "--growth", "--se", "--objectives", "--runs",
+                 "--limit", "--conv-kernels", "--write", "--sort", "--json", "x.yaml",
+                 "stray"):  # fmt: skip
+        assert name in err, name
+    assert "--max-flop: no such option; did you mean --max-flops?" in err
+    assert all(line.startswith("error: ") for line in err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--budget", "5", "--min-parameters", "6"], "--min-parameters"),
+        (["--min-depth", "9", "--max-depth", "8"], "--min-depth"),
+        (["--write", "30"], "raise --limit"),
+        (["--layers", "9"], "room for"),
+        (["--layers", "7", "--side", "8"], "room for"),
+        (["--se", "stem", "--widths", "8", "--layers", "2"], "--se-reduction"),
+        (["--budget", "100"], "none of"),
+        (["--budget", "0"], "--budget"),
+        (["--widths", "1-1000"], "at most 256 values"),
+        (["--widths", "1-200", "--layers", "12", "--side", "4096"], "at most 20,000,000,000"),
+        (["--out", "a\nb"], "control"),
+    ],
+)
+def test_limits_that_leave_nothing_are_refused(
+    capsys: pytest.CaptureFixture[str], argv: list[str], said: str
+) -> None:
+    code, out, err = call(capsys, *argv)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    for option in explore_options.OPTIONS:
+        assert f"--{option.name}" in out
+
+
+def test_it_does_without_the_seconds_of_torch() -> None:
+    program = (
+        "import sys, engine.explore; print(sorted({'torch', 'numba', 'ffcv'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def networks(*names: str) -> list[Measured]:
+    """Networks of a machine that takes 1 ps an operation, 3 ns a value and 5 us an image."""
+    costs = [
+        (budget.flops(VARIANTS[name]).training, budget.values(VARIANTS[name])) for name in names
+    ]
+    return [Measured(f, v, 1 / (1e-12 * f + 3e-9 * v + 5e-6)) for f, v in costs]
+
+
+def test_the_speed_of_networks_never_trained_is_that_of_the_machine() -> None:
+    known = networks("resnet453", "resnet1111", "resnet2111_w16", "resnet211_skip9", "resnet11")
+    found = speed.fitted(known, {"device": "x", "precision": "bf16", "batch_size": 128})
+    assert found.seconds == pytest.approx((1e-12, 3e-9, 5e-6), rel=1e-6)
+    (other,) = networks("resnet5743_w32")
+    assert float(found(other.training, other.values)) == pytest.approx(other.images_per_second)
+    assert len(found.errors) == 5
+    assert "predicted from 5 measured networks on x (bf16, batch 128)" in found.label
+
+
+def test_one_measured_network_gives_speed_by_operations_and_says_so() -> None:
+    (only,) = networks("resnet453")
+    found = speed.fitted([only], {"device": "x", "precision": "fp32", "batch_size": 64})
+    assert float(found(only.training, 0)) == pytest.approx(only.images_per_second)
+    assert float(found(only.training * 2, 0)) == pytest.approx(only.images_per_second / 2)
+    assert "1 measured network " in found.label and "too few" in found.label
+
+
+def test_no_share_is_ever_negative() -> None:
+    odd = [Measured(10**9, 10**6, 100.0), Measured(2 * 10**9, 10**5, 90.0),
+           Measured(10**8, 10**7, 500.0), Measured(5 * 10**9, 10**4, 80.0)]  # fmt: skip
+    assert all(share >= 0 for share in speed.fitted(odd, {}).seconds)
+    assert math.isfinite(float(speed.fitted(odd, {})(10**9, 10**6)))
+
+
+def test_records_of_finished_runs_are_what_is_measured_by(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not speed.from_runs(tmp_path / "runs").measured
+    assert command("--train.epochs", "1") == 0
+    folder = run_of(tmp_path)
+    record = json.loads(folder.record.read_text())
+    for name, content in (("broken", "{"), ("empty", "{}"), ("other", '{"config": 3}')):
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / "record.json").write_text(content)
+    unfinished = tmp_path / "runs" / "unfinished"
+    unfinished.mkdir()
+    faster = record | {"status": "running", "images_per_second": 10**9}
+    (unfinished / "record.json").write_text(json.dumps(faster))
+    found = speed.from_runs(tmp_path / "runs")
+    assert found.measured and found.networks == 1
+    assert float(found(record["flops"]["training"], 0)) == pytest.approx(
+        record["images_per_second"]
+    )
+    code, out, _ = call(capsys, *SMALL, "--json", "--limit", "1", "--runs", "runs")
+    assert code == 0
+    content = json.loads(out)
+    assert content["speed"]["kind"] == "predicted"
+    assert content["designs"][0]["images_per_second"] > 0
+    assert content["designs"][0]["relative_speed"] is None
+    _, out, _ = call(capsys, *SMALL)
+    assert "images/s (predicted)" in out and record["device"] in out

@@ -1,0 +1,189 @@
+"""Clipping and dropout equal a plain loop of torch's over hundreds of steps, made either way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.config.schema import Optim
+from engine.data.loader import Batch
+from engine.model import ResNet, Variant
+from engine.optim.schedules import Rates
+from engine.optim.update import DeviceRates
+from engine.step.device import Machine
+from engine.step.replay import Recorded
+from engine.step.training import TrainingStep
+from tests.support.recording_device import StandIn
+
+STEPS = 200
+BATCH = 8
+MACHINE = Machine(torch.device("cpu"), "fp32", False)
+RATES = Rates(0.05, 0.9)
+
+
+def _batches(side: int = 8) -> Iterator[Batch]:
+    random = torch.Generator().manual_seed(11)
+    for _ in range(STEPS):
+        images = torch.randn(BATCH, 3, side, side, generator=random, dtype=torch.float64)
+        yield Batch(images, torch.randint(0, 10, (BATCH,), generator=random))
+
+
+def _eager(step: TrainingStep) -> None:
+    for number, batch in enumerate(_batches()):
+        torch.manual_seed(number)
+        step(batch, RATES, number)
+
+
+def _recorded(step: TrainingStep) -> None:
+    """As a graph makes them: rates and number on the device, the batch in memory that stays."""
+    conductor = StandIn()
+    memory = Batch(torch.zeros(BATCH, 3, 8, 8, dtype=torch.float64), torch.zeros(BATCH).long())
+    rates = DeviceRates(*(torch.tensor(each, dtype=torch.float64) for each in RATES))
+    at = torch.zeros((), dtype=torch.int64)
+
+    def work() -> None:
+        step.queue(memory, rates, at)
+        at.add_(1)
+
+    recorded = Recorded(conductor, work)
+    for number, batch in enumerate(_batches()):
+        for held, given in zip(memory, batch, strict=True):
+            held.copy_(given)
+        step.begin()
+        torch.manual_seed(number)
+        recorded()
+    assert conductor.graphs[0].replays > STEPS - 10
+
+
+WAYS = pytest.mark.parametrize("way", [_eager, _recorded])
+
+
+def _network(variant: Variant) -> ResNet:
+    torch.manual_seed(0)
+    return ResNet(variant, side=8).double()
+
+
+@WAYS
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("by", "limit"), [("value", 0.02), ("norm", 0.1), ("norm", 0.5), ("none", 0.0)]
+)
+def test_clipped_steps_equal_torchs(
+    name: str, by: str, limit: float, way: Callable[[TrainingStep], None]
+) -> None:
+    clip = {"value": {"clip_value": limit}, "norm": {"clip_norm": limit}, "none": {}}[by]
+    ours, plain = (_network(Variant((1,), (4,))) for _ in range(2))
+    optim = Optim(name, RATES.lr, RATES.momentum, weight_decay=5e-4, **clip)  # type: ignore[arg-type]
+    step = TrainingStep(ours, optim, MACHINE)
+    way(step)
+    if name == "adam":
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            plain.parameters(), RATES.lr, weight_decay=5e-4
+        )
+    else:
+        optimizer = torch.optim.SGD(plain.parameters(), RATES.lr, 0.9, weight_decay=5e-4)
+    clipped = 0
+    for images, labels in _batches():
+        optimizer.zero_grad()
+        F.cross_entropy(plain(images), labels).backward()
+        before = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None])
+        clipped += bool(before.abs().max() > limit if by == "value" else before.norm() > limit)
+        if by == "value":
+            nn.utils.clip_grad_value_(plain.parameters(), limit)
+        elif by == "norm":
+            nn.utils.clip_grad_norm_(plain.parameters(), limit)
+        optimizer.step()
+    assert clipped > STEPS // 20  # the limit was felt
+    assert step.trouble() is None
+    for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-9)
+
+
+class Textbook(nn.Module):
+    """Two layers of one block each, with dropout where the reports have it, and nothing clever."""
+
+    def __init__(self, p: float, place: str) -> None:
+        super().__init__()
+        self.p, self.place = p, place
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
+        self.layers = nn.ModuleList(
+            nn.ModuleList([self.block(before, width, stride)])
+            for before, width, stride in ((16, 16, 1), (16, 32, 2))
+        )
+        self.classifier = nn.Linear(32, 10)
+
+    def block(self, before: int, width: int, stride: int) -> nn.Module:
+        parts = nn.Module()
+        parts.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        parts.norm1 = nn.BatchNorm2d(width)
+        parts.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        parts.norm2 = nn.BatchNorm2d(width)
+        if stride == 2:
+            parts.skip = nn.Sequential(
+                nn.Conv2d(before, width, 1, 2, bias=False), nn.BatchNorm2d(width)
+            )
+        return parts
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self.stem(images))
+        for layer in self.layers:
+            for block in layer:  # type: ignore[attr-defined]
+                out = F.relu(block.norm1(block.conv1(x)))
+                out = block.norm2(block.conv2(out))
+                x = F.relu(out + (block.skip(x) if hasattr(block, "skip") else x))
+                if self.place == "block":
+                    x = F.dropout(x, self.p, self.training)
+        flat = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        if self.place == "classifier":
+            flat = F.dropout(flat, self.p, self.training)
+        logits: Tensor = self.classifier(flat)
+        return logits
+
+
+@WAYS
+@pytest.mark.parametrize("place", ["classifier", "block"])
+def test_steps_with_dropout_equal_a_textbook_network(
+    place: str, way: Callable[[TrainingStep], None]
+) -> None:
+    ours = _network(Variant((1, 1), (16,), dropout=0.3, dropout_place=place))
+    plain = Textbook(0.3, place).double()
+    plain.load_state_dict(ours.state_dict())
+    step = TrainingStep(ours, Optim(lr=RATES.lr), MACHINE)
+    way(step)
+    optimizer = torch.optim.SGD(plain.parameters(), RATES.lr, 0.9, weight_decay=5e-4)
+    for number, (images, labels) in enumerate(_batches()):
+        torch.manual_seed(number)  # the same draws, if they are made in the same places
+        optimizer.zero_grad()
+        F.cross_entropy(plain(images), labels).backward()
+        optimizer.step()
+    for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-9)
+        assert mine.grad is not None
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("place", ["classifier", "block"])
+@pytest.mark.parametrize("p", [0.1, 0.8])
+def test_an_evaluated_network_drops_nothing(place: str, p: float) -> None:
+    dropping = _network(Variant((2, 1), (8,), dropout=p, dropout_place=place)).eval()
+    plain = _network(Variant((2, 1), (8,))).eval()
+    images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    assert torch.equal(dropping(images), plain(images))
+
+
+@pytest.mark.parametrize("p", [0.2, 0.75])
+def test_as_much_is_dropped_as_was_asked_and_the_rest_made_up_for(p: float) -> None:
+    network = _network(Variant((1,), (8,), dropout=p, dropout_place="block"))
+    seen: list[tuple[Tensor, Tensor]] = []
+    (dropout,) = (m for m in network.modules() if isinstance(m, nn.Dropout))
+    dropout.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    network(torch.randn(64, 3, 8, 8, dtype=torch.float64))
+    given, out = seen[0]
+    alive = given > 0
+    kept = (out > 0) & alive
+    assert kept.sum() / alive.sum() == pytest.approx(1 - p, abs=0.02)
+    torch.testing.assert_close(out[kept], given[kept] / (1 - p))

@@ -1,0 +1,312 @@
+"""Each schedule equals torch's own, move by move, however often it moves."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    LambdaLR,
+    LRScheduler,
+    MultiplicativeLR,
+    MultiStepLR,
+    OneCycleLR,
+    StepLR,
+)
+
+from engine.config.schema import Config, Optim, Schedule, Train
+from engine.optim.schedules import moves_every_step, moves_momentum, rates
+from tests.support.paths import ROOT
+
+STEPS = 3  # an epoch
+EPOCHS = 120
+PEAK = 0.1
+ANNEALS: dict[str, Any] = {"cosine": "cos", "linear": "linear"}
+Make = Callable[[Optimizer, int], LRScheduler]  # the second: moves of an epoch
+
+# Report 000's twelve, as its ancestor wrote them, and what they are here.
+TWELVE: dict[str, tuple[Schedule, Make]] = {
+    "CosineAnnealingLR": (
+        Schedule("cosine", t_max=50),  # 200 there; here it climbs back within the test
+        lambda optimizer, unit: CosineAnnealingLR(optimizer, 50 * unit),
+    ),
+    "LambdaLR": (
+        Schedule("exponential", gamma=0.65),
+        lambda optimizer, _: LambdaLR(optimizer, lambda e: 0.65**e),
+    ),
+    "MultiplicativeLR": (
+        Schedule("multiplicative", gamma=0.65),
+        lambda optimizer, _: MultiplicativeLR(optimizer, lambda e: 0.65**e),
+    ),
+    "StepLR": (
+        Schedule("step", step_size=2),
+        lambda optimizer, unit: StepLR(optimizer, 2 * unit, 0.1),
+    ),
+    "MultiStepLR": (
+        Schedule("multistep", milestones=(6, 8, 9)),
+        lambda optimizer, unit: MultiStepLR(optimizer, [6 * unit, 8 * unit, 9 * unit], 0.1),
+    ),
+    "ExponentialLR": (
+        Schedule("exponential"),
+        lambda optimizer, _: ExponentialLR(optimizer, 0.1),
+    ),
+    "CyclicLR": (
+        Schedule("cyclic", minimum=0.001),
+        lambda optimizer, unit: CyclicLR(optimizer, 0.001, PEAK, 5 * unit),
+    ),
+    "CyclicLR2": (
+        Schedule("cyclic", minimum=0.001, cycle="triangular2"),
+        lambda optimizer, unit: CyclicLR(optimizer, 0.001, PEAK, 5 * unit, mode="triangular2"),
+    ),
+    "CyclicLR3": (
+        Schedule("cyclic", minimum=0.001, cycle="exp_range", gamma=0.85),
+        lambda optimizer, unit: CyclicLR(
+            optimizer, 0.001, PEAK, 5 * unit, mode="exp_range", gamma=0.85
+        ),
+    ),
+    "OneCycleLR": (
+        Schedule("onecycle", t_max=EPOCHS),  # 100 there, see below
+        lambda optimizer, unit: OneCycleLR(optimizer, PEAK, steps_per_epoch=unit, epochs=EPOCHS),
+    ),
+    "OneCycleLR2": (
+        Schedule("onecycle", anneal="linear"),
+        lambda optimizer, unit: OneCycleLR(
+            optimizer, PEAK, EPOCHS * unit, anneal_strategy="linear"
+        ),
+    ),
+    "CosineAnnealingWarmRestarts": (
+        Schedule("restarts", minimum=0.001),
+        lambda optimizer, unit: CosineAnnealingWarmRestarts(optimizer, 10 * unit, 1, 0.001),
+    ),
+}
+
+
+def _optimizer(name: str = "sgd", lr: float = PEAK) -> Optimizer:
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    return Adam(parameters, lr) if name == "adam" else SGD(parameters, lr, 0.9)
+
+
+def _equal(
+    schedule: Schedule,
+    make: Make,
+    *,
+    name: str = "sgd",
+    lr: float = PEAK,
+    epochs: int = EPOCHS,
+    steps: int = STEPS,
+) -> None:
+    """Hold every step of a run against torch's scheduler, moved once an epoch or once a step."""
+    every_step = moves_every_step(schedule)
+    config = replace(Config(), train=Train(epochs=epochs), optim=Optim(name, lr), schedule=schedule)
+    optimizer = _optimizer(name, lr)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of how it is to be used
+        scheduler = make(optimizer, steps if every_step else 1)
+        for step in range(epochs * steps):
+            group = optimizer.param_groups[0]
+            ours = rates(config, step, steps)
+            # torch multiplies move by move, so that its own error grows with them
+            assert ours.lr == pytest.approx(float(group["lr"]), rel=1e-7, abs=1e-9)
+            momentum = group["betas"][0] if name == "adam" else group["momentum"]
+            assert ours.momentum == pytest.approx(float(momentum), rel=1e-9)
+            optimizer.step()
+            if step + 1 < epochs * steps and (every_step or (step + 1) % steps == 0):
+                scheduler.step()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("per", ["epoch", "step"])
+@pytest.mark.parametrize("row", TWELVE)
+def test_the_twelve_of_report_000_equal_torch(row: str, per: str, name: str) -> None:
+    schedule, make = TWELVE[row]
+    _equal(replace(schedule, per=per), make, name=name)
+
+
+def test_the_documents_table_of_the_twelve_is_what_is_tested() -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| `(name: .*)` \|$", text, re.MULTILINE)
+    lengths = {"t_max": 0.0, "per": "auto"}  # stretched in the tests
+    found = []
+    for row in rows:
+        given = yaml.safe_load(f"{{{row}}}")
+        given |= {"milestones": tuple(given["milestones"])} if "milestones" in given else {}
+        found.append(replace(Schedule(**given), **lengths))
+    assert found == [replace(schedule, **lengths) for schedule, _ in TWELVE.values()]
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+@pytest.mark.parametrize(("t_max", "minimum"), [(0, 0.0), (200, 0.0), (30, 1e-4), (11, 0.01)])
+def test_a_cosine_has_a_length_of_its_own_and_climbs_back(
+    per: str, t_max: int, minimum: float
+) -> None:
+    def make(optimizer: Optimizer, unit: int) -> LRScheduler:
+        return CosineAnnealingLR(optimizer, (t_max or 60) * unit, minimum)
+
+    _equal(Schedule(per=per, t_max=t_max, minimum=minimum), make, epochs=60)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(["sgd", "adam"]),
+    per=st.sampled_from(["auto", "epoch", "step"]),
+    anneal=st.sampled_from(["cosine", "linear"]),
+    cycle=st.booleans(),
+    length=st.integers(2, 40),
+    pct_start=st.floats(0.02, 0.95),
+    factors=st.tuples(st.floats(1, 100), st.floats(1, 1e5)),
+    momenta=st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 0.99)),
+)
+def test_any_onecycle_equals_torch(
+    name: str,
+    per: str,
+    anneal: str,
+    cycle: bool,
+    length: int,
+    pct_start: float,
+    factors: tuple[float, float],
+    momenta: tuple[float, float],
+) -> None:
+    given_alike: dict[str, Any] = {
+        "pct_start": pct_start, "div_factor": factors[0], "final_div_factor": factors[1],
+        "cycle_momentum": cycle, "base_momentum": momenta[0], "max_momentum": momenta[1],
+    }  # fmt: skip
+
+    def make(optimizer: Optimizer, unit: int) -> LRScheduler:
+        return OneCycleLR(
+            optimizer, 0.01, length * unit, anneal_strategy=ANNEALS[anneal], **given_alike
+        )
+
+    schedule = Schedule("onecycle", per, t_max=length, anneal=anneal, **given_alike)
+    _equal(schedule, make, name=name, lr=0.01, epochs=length)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(["sgd", "adam"]),
+    per=st.sampled_from(["epoch", "step"]),
+    mode=st.sampled_from(["triangular", "triangular2", "exp_range"]),
+    cycle=st.booleans(),
+    rise=st.integers(1, 9),
+    fall=st.integers(0, 9),
+    lowest=st.floats(0, PEAK),
+    gamma=st.floats(0.8, 1.0),
+    momenta=st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 0.99)),
+)
+def test_any_cyclic_equals_torch(
+    name: str,
+    per: str,
+    mode: Any,
+    cycle: bool,
+    rise: int,
+    fall: int,
+    lowest: float,
+    gamma: float,
+    momenta: tuple[float, float],
+) -> None:
+    def make(optimizer: Optimizer, unit: int) -> LRScheduler:
+        return CyclicLR(
+            optimizer, lowest, PEAK, rise * unit, (fall or rise) * unit, mode, gamma,
+            cycle_momentum=cycle, base_momentum=momenta[0], max_momentum=momenta[1],
+        )  # fmt: skip
+
+    schedule = Schedule(
+        "cyclic", per, minimum=lowest, rise=rise, fall=fall, cycle=mode, gamma=gamma,
+        cycle_momentum=cycle, base_momentum=momenta[0], max_momentum=momenta[1],
+    )  # fmt: skip
+    _equal(schedule, make, name=name, epochs=50)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    per=st.sampled_from(["epoch", "step"]),
+    period=st.integers(1, 12),
+    factor=st.integers(1, 3),
+    lowest=st.floats(0, PEAK),
+)
+def test_any_restarts_equal_torch(per: str, period: int, factor: int, lowest: float) -> None:
+    def make(optimizer: Optimizer, unit: int) -> LRScheduler:
+        return CosineAnnealingWarmRestarts(optimizer, period * unit, factor, lowest)
+
+    schedule = Schedule("restarts", per, minimum=lowest, period=period, period_factor=factor)
+    _equal(schedule, make, epochs=60)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    per=st.sampled_from(["auto", "epoch", "step"]),
+    size=st.integers(1, 9),
+    milestones=st.sets(st.integers(1, 50), min_size=1),
+    gamma=st.floats(0.05, 1.0),
+)
+def test_any_falls_equal_torch(per: str, size: int, milestones: set[int], gamma: float) -> None:
+    at = tuple(sorted(milestones))
+
+    def step(optimizer: Optimizer, unit: int) -> LRScheduler:
+        return StepLR(optimizer, size * unit, gamma)
+
+    def multistep(optimizer: Optimizer, unit: int) -> LRScheduler:
+        return MultiStepLR(optimizer, [each * unit for each in at], gamma)
+
+    _equal(Schedule("step", per, step_size=size, gamma=gamma), step, epochs=50)
+    _equal(Schedule("multistep", per, milestones=at, gamma=gamma), multistep, epochs=50)
+    _equal(
+        Schedule("exponential", per, gamma=gamma), lambda o, _: ExponentialLR(o, gamma), epochs=50
+    )
+
+
+def test_a_onecycle_moves_with_the_steps_and_the_others_with_the_epochs_unless_told() -> None:
+    assert moves_every_step(Schedule("onecycle"))
+    assert not moves_every_step(Schedule("onecycle", "epoch"))
+    for name in ("constant", "cosine", "restarts", "cyclic", "step", "multistep", "exponential"):
+        assert not moves_every_step(Schedule(name))
+        assert moves_every_step(Schedule(name, "step"))
+
+
+def test_the_101st_epoch_of_a_onecycle_of_100_is_torchs_too_and_then_it_stops() -> None:
+    """As in report 000: the cosine one turns back, the linear one goes below zero."""
+    for anneal in ("cosine", "linear"):
+        schedule = Schedule("onecycle", "epoch", t_max=100, anneal=anneal)
+
+        def make(optimizer: Optimizer, _: int, anneal: str = anneal) -> LRScheduler:
+            return OneCycleLR(optimizer, PEAK, 100, anneal_strategy=ANNEALS[anneal])
+
+        _equal(schedule, make, epochs=101, steps=1)
+        with pytest.raises(ValueError, match="Tried to step 101 times"):
+            _equal(schedule, make, epochs=102, steps=1)
+    config = replace(Config(), schedule=schedule)
+    assert rates(config, 100, 1).lr == pytest.approx(-PEAK / 70, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["onecycle", "cyclic"])
+def test_what_torch_cycles_by_default_is_cycled_here(name: str) -> None:
+    assert moves_momentum(Schedule(name))
+    assert not moves_momentum(Schedule(name, cycle_momentum=False))
+    still = replace(Config(), schedule=Schedule(name, cycle_momentum=False))
+    assert {rates(still, step, STEPS).momentum for step in range(50)} == {0.9}
+
+
+def test_constant_stays() -> None:
+    _equal(Schedule("constant"), lambda optimizer, _: ConstantLR(optimizer, 1.0, 1))
+    assert not moves_momentum(Schedule("constant"))
+
+
+def test_long_runs_end_in_rates_of_nothing_not_in_errors() -> None:
+    for name in ("exponential", "multiplicative", "step", "multistep"):
+        config = replace(Config(), schedule=Schedule(name, "step", step_size=1, milestones=(1,)))
+        assert 0 <= rates(config, 10**8, 1).lr < 0.011
+    falling = Schedule("cyclic", "step", cycle="triangular2", rise=1)
+    assert rates(replace(Config(), schedule=falling), 10**8 + 1, 1).lr == 0.0

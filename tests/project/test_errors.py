@@ -1,0 +1,57 @@
+"""How a command ends: one line for a mistake, a traceback for a bug, and the right code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from engine.errors import RunFailed, UserError, run_command
+from tests.support.paths import ROOT
+
+
+def _raising(error: BaseException) -> int:
+    def main(argv: Sequence[str]) -> int:
+        raise error
+
+    return run_command(main, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("a is wrong", "b is wrong"), 2, "error: a is wrong\nerror: b is wrong\n"),
+        (RunFailed("loss became nan"), 1, "error: loss became nan\n"),
+        (KeyboardInterrupt(), 130, "error: stopped by Ctrl-C\n"),
+        (OSError(errno.ENOSPC, "no", "x/y"), 2, "error: x/y: no space left on the disk\n"),
+        (OSError(errno.EACCES, "no", "x/y"), 2, "error: x/y: permission denied\n"),
+    ],
+)
+def test_what_a_person_can_mend_is_told_in_a_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    assert _raising(error) == code
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", said)
+
+
+@pytest.mark.parametrize("bug", [ValueError("a bug"), OSError(errno.EBADF, "bad descriptor")])
+def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
+    with pytest.raises(type(bug)):
+        _raising(bug)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.train", "--list"],
+        stdout=write, stderr=subprocess.PIPE, cwd=ROOT, text=True, timeout=50,
+    )  # fmt: skip
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 0

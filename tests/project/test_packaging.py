@@ -1,0 +1,279 @@
+"""What a fresh machine relies on: one list of versions, one of packages, a set-up that mends."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import runpy
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import engine
+from tests.support.paths import ROOT
+from tools import ffcv_wheel, headers, patiently, setup_venv
+
+PLATFORM = re.sub(r"[-.]", "_", sysconfig.get_platform())
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def declared() -> dict[str, Any]:
+    """What setup.py tells setuptools."""
+    with mock.patch("setuptools.setup") as setup:
+        runpy.run_path(str(ROOT / "setup.py"))
+    keywords = setup.call_args.kwargs
+    assert isinstance(keywords, dict)
+    return keywords
+
+
+def pins(python: str) -> dict[str, Requirement]:
+    """The versions that constraints.txt holds a Python version to."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    entries = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    environment = {"python_version": python}
+    found = [e for e in entries if e.marker is None or e.marker.evaluate(environment)]
+    names = [canonicalize_name(entry.name) for entry in found]
+    assert len(set(names)) == len(names), "a package is pinned twice"
+    return dict(zip(names, found, strict=True))
+
+
+def version_of(pin: Requirement) -> str:
+    (specifier,) = pin.specifier
+    assert specifier.operator == "=="
+    return specifier.version
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_requirement_is_pinned_inside_its_declared_range(python: str) -> None:
+    setup = declared()
+    extras = [text for extra in setup["extras_require"].values() for text in extra]
+    pinned = pins(python)
+    for text in [*setup["install_requires"], *extras]:
+        requirement = Requirement(text)
+        pin = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version_of(pin)), f"{text} excludes {pin}"
+
+
+def test_what_ffcv_and_fastargs_need_without_saying_so_is_declared() -> None:
+    needed = [Requirement(text) for text in declared()["install_requires"]]
+    names = {entry.name for entry in needed}
+    assert {"terminaltables", "pyyaml", "pillow", "setuptools"} <= names
+    (setuptools,) = (entry for entry in needed if entry.name == "setuptools")
+    assert setuptools.marker is not None
+    assert setuptools.marker.evaluate({"python_version": "3.12"})
+
+
+def test_the_pins_of_the_build_fit_pyproject() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (build,) = re.findall(r"^requires = (.+)$", text, re.MULTILINE)
+    for text in ast.literal_eval(build):
+        requirement = Requirement(text)
+        for python in PYTHONS:
+            assert requirement.specifier.contains(version_of(pins(python)[requirement.name]))
+
+
+def test_the_version_is_written_in_one_place() -> None:
+    assert declared()["version"] == engine.__version__
+    others = (ROOT / "setup.py", ROOT / "pyproject.toml", ROOT / "constraints.txt")
+    assert not [p for p in others if f'"{engine.__version__}"' in p.read_text(encoding="utf-8")]
+
+
+def test_every_supported_python_is_announced() -> None:
+    setup = declared()
+    announced = {c.rsplit(" ")[-1] for c in setup["classifiers"] if "Python :: 3." in c}
+    assert announced == set(PYTHONS)
+    assert setup["python_requires"] == ">=3.10,<3.14"
+
+
+@pytest.mark.parametrize("entry", declared()["entry_points"]["console_scripts"])
+def test_a_console_command_is_a_function_that_is_there(entry: str) -> None:
+    module, _, function = entry.partition(" = ")[2].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_every_package_is_shipped_with_its_types() -> None:
+    setup = declared()
+    for folder in ("engine", "writers", "benchmarks"):
+        modules = {path.parent for path in (ROOT / folder).rglob("*.py")}
+        names = {str(path.relative_to(ROOT)).replace("/", ".") for path in modules}
+        assert names <= set(setup["packages"]), "a folder of modules lacks its __init__.py"
+        assert (ROOT / folder / "py.typed").exists()
+        assert "py.typed" in setup["package_data"][folder]
+
+
+def test_the_reports_templates_are_shipped() -> None:
+    patterns = declared()["package_data"]["benchmarks"]
+    shipped = {path for pattern in patterns for path in (ROOT / "benchmarks").glob(pattern)}
+    assert set((ROOT / "benchmarks" / "report" / "templates").iterdir()) <= shipped
+
+
+def test_one_list_of_system_packages_serves_setup_image_message_and_guide() -> None:
+    assert "$(cat tools/apt.txt)" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert set(headers.APT) == {"g++", "libopencv-dev", "libturbojpeg0-dev", "pkg-config"}
+    guide = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    message = headers.explain(["a C++ compiler"], "this takes an administrator")
+    for system, command in headers.INSTALL.items():
+        assert command in guide
+        assert re.search(rf"^  {system} +{re.escape(command)}$", message, re.MULTILINE)
+
+
+def test_the_conda_environment_uses_the_same_lists() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *system, pip = environment["dependencies"]
+    assert set(headers.INSTALL["conda"].split()[4:]) <= set(system)
+    assert f"pip={version_of(pins('3.11')['pip'])}" in system
+    assert pip["pip"] == ["--constraint constraints.txt", "--editable .[dev]"]
+
+
+def test_make_lists_every_target() -> None:
+    done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in phony.split():
+        assert re.search(rf"^  make {target} +\S", done.stdout, re.MULTILINE), target
+
+
+def test_tools_run_on_a_bare_interpreter() -> None:
+    for path in (ROOT / "tools").glob("*.py"):
+        if path.name == "roundtrip.py":  # it runs in an environment that is ready
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in filter(None, names):
+                top = name.partition(".")[0]
+                assert top == "tools" or top in sys.stdlib_module_names, f"{path.name}: {name}"
+
+
+def dummy_wheel(folder: Path, tag: str) -> None:
+    """A wheel that says it is FFCV, for one kind of interpreter and machine."""
+    info = "ffcv-1.0.2.dist-info"
+    with zipfile.ZipFile(folder / f"ffcv-1.0.2-{tag}.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: ffcv\nVersion: 1.0.2\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.parametrize(
+    ("tag", "fits"),
+    [
+        ("py3-none-any", True),
+        (f"cp310-abi3-{PLATFORM}", True),
+        (f"cp27-cp27m-{PLATFORM}", False),
+        (None, False),
+    ],
+)
+def test_a_wheel_is_used_only_where_it_fits(tmp_path: Path, tag: str | None, fits: bool) -> None:
+    if tag:
+        dummy_wheel(tmp_path, tag)
+    assert setup_venv.wheel_fits(sys.executable, tmp_path) is fits
+
+
+def test_another_release_of_ffcv_is_not_changed_blindly() -> None:
+    known = "\n".join(ffcv_wheel.CHANGES)
+    changed = ffcv_wheel.change(known)
+    assert "opencv-python-headless" in changed
+    assert "'opencv-python'" not in changed
+    for old in ffcv_wheel.CHANGES:
+        with pytest.raises(patiently.Stop, match="not the known one"):
+            ffcv_wheel.change(known.replace(old, ""))
+
+
+def find_python(choice: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(ROOT / "tools" / "find_python.sh")]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHON": choice}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_named_interpreter_is_taken() -> None:
+    done = find_python(sys.executable)
+    assert (done.returncode, done.stdout.strip()) == (0, sys.executable)
+
+
+@pytest.mark.parametrize("choice", ["/bin/false", "python2.6", "/no/such/python"])
+def test_an_interpreter_that_does_not_do_is_refused_in_one_line(choice: str) -> None:
+    done = find_python(choice)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: PYTHON={choice} is ")
+    assert done.stderr.count("\n") == 1
+
+
+def a_venv(folder: Path) -> Path:
+    """As much of an environment as the set-up looks at."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    (folder / "pyvenv.cfg").touch()
+    return folder
+
+
+def test_only_a_finished_environment_is_ready(tmp_path: Path) -> None:
+    venv = a_venv(tmp_path / "venv")
+    assert not setup_venv.is_ready(venv)
+    (venv / setup_venv.READY).write_text(setup_venv.recipe(), encoding="utf-8")
+    assert setup_venv.is_ready(venv)
+    assert setup_venv.main([str(venv)]) == 0  # and nothing is done
+    (venv / "bin" / "python").unlink()  # as when the interpreter was uninstalled
+    assert not setup_venv.is_ready(venv)
+
+
+def test_changed_requirements_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = setup_venv.recipe()
+    other = tmp_path / "constraints.txt"
+    other.write_text(setup_venv.CONSTRAINTS.read_text() + "extra==1.0\n")
+    monkeypatch.setattr(setup_venv, "CONSTRAINTS", other)
+    assert setup_venv.recipe() != before
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("ten years of work")
+    assert setup_venv.main(["--anew", str(tmp_path)]) == 2
+    assert "is not a virtual environment" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_where_no_environment_can_be_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert setup_venv.main([str(tmp_path / "file" / "below")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/file/below: Not a directory\n"
+
+
+def test_a_set_up_without_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
+    nothing = ["--target", str(tmp_path / "target"), "ffcv-engine-no-such-package"]
+    with pytest.raises(patiently.Stop, match="the package index cannot be reached"):
+        setup_venv._pip(sys.executable, "trying", nothing, tmp_path / "log")
+
+
+def test_a_failed_command_leaves_its_words_in_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert not patiently.run("trying", [sys.executable, "-c", "exit('no such luck')"], log)
+    assert patiently.last_lines(log, 3) == ["no such luck"]
+    assert patiently.run("again", [sys.executable, "-c", "print(1)"], log)
+
+
+def test_missing_headers_are_named_with_their_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # neither compiler nor pkg-config nor apt-get
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(patiently.Stop) as stopped:
+        headers.ensure(tmp_path / "log")
+    message = str(stopped.value)
+    assert "a C++ compiler, pkg-config" in message
+    assert "libturbojpeg0-dev" in message

@@ -1,0 +1,317 @@
+"""Recorded steps: the same bits as steps made one by one, whatever is recorded and wherever begun.
+
+The whole path of a GPU runs here on the CPU, under a conductor that refuses what a graph cannot do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.config.schema import Augment, Config, Data, Model, Optim, Schedule, Train
+from engine.data.sets import DataSets, open_sets
+from engine.errors import RunFailed
+from engine.runs.checkpoint import Saved
+from engine.runs.state import State
+from engine.step import replay
+from engine.step.device import Machine
+from engine.step.evaluation import evaluate
+from engine.step.replay import WARM_UPS, Recorded
+from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files
+from tests.support.recording_device import StandIn, install
+
+CPU = torch.device("cpu")
+BATCH = 16
+STEPS = -(-TRAIN_IMAGES // BATCH)
+EPOCHS = WARM_UPS + 2  # the short last batch comes once an epoch
+ONECYCLE = Schedule(name="onecycle")
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    return install(monkeypatch)
+
+
+def _config(files: Files, **sections: Any) -> Config:
+    net = {"model": Model(blocks=(1, 1), widths=(4,), se="stem", se_reduction=2)}
+    length = {"train": Train(epochs=EPOCHS, batch_size=BATCH, seed=3, evaluate_batch_size=BATCH)}
+    data = {"data": Data(train=str(files.train), test=str(files.test))}
+    return Config(**(data | net | length | sections))
+
+
+def _machine(precision: str = "fp32") -> Machine:
+    return Machine(CPU, precision, compile=False)
+
+
+Losses = list[float]
+
+
+def _train(state: State, losses: Losses, until: int = EPOCHS * STEPS) -> State:
+    """Steps to the `until`-th of the run; the sum of losses after each goes to `losses`."""
+    counters = state.counters
+    for epoch in range(counters.epoch, EPOCHS):
+        ids = state.ids(epoch)
+        for batch in state.epoch(epoch, skip=counters.step_in_epoch):
+            if counters.step == until:
+                return state
+            state.advance(batch, ids)
+            losses.append(float(state.step.totals.loss))
+        counters.end_epoch(None, TRAIN_IMAGES)
+    return state
+
+
+def _all(state: State) -> dict[str, Tensor]:
+    tensors, facts = state.snapshot("a run")
+    counted = {"images": state.step.totals.images, "trace": state.counters.trace}
+    assert facts["counters"]["trace"] == counted["trace"]
+    return {name: tensor.clone() for name, tensor in tensors().items()}
+
+
+def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    equal = all(torch.equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and equal
+
+
+def _both(
+    config: Config, machine: Machine, use: Callable[[State, DataSets], Any]
+) -> tuple[Any, Any]:
+    """What `use` makes of a state of eager steps, and of one of recorded steps."""
+    sets = open_sets(config, CPU)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "conductor", lambda machine: None)
+        eager = use(State(config, machine, sets), sets)
+    return eager, use(State(config, machine, sets), sets)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize(
+    ("optim", "schedule"),
+    [
+        (Optim(clip_norm=0.5), ONECYCLE),
+        (Optim(nesterov=True, clip_value=0.01), ONECYCLE),
+        (Optim(momentum=0.0), Schedule(per="step")),
+        (Optim(name="adam", lr=0.01), ONECYCLE),
+        (Optim(name="adam", lr=0.01, clip_norm=0.5), Schedule()),
+        (Optim(lookahead_k=5, clip_value=0.1), Schedule("cyclic", "step", minimum=0.001, rise=0.5)),
+        (Optim("adam", 0.01, lookahead_k=3, lookahead_start="k"), Schedule("restarts", period=2)),
+    ],
+)
+def test_recorded_epochs_equal_eager_ones_to_the_bit(
+    files: Files, stand_in: StandIn, optim: Optim, schedule: Schedule, precision: str
+) -> None:
+    config = _config(files, optim=optim, schedule=schedule)
+
+    def use(state: State, sets: DataSets) -> tuple[Losses, dict[str, Tensor]]:
+        losses: Losses = []
+        return losses, _all(_train(state, losses))
+
+    (eager, expected), (graphed, found) = _both(config, _machine(precision), use)
+    assert graphed == eager
+    assert len(set(graphed)) == EPOCHS * STEPS
+    assert _same(found, expected)
+    whole, short = stand_in.graphs
+    assert whole.replays == EPOCHS * (STEPS - 1) - WARM_UPS
+    assert short.replays == EPOCHS - WARM_UPS
+
+
+@pytest.mark.parametrize(
+    "optim",
+    [
+        Optim(lr=0.01),
+        Optim(name="adam", lr=0.01),
+        Optim(lr=0.01, lookahead_k=3),
+        Optim(name="adam", lr=0.01, lookahead_k=4, lookahead_start="k"),
+    ],
+    ids=["sgd", "adam", "sgd, lookahead", "adam, lookahead"],
+)
+@pytest.mark.parametrize("graphed_first", [False, True])
+def test_a_checkpoint_of_either_way_is_continued_by_the_other(
+    files: Files, stand_in: StandIn, optim: Optim, graphed_first: bool
+) -> None:
+    config = _config(files, optim=optim, schedule=ONECYCLE)
+    sets = open_sets(config, CPU)
+    ways = [lambda machine: None, lambda machine: stand_in]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "conductor", ways[0])
+        whole: Losses = []
+        expected = _all(_train(State(config, _machine(), sets), whole))
+        for stop in (0, 1, STEPS + 2, 2 * STEPS - 1, 3 * STEPS, 4 * STEPS + 3):
+            losses: Losses = []
+            patch.setattr(replay, "conductor", ways[graphed_first])
+            first = _train(State(config, _machine(), sets), losses, stop)
+            tensors, facts = first.snapshot("a run")
+            saved = Saved({k: v.clone().contiguous() for k, v in tensors().items()}, facts)
+            patch.setattr(replay, "conductor", ways[not graphed_first])
+            second = State(config, _machine(), sets)
+            second.restore(saved, "a run")
+            assert _same(_all(_train(second, losses)), expected), f"stopped after {stop}"
+            assert losses == whole, f"stopped after {stop}"
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"augment": Augment(flip="alternating", padding_mode="reflect", cutout=8)},
+        {"augment": Augment(autoaugment=True)},
+        {"model": Model(blocks=(1,), widths=(4,), dropout=0.3, dropout_place="block")},
+        {"model": Model(blocks=(1,), widths=(4,), dropout=0.3, dropout_place="classifier")},
+    ],
+    ids=["every draw", "autoaugment", "dropout in blocks", "dropout before the classifier"],
+)
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_a_set_is_fed_alike_however_it_is_held_and_augmented(
+    files: Files, stand_in: StandIn, sections: dict[str, Any], mode: str
+) -> None:
+    config = _config(files, **sections)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, mode=mode))
+
+    def use(state: State, sets: DataSets) -> dict[str, Tensor]:
+        return _all(_train(state, []))
+
+    expected, found = _both(config, _machine(), use)
+    assert _same(found, expected)
+    assert len(stand_in.graphs) == 2
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_an_evaluation_is_recorded_too_and_counts_each_image_once(
+    files: Files, stand_in: StandIn, channels_last: bool
+) -> None:
+    def use(state: State, sets: DataSets) -> list[Any]:
+        _train(state, [], until=3)
+        return [
+            evaluate(state.network, loader, machine, None, state.evaluations)
+            for _ in range(WARM_UPS + 2)
+            for loader in (sets.test, sets.watched)
+        ]
+
+    machine = dataclasses.replace(_machine("bf16"), channels_last=channels_last)
+    config = _config(files)
+    held_out = dataclasses.replace(config.data, validation=20.0)
+    config = dataclasses.replace(config, data=held_out)
+    expected, found = _both(config, machine, use)
+    assert found == expected
+    assert [each.images for each in found[:2]] == [TEST_IMAGES, 20]
+    assert len(stand_in.graphs) == 4  # a whole and a short batch of each set
+
+
+def test_an_evaluation_that_was_stopped_is_begun_anew(files: Files, stand_in: StandIn) -> None:
+    class Stop:
+        requested = True
+
+    def use(state: State, sets: DataSets) -> list[Any]:
+        return [
+            evaluate(state.network, sets.test, _machine(), stop, state.evaluations)
+            for stop in (None, Stop(), None)
+        ]
+
+    expected, found = _both(_config(files), _machine(), use)
+    assert found == expected
+    assert found[0] == found[2]
+    assert found[1] is None
+
+
+@pytest.mark.parametrize("moment", [1, STEPS + 3])
+def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
+    files: Files, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    config = _config(files)
+    real = State.advance
+    before: dict[str, Tensor] = {}
+
+    def poisoned(state: State, *rest: Any) -> None:
+        if state.counters.step == moment:
+            with torch.no_grad():
+                state.network.classifier.bias[0] = float("nan")
+            before.update({k: p.detach().clone() for k, p in state.network.named_parameters()})
+        real(state, *rest)
+
+    monkeypatch.setattr(State, "advance", poisoned)
+    state = State(config, _machine(), open_sets(config, CPU))
+    with pytest.raises(RunFailed, match=f"loss became nan at step {moment + 1} "):
+        _train(state, [])
+    for name, parameter in state.network.named_parameters():
+        assert torch.equal(parameter.nan_to_num(7.0), before[name].nan_to_num(7.0))
+
+
+def test_the_next_epoch_is_ready_when_one_is_given_out(
+    files: Files, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(files)
+    sets = open_sets(config, CPU)
+    drawn: list[int] = []
+    real = type(sets.train).ids
+
+    def ids(loader: Any, epoch: int) -> Any:
+        drawn.append(epoch)
+        return real(loader, epoch)
+
+    monkeypatch.setattr(type(sets.train), "ids", ids)
+    state = State(config, _machine(), sets)
+    for epoch in range(3):
+        assert len(list(state.epoch(epoch))) == STEPS
+        assert drawn == list(range(epoch + 2))
+        assert (state.ids(epoch) == real(sets.train, epoch)).all()
+        assert drawn == list(range(epoch + 2))
+
+
+# What the conductor itself refuses: without this, the tests above would show nothing.
+
+
+def _recorded(conductor: StandIn, work: Callable[[], None], times: int = WARM_UPS + 3) -> None:
+    recorded = Recorded(conductor, work)
+    for _ in range(times):
+        recorded()
+
+
+def test_work_is_warmed_up_then_recorded_once_and_each_call_counts_once() -> None:
+    conductor, total = StandIn(), torch.zeros(())
+    calls = []
+
+    def work() -> None:
+        calls.append(None)
+        total.add_(1)
+
+    _recorded(conductor, work, WARM_UPS)
+    assert not conductor.graphs
+    _recorded(conductor := StandIn(), work, 10)
+    assert float(total) == WARM_UPS + 10
+    assert len(calls) == WARM_UPS + 10 + 1  # recording runs the code and computes nothing
+    assert [graph.replays for graph in conductor.graphs] == [10 - WARM_UPS]
+
+
+def test_work_that_was_not_warmed_up_is_not_recorded() -> None:
+    with pytest.raises(AssertionError, match="before it was warmed up"):
+        StandIn().capture(lambda: None)
+
+
+@pytest.mark.parametrize("read", [float, bool, Tensor.item, Tensor.nonzero])
+def test_work_that_reads_a_tensor_on_the_host_is_refused(read: Callable[[Tensor], Any]) -> None:
+    given = torch.ones(())
+    with pytest.raises(AssertionError, match="the host reads a tensor"):
+        _recorded(StandIn(), lambda: read(given + 1))
+
+
+def test_work_on_new_memory_is_refused() -> None:
+    total, held = torch.zeros(3), []
+
+    def work() -> None:
+        total.add_(held[-1])
+
+    recorded = Recorded(StandIn(), work)
+    held.append(torch.ones(3))
+    for _ in range(WARM_UPS + 2):
+        recorded()
+    held.append(torch.ones(3))
+    with pytest.raises(AssertionError, match="memory that was not there"):
+        recorded()
+
+
+def test_the_cpu_has_no_conductor(tmp_path: Path) -> None:
+    assert replay.conductor(dataclasses.replace(_machine(), graph=True)) is None

@@ -1,0 +1,191 @@
+"""The profile: what it reads out of a trace, what it writes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import train
+from engine.errors import run_command
+from engine.step import profile, trace
+from engine.step.device import Machine
+from tests.support.data import Files
+
+NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.threads 1".split()
+CPU = Machine(torch.device("cpu"), "fp32", compile=False)
+
+
+def _command(files: Files, tmp_path: Path, *flags: str) -> int:
+    short = ["--train.epochs", "1", "--train.batch_size", "16", "--runtime.compile", "false"]
+    where = ["--run.root", str(tmp_path / "runs"), "--run.name", "it"]
+    return run_command(train.main, [*NET, *short, *files.flags(), *where, *flags])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer steps, smaller products: what is measured is not looked at."""
+    monkeypatch.setattr(profile, "MOST", 4)
+    monkeypatch.setattr(profile, "WARM_UP", 5)
+    monkeypatch.setitem(profile.PRODUCT, "cpu", 32)
+
+
+def _event(
+    name: str, ts: float, dur: float, cat: str = "cpu_op", tid: int = 1, **args: Any
+) -> trace.Event:
+    named = {key.replace("_", " "): value for key, value in args.items()}
+    return {"ph": "X", "cat": cat, "name": name, "ts": ts, "dur": dur, "tid": tid, "args": named}
+
+
+def _shaped(name: str, ts: float, dur: float, *dims: list[int], kind: str = "float") -> Any:
+    return _event(name, ts, dur, Input_Dims=list(dims), Input_type=[kind] * len(dims))
+
+
+def test_a_cpu_step_is_split_by_what_each_operation_took_itself() -> None:
+    found = trace.breakdown(
+        [
+            _event("ProfilerStep#1", 0, 100, "user_annotation"),
+            _event("augmentation", 0, 10, "user_annotation"),
+            _event("aten::copy_", 2, 4),
+            _event("aten::conv2d", 10, 40),
+            _event("aten::mkldnn_convolution", 12, 36),
+            _event("aten::native_batch_norm", 50, 15),
+            _event("Optimizer.step#SGD.step", 70, 20, "user_annotation"),
+            _event("aten::add_", 75, 5),
+            _event("aten::mm", 0, 100, tid=2),  # of another thread
+        ]
+    )
+    microseconds = {group: pytest.approx(1e6 * s) for group, s in found.seconds.items()}
+    assert microseconds == {
+        "augmentation": 10, "convolution": 40, "normalisation and pointwise": 15,
+        "optimizer": 20, "copies": 0, "other": 0,
+    }  # fmt: skip
+    assert 1e6 * found.idle == pytest.approx(15)
+    assert 1e6 * found.wall == pytest.approx(100)
+    assert 1e6 * found.busy == pytest.approx(85)
+    assert found.longest[0][0] == "aten::mkldnn_convolution"
+
+
+def test_a_gpu_step_is_split_by_its_kernels_and_idle_is_where_none_ran() -> None:
+    def kernel(name: str, ts: float, dur: float, cat: str = "kernel", **args: Any) -> trace.Event:
+        return _event(name, ts, dur, cat, tid=7, **args)
+
+    found = trace.breakdown(
+        [
+            _event("ProfilerStep#1", 0, 5, "user_annotation"),
+            kernel("augment", 10, 10),
+            kernel("sm90_xmma_fprop_implicit_gemm_bf16", 20, 50),
+            kernel("triton_poi_fused_convolution_relu_3", 60, 20),  # overlaps by ten
+            kernel("void at::native::multi_tensor_apply_kernel<FusedSgd>", 90, 5),
+            kernel("Memcpy DtoD", 95, 5, "gpu_memcpy", bytes=64),
+        ]
+    )
+    assert {group: round(1e6 * s) for group, s in found.seconds.items()} == {
+        "augmentation": 10, "convolution": 50, "normalisation and pointwise": 20,
+        "optimizer": 5, "copies": 5, "other": 0,
+    }  # fmt: skip
+    assert 1e6 * found.idle == pytest.approx(10)  # 80 to 90; what lies before the first is no idle
+    assert 1e6 * found.wall == pytest.approx(90)
+    assert found.bytes_read == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("augment", trace.AUGMENTATION),
+        ("void cudnn::ops::nchwToNhwcKernel<__nv_bfloat16>", trace.CONVOLUTION),
+        ("nvjet_sm90_tst_128x64_64x9_2x1_v_bz_NNN", trace.CONVOLUTION),
+        ("cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm>", trace.CONVOLUTION),
+        ("void cublasLt::splitKreduce_kernel<32, 16, int>", trace.CONVOLUTION),
+        ("triton_tem_fused_convolution_0", trace.CONVOLUTION),
+        ("triton_red_fused__native_batch_norm_legit_functional_1", trace.POINTWISE),
+        ("void at::native::batch_norm_backward_reduce_channels_last_kernel", trace.POINTWISE),
+        ("void cudnn::bn_fw_tr_1C11_singleread<float, 512>", trace.POINTWISE),
+        ("void at::native::vectorized_elementwise_kernel<4, relu>", trace.POINTWISE),
+        ("void at::native::(anonymous namespace)::multi_tensor_apply_kernel<A, FusedAdamMath>",
+         trace.OPTIMIZER),
+        ("triton_for_fused_7", trace.OPTIMIZER),
+        ("Memset (Device)", trace.COPIES),
+        ("something_new", trace.OTHER),
+    ],
+)  # fmt: skip
+def test_a_kernel_is_known_by_its_name(name: str, group: str) -> None:
+    assert trace.group_of_kernel(name) == group
+
+
+def test_bytes_are_those_of_the_operation_that_moves_them() -> None:
+    found = trace.breakdown(
+        [
+            _shaped("aten::conv2d", 0, 100, [2, 3], [4]),
+            _shaped("aten::mkldnn_convolution", 1, 98, [2, 3], [4], kind="c10::BFloat16"),
+            _shaped("aten::view", 100, 50, [2, 3]),
+        ]
+    )
+    assert found.bytes_read == 2 * (6 + 4)
+    assert found.covered == pytest.approx(98 / 150)
+
+
+def test_a_profile_makes_its_files_and_begins_no_run(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: None
+) -> None:
+    assert _command(files, tmp_path, "--profile") == 0
+    out, err = capsys.readouterr()
+    run = tmp_path / "runs" / "it"
+    assert {path.name for path in run.iterdir()} == {"lock", "profile"}
+    names = {path.name for path in (run / "profile").iterdir()}
+    assert names == {"trace.json", "table.txt", "profile.json"}
+    found = json.loads((run / "profile" / "profile.json").read_text())
+    assert found["tflops"] / found["peak_tflops"] == pytest.approx(found["utilisation"])
+    assert found["images_per_second"] > 0 and found["peak_memory_bytes"] > 0
+    spent = found["spent"]
+    assert spent["seconds"].keys() == set(trace.GROUPS)
+    assert sum(spent["seconds"].values()) + spent["idle"] == pytest.approx(spent["wall"], rel=0.05)
+    for group in (trace.AUGMENTATION, trace.CONVOLUTION, trace.POINTWISE, trace.OPTIMIZER):
+        assert spent["seconds"][group] > 0, group
+    assert spent["bytes_read"] > 16 * 3 * 32 * 32 * 4
+    events = json.loads((run / "profile" / "trace.json").read_text())["traceEvents"]
+    steps = {event["name"] for event in events if str(event.get("name")).startswith(trace.STEP)}
+    assert len(steps) == found["steps"]
+    assert (run / "profile" / "table.txt").read_text().strip() in out
+    assert "gpuGetDeviceCount" not in err
+
+
+def test_a_profile_changes_nothing_of_a_run_before_or_after(
+    files: Files, tmp_path: Path, quick: None
+) -> None:
+    def weights(folder: Path) -> bytes:
+        return (folder / "it" / "weights.safetensors").read_bytes()
+
+    assert _command(files, tmp_path / "without", "--runtime.exact", "true") == 0
+    both = tmp_path / "with"
+    assert _command(files, both, "--runtime.exact", "true", "--profile") == 0
+    assert _command(files, both, "--runtime.exact", "true") == 0
+    expected = weights(tmp_path / "without" / "runs")
+    assert weights(both / "runs") == expected
+    record = (both / "runs" / "it" / "record.json").read_bytes()
+    assert _command(files, both, "--runtime.exact", "true", "--profile") == 0
+    assert (both / "runs" / "it" / "record.json").read_bytes() == record
+    assert weights(both / "runs") == expected
+
+
+def test_the_folder_of_another_run_is_not_profiled_into(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str], quick: None
+) -> None:
+    assert _command(files, tmp_path) == 0
+    assert _command(files, tmp_path, "--profile", "--optim.lr", "0.05") == 2
+    assert "optim.lr" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "it" / "profile").exists()
+
+
+def test_the_peak_is_that_of_a_product_of_this_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))  # each round a second
+    assert profile.matmul_peak(CPU, side=10, repeats=3) == 3 * 2 * 10**3
+
+
+def test_batches_come_epoch_after_epoch() -> None:
+    batches = profile.feeding(lambda epoch: iter([(epoch, 0), (epoch, 1)]))
+    assert [next(batches) for _ in range(5)] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]

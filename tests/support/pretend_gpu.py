@@ -1,0 +1,77 @@
+"""Triton compiles for a GPU that is not there, and the PTX machine runs what it made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from engine.data.augment import gpu
+from tests.support.ptx_machine import Machine
+
+H200, A100 = 90, 80  # compute capabilities
+
+
+class PretendGpu:
+    """Takes the place of `gpu_kernel` for `gpu.augment`: what is launched is run by the CPU.
+
+    All but the last step is the real thing: Triton looks at the arguments of each launch,
+    decides whether it must compile, and lowers the kernel for the GPU.
+    """
+
+    INTERPRETED = True  # CPU tensors will do
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, cache: Path, capability: int = H200
+    ) -> None:
+        import triton
+        from triton.backends.compiler import GPUTarget
+
+        from engine.data.augment import gpu_kernel
+
+        driver = SimpleNamespace(
+            get_current_target=lambda: GPUTarget("cuda", capability, 32),
+            get_current_device=lambda: 0,
+            get_current_stream=lambda device: 0,
+        )
+        self._kernel: Any = gpu_kernel.augment
+        self._caches: Any = defaultdict(self._kernel.create_binder)
+        self._machines: dict[str, Machine] = {}
+        monkeypatch.setattr(triton.runtime.driver, "_active", driver)
+        monkeypatch.setattr(self._kernel, "device_caches", self._caches)
+        monkeypatch.setattr(triton.knobs.cache, "dir", str(cache))
+        monkeypatch.setattr(gpu, "_kernel", lambda: self)
+        self.augment = self
+        self.run = True
+
+    @property
+    def compiled(self) -> list[Any]:
+        """The kernels that were compiled so far."""
+        return list(self._caches[0][0].values())
+
+    def __getitem__(self, grid: tuple[int, int]) -> Any:
+        def launch(*arguments: Any, **options: Any) -> None:
+            kernel = self._kernel.run(*arguments, grid=grid, warmup=True, **options)
+            given = [each for each in arguments if each is not None]
+            tensors = [each for each in given if torch.is_tensor(each)]
+            if self.run:
+                machine = self._machines.setdefault(kernel.hash, Machine(kernel.asm["ptx"]))
+                values = [each.data_ptr() if torch.is_tensor(each) else each for each in given]
+                try:
+                    machine.launch(grid, values, [_bytes(each) for each in tensors])
+                except NotImplementedError as error:  # another Triton than ours
+                    pytest.skip(f"the PTX machine does not know {error}")
+
+        return launch
+
+
+def _bytes(tensor: torch.Tensor) -> Any:
+    """The memory of a tensor and nothing around it."""
+    size = tensor.numel() * tensor.itemsize
+    storage = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
+    first = tensor.storage_offset() * tensor.itemsize
+    return storage[first : first + size].numpy()

@@ -1,0 +1,228 @@
+"""Sweeps as real processes: killed, stopped, started twice, no run is made twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from engine.config.schema import Checkpoint, Config, Data, Model, Run, Runtime, Train
+from engine.sweep.executor import Job, Outcome
+from engine.sweep.processes import Processes, devices_of
+from tests.support.data import Files
+from tests.support.paths import ROOT
+from tests.support.sweeps import Sweep
+
+LONG = """
+  - id: "1"
+    title: Long enough to be stopped in the middle
+    axes: {optim.lr: [0.05, 0.1, 0.15]}
+"""
+
+
+SELDOM = ("--checkpoint.every_epochs", "6")  # the disk is what such runs wait for
+
+
+@pytest.fixture
+def sweep(files: Files, tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path, files)
+
+
+def _start(sweep: Sweep, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "engine.sweep", *sweep.words(*SELDOM, *more)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _until(process: subprocess.Popen[str], said: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if said in line:
+            return
+    raise AssertionError(f"the process ended without saying {said!r}")
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _first_child(process: subprocess.Popen[str]) -> int:
+    while not (children := _children(process.pid)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return children[0]
+
+
+def _gone(processes: list[int], seconds: float = 20.0) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if not any(Path(f"/proc/{process}").exists() for process in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _has_begun(sweep: Sweep, runs: int) -> bool:
+    """Whether so many runs have made an epoch but not their last."""
+    logs = [path.read_text().count("\n") for path in sweep.root.glob("*/log.jsonl")]
+    return sum(lines > 0 for lines in logs) >= runs
+
+
+def _wait(sweep: Sweep, process: subprocess.Popen[str], runs: int) -> None:
+    while not _has_begun(sweep, runs):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(120)
+def test_two_sweeps_started_at_once_share_the_runs(sweep: Sweep) -> None:
+    axis = ", ".join(str(number / 100) for number in range(1, 7))
+    sweep.write(f'  - {{id: "1", title: Many, axes: {{optim.lr: [{axis}]}}}}', epochs=6)
+    both = [_start(sweep) for _ in range(2)]
+    ended = [process.communicate(timeout=100) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ended
+    made = sweep.asked("SELECT owner, outcome FROM executions")
+    assert [outcome for _, outcome in made] == ["done"] * 6
+    assert len({owner for owner, _ in made}) == 2, "one did all; nothing was shown"
+    assert sorted(sweep.results()) == sorted(sweep.records()), "each result was printed once"
+    assert ended[0][0] == ended[1][0], "both tell all results"
+
+
+@pytest.mark.timeout(180)
+def test_killed_twice_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
+    sweep.write(LONG, epochs=24)
+    jobs = ("--jobs", "2")
+    stamps: dict[str, tuple[int, int]] = {}
+
+    for turn in range(2):
+        process = _start(sweep, *jobs)
+        first = _first_child(process)
+        if turn == 0:
+            os.kill(first, signal.SIGKILL)  # a run alone
+            _until(process, "failed, will be retried: killed by SIGKILL")
+        _wait(sweep, process, 1 + turn)
+        children = _children(process.pid)
+        process.kill()  # and all at once
+        process.communicate()
+        assert _gone(children), "runs went on alone"
+        for name, stamp in sweep.stamps().items():
+            assert stamps.setdefault(name, stamp) == stamp
+
+    process = _start(sweep, *jobs)
+    _out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    made = Counter(sweep.asked("SELECT fingerprint FROM executions WHERE outcome = 'done'"))
+    assert set(made.values()) <= {1}
+    assert sorted(sweep.results()) == sorted(sweep.records()), "each result was printed once"
+    assert {name: sweep.stamps()[name] for name in stamps} == stamps
+    for record in sweep.records().values():
+        assert (record["status"], record["epochs"], record["steps"]) == ("finished", 24, 120)
+
+
+def test_a_run_that_is_cancelled_saves_its_state(sweep: Sweep, tmp_path: Path) -> None:
+    config = Config(
+        data=Data(train=str(sweep.files.train), test=str(sweep.files.test)),
+        model=Model(blocks=(1, 1), widths=(4,)),
+        train=Train(epochs=200, batch_size=16),
+        runtime=Runtime(device="cpu", precision="fp32"),
+        run=Run(root=str(sweep.root), name="one"),
+        checkpoint=Checkpoint(every_epochs=0),
+    )
+    executor = Processes(tmp_path / "configs", [None], jobs=1, cores=1)
+    job = Job("a run", config, tmp_path / "logs" / "one.log")
+    before = set(_children(os.getpid()))  # other tests' helpers, torch's compilers among them
+    ticket = executor.submit(job)
+    (child,) = set(_children(os.getpid())) - before
+    while not _has_begun(sweep, 1):
+        assert executor.poll(ticket) is None
+        time.sleep(0.02)
+    executor.cancel(ticket)
+    while (ended := executor.poll(ticket)) is None:
+        time.sleep(0.02)
+    assert ended.outcome is Outcome.STOPPED
+    assert "stopped after step" in ended.said
+    assert _gone([child])
+    (record,) = sweep.records().values()
+    assert record["status"] == "interrupted" and record["saved_step"] == record["steps"] > 0
+
+
+def test_jobs_are_spread_over_the_devices_and_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert devices_of("auto", 0, None) == devices_of("auto", 1, "3") == [None]
+    assert devices_of("cpu", 4, None) == devices_of("cuda:2", 4, None) == [None]
+    assert devices_of("auto", 3, None) == ["0", "1", "2"]
+    assert devices_of("auto", 2, "5, GPU-abc") == ["5", "GPU-abc"]
+    started: list[tuple[str | None, str]] = []
+
+    class Fake:
+        pid = 1
+
+        def __init__(self, command: list[str], env: dict[str, str], **rest: object) -> None:
+            text = Path(command[-1]).read_text()
+            threads = re.findall(r"^  threads: (\d+)", text, re.M)
+            started.append((env.get("CUDA_VISIBLE_DEVICES"), threads[0]))
+            self.code: int | None = None
+
+        def poll(self) -> int | None:
+            return self.code
+
+    monkeypatch.setattr(subprocess, "Popen", Fake)
+    executor = Processes(tmp_path, devices_of("auto", 3, None), jobs=2, cores=16)
+    assert executor.slots == executor.room == 6
+    job = Job("x", Config(), tmp_path / "x.log")
+    tickets = [executor.submit(job) for _ in range(5)]
+    assert [device for device, _ in started] == ["0", "1", "2", "0", "1"]
+    assert {threads for _, threads in started} == {"2"}
+    executor._running[tickets[1]].process.code = 0  # type: ignore[attr-defined]
+    ended = executor.poll(tickets[1])
+    assert ended is not None and ended.outcome is Outcome.DONE
+    assert executor.poll(tickets[0]) is None
+    assert executor.room == 2
+    executor.submit(job)
+    assert started[-1][0] in ("1", "2")
+
+
+def test_on_a_terminal_a_table_shows_what_runs_is_done_and_is_left(sweep: Sweep) -> None:
+    import pty
+
+    sweep.write(LONG.replace("0.1, 0.15", "0.1"), epochs=24)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.sweep", *sweep.words(*SELDOM)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=slave,
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # how a terminal's end reads here
+            break
+        shown += part
+        if not part:
+            break
+    os.close(master)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "0 of 2 done, 1 running" in text
+    assert re.search(r"1/lr=0.05/s0  resnet11_w4  epoch \d+/24", text)
+    assert re.search(r"1 of 2 done.*about .* left", text)
+    assert "2 of 2 done" in text
+    assert text.endswith("\x1b[J") or "\x1b[" in text

@@ -1,0 +1,173 @@
+"""`configs/sweeps/` against the catalogue of the reports, of which a JSON here is a plain copy."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from engine.config.fingerprint import fingerprint
+from engine.sweep.arguments import ask
+from engine.sweep.plan import PlannedRun
+from tests.support.paths import ROOT, SHARED
+
+FOLDER = ROOT / "configs" / "sweeps"
+REPORTS = ("000", "001", "002", "003", "004")
+CATALOGUE = json.loads((ROOT / "tests/support/catalogue_experiments.json").read_text())
+README = (ROOT / "README.md").read_text("utf-8")
+EXPERIMENTS = {each["id"]: each for each in CATALOGUE["experiments"]}
+BUDGET = 5_000_000
+NO_DATA = {"train": "", "test": ""}
+
+
+@functools.cache
+def planned(name: str = "reports") -> tuple[PlannedRun, ...]:
+    """Every run of a sweep file; no data is needed, CIFAR-10's numbers are taken."""
+    argv = ["--sweep-file", str(FOLDER / f"{name}.yaml"), "--dry-run"]
+    argv += ["--data.train", "nowhere/train.beton", "--data.test", "nowhere/test.beton"]
+    return ask(argv).plan.runs
+
+
+def runs_of(experiment: str) -> list[PlannedRun]:
+    return [run for run in planned() if run.experiment == experiment]
+
+
+def network(run: PlannedRun) -> str:
+    """The network's name without its dropout, which has no parameters."""
+    return re.sub(r"_(block)?drop[0-9.]+$", "", run.variant)
+
+
+def said(run: PlannedRun) -> str:
+    """All its words."""
+    return " ".join([*run.notes, run.why, *(claim.note for claim in run.reported)])
+
+
+def setting(run: PlannedRun, key: str) -> Any:
+    section, _, name = key.partition(".")
+    return getattr(getattr(run.config, section), name)
+
+
+def test_all_sweep_files_are_read_without_a_problem() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} >= {"reports"} | {
+        f"report_{number}" for number in REPORTS
+    }
+    for path in FOLDER.glob("*.yaml"):
+        assert planned(path.stem)
+
+
+def test_the_sweep_of_all_reports_is_that_of_each_together() -> None:
+    single = [run.name for number in REPORTS for run in planned(f"report_{number}")]
+    assert [run.name for run in planned()] == single
+    for number in REPORTS:
+        assert {run.report for run in planned(f"report_{number}")} == {number}
+
+
+def test_every_experiment_of_the_catalogue_is_there_and_no_other() -> None:
+    assert {run.experiment for run in planned()} == set(EXPERIMENTS)
+    assert len(EXPERIMENTS) == 42
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_has_its_runs_networks_and_settings(name: str) -> None:
+    asked, runs = EXPERIMENTS[name], runs_of(name)
+    assert {run.report for run in runs} == {asked["report"]}
+    assert len({run.point for run in runs}) >= asked["runs"]
+    assert {network(run) for run in runs} >= set(asked["variants"])
+    assert {run.recipe for run in runs} >= set(asked["recipes"])
+    for key, values in asked["settings"].items():
+        missing = {*values} - {setting(run, key) for run in runs}
+        assert not missing, f"{key} is never {missing}"
+
+
+@pytest.mark.parametrize("name", ["0.8", "0.9", "0.9-first"])
+def test_a_grid_is_whole(name: str) -> None:
+    axes = EXPERIMENTS[name]["settings"]
+    one, other = axes
+    cells = {(setting(run, one), setting(run, other)) for run in runs_of(name)}
+    assert cells == {(a, b) for a in axes[one] for b in axes[other]}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_reported_number_stands_beside_a_run_of_its_network(name: str) -> None:
+    claims = {
+        (variant, claim.evidence, claim.value)
+        for run in runs_of(name)
+        for claim in run.reported
+        for variant in (network(run), "")
+    }
+    for variant, evidence, value in EXPERIMENTS[name]["numbers"]:
+        assert (variant, evidence, value) in claims
+    known = {(evidence, value) for _, evidence, value in EXPERIMENTS[name]["numbers"]}
+    assert {(evidence, value) for _, evidence, value in claims} == known  # and none made up
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_contradicts_itself_is_noted(name: str) -> None:
+    text = " ".join(said(run) for run in runs_of(name))
+    for fragment in EXPERIMENTS[name]["notes"]:
+        assert fragment in text
+
+
+def test_every_run_says_its_recipe_and_why() -> None:
+    for run in planned():
+        assert run.recipe and len(run.why) > 10, run.name
+        assert run.title
+        assert all(claim.evidence and claim.statistic for claim in run.reported)
+    recipes = {path.stem for path in (ROOT / "configs" / "recipes").glob("*.yaml")}
+    assert {run.recipe for run in planned()} == recipes
+
+
+def test_every_network_of_the_catalogue_is_trained_and_has_its_parameters() -> None:
+    counts = {network(run): run.params for run in planned()}
+    for variant, parameters in CATALOGUE["parameters"].items():
+        assert counts[variant] == parameters
+
+
+def test_the_budget_is_lifted_where_it_must_be_and_then_said() -> None:
+    for run in planned():
+        assert run.config.model.budget == (0 if run.params > BUDGET else BUDGET), run.name
+        assert ("over the budget" in " ".join(run.notes)) == (run.params > BUDGET), run.name
+
+
+@pytest.mark.parametrize("name", [*(f"report_{number}" for number in REPORTS), "reports"])
+def test_the_readmes_table_counts_what_is_there(name: str) -> None:
+    runs = planned(name)
+    different = {fingerprint(run.config, NO_DATA): run.petaflops for run in runs}
+    experiments = len({run.experiment for run in runs})
+    costs = f"{experiments} | {len(runs)} | {len(different)} | {sum(different.values()):,.0f} |"
+    assert f"[`{name}.yaml`](configs/sweeps/{name}.yaml) | {costs}" in README
+
+
+def test_finals_have_several_seeds() -> None:
+    for name in ("0.16", "1.2", "2.1", "3.9", "4.5"):
+        assert {run.seed for run in runs_of(name)} == {0, 1, 2}
+
+
+def test_a_note_with_a_comma_is_one_note() -> None:
+    """In a list in brackets an unquoted comma would cut it in two."""
+    for path in FOLDER.glob("report_*.yaml"):
+        for line in re.findall(r"^ *(?:- )?notes: (\[.*\])$", path.read_text("utf-8"), re.M):
+            (note,) = yaml.safe_load(line)
+            assert len(note) > 10
+
+
+@pytest.mark.skipif(
+    not (SHARED / "reports" / "catalogue.md").exists(),
+    reason="the catalogue does not lie in ../shared/reports",
+)
+def test_the_copy_is_the_catalogues_and_no_number_of_it_is_left_out() -> None:
+    text = (SHARED / "reports" / "catalogue.md").read_text("utf-8")
+    text = text[text.index("## 3.") : text.index("## 4.")]
+    ids = set(re.findall(r"^\| ([0-4]\.[0-9]+b?)\b", text, re.M))
+    assert ids == {name for name in EXPERIMENTS if name not in ("0.9-first", "2.1")}
+    for experiment in EXPERIMENTS.values():
+        for _, _, value in experiment["numbers"]:
+            assert any(f"{value:.{digits}f}" in text for digits in (0, 1, 2)), value
+    claimed = {claim.value for run in planned() for claim in run.reported}
+    told = " ".join(said(run) for run in planned())
+    for number in re.findall(r"(?<![.\d])\d{2}\.\d{1,2}(?!\d)", text):
+        assert float(number) in claimed or number in told, number

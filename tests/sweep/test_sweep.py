@@ -1,0 +1,320 @@
+"""A sweep makes each run once, goes on past failures and stops, and says what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import train
+from engine.config.schema import Config
+from engine.errors import run_command
+from engine.runs.directory import RunFolder
+from engine.runs.state import State
+from engine.step import compiled as compiled_step
+from engine.step import device
+from engine.sweep import driver
+from engine.sweep.__main__ import main
+from engine.sweep.executor import Ended, Job, Outcome
+from engine.sweep.in_process import InProcess
+from tests.support.data import Files
+from tests.support.sweeps import Sweep
+
+POISON = """
+  - id: "1"
+    title: One that cannot be trained, and others
+    runs:
+      - {name: good, settings: {optim: {lr: 0.1}}}
+      - {name: poison, settings: {optim: {lr: 1.0e+30}}}
+      - {name: better, settings: {optim: {lr: 0.2}}}
+"""
+
+
+@pytest.fixture
+def sweep(files: Files, tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path, files)
+
+
+def test_every_run_is_made_and_none_is_made_again(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep() == 0
+    out, err = capsys.readouterr()
+    records = sweep.records()
+    assert len(records) == 4
+    assert all(record["status"] == "finished" for record in records.values())
+    assert "4 of 4 done" in err and "\x1b" not in out + err
+    assert "1/lr=0.1,momentum=0.9" in out and "55.5 best (log)" in out
+    plan = json.loads((sweep.queue().parent / "plan.json").read_text())
+    assert {run["folder"] for run in plan["runs"]} == records.keys()
+    assert plan["sweep"] == "few"
+    stamps = sweep.stamps()
+    assert sweep() == 0
+    again = capsys.readouterr()
+    assert again.out == out
+    assert sweep("--summary", "--json") == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    measured = {result["run"]: result["last_epoch_test_accuracy"]["mean"] for result in results}
+    accuracies = sorted(100 * record["test_accuracy"] for record in records.values())
+    assert sorted(measured.values()) == accuracies
+    assert "4 runs, 4 done before" in again.err
+    assert sweep.stamps() == stamps
+    assert sweep.asked("SELECT count(*) FROM executions") == [(4,)]
+
+
+def test_what_another_sweep_or_a_person_made_is_not_made_again(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = '  - {id: "7", title: x, settings: {optim: {lr: 0.1, momentum: 0.9}}}'
+    other = sweep.write(one, name="other")
+    assert sweep(path=other) == 0
+    by_hand = "--optim.lr 0.05 --optim.momentum 0.9 --model.blocks 1,1 --model.widths 4"
+    more = "--train.epochs 2 --train.batch_size 16 --run.name mine"
+    assert run_command(train.main, [*sweep.words()[2:], *by_hand.split(), *more.split()]) == 0
+    stamps = sweep.stamps()
+    assert sweep() == 0
+    assert len(sweep.records()) == 4
+    assert {name: sweep.stamps()[name] for name in stamps} == stamps
+    assert sweep.asked("SELECT count(*) FROM executions") == [(2,)]
+
+
+def test_a_poisoned_run_is_set_aside_with_its_last_lines_and_the_rest_go_on(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.write(POISON)
+    assert sweep("--retries", "2") == 1
+    out, err = capsys.readouterr()
+    assert "1/poison/s0: set aside" in out
+    assert "1/poison/s0: set aside after 3 failures" in err
+    assert "    error: loss became" in err
+    assert sum(record["status"] == "finished" for record in sweep.records().values()) == 2
+    assert sweep.asked("SELECT count(*) FROM executions") == [(5,)]
+    (error,) = sweep.asked("SELECT error FROM runs WHERE state = 'set_aside'")
+    assert error[0].count("error: ") == 1, "the last lines of the last attempt alone"
+    assert sweep() == 1  # it stays aside
+    assert sweep.asked("SELECT count(*) FROM executions") == [(5,)]
+    assert sweep("--retry-failed", "--retries", "0") == 1
+    assert sweep.asked("SELECT count(*) FROM executions") == [(6,)]
+    capsys.readouterr()
+    assert sweep("--dry-run") == 0
+    assert "3 runs: 2 done, 1 set aside" in capsys.readouterr().out
+
+
+def test_a_stop_saves_the_exact_step_and_the_same_command_goes_on(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep() == 0
+    whole = {name: record["sample_trace"] for name, record in sweep.records().items()}
+    real, steps = State.advance, iter(range(1, 10_000))
+
+    def signalled(state: State, *rest: Any) -> None:
+        if next(steps) % 13 == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        real(state, *rest)
+
+    sweep.root = sweep.folder / "again"
+    monkeypatch.setattr(State, "advance", signalled)
+    capsys.readouterr()
+    assert sweep() == 75
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1] == (
+        "stopped with 1 of 4 runs done; the same command goes on from there"
+    )
+    statuses = [record["status"] for record in sweep.records().values()]
+    assert sorted(statuses) == ["finished", "interrupted"]
+    codes = []
+    while (code := sweep()) == 75:
+        codes.append(code)
+    assert code == 0 and codes
+    assert {name: record["sample_trace"] for name, record in sweep.records().items()} == whole
+    assert sorted(sweep.results()) == sorted(whole), "each result once"
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(driver, "WAIT_SECONDS", 0.1)
+    assert sweep("--dry-run", "--json") == 0
+    first = json.loads(capsys.readouterr().out)["runs"][0]["folder"]
+    folder = RunFolder(sweep.root / first).__enter__()
+    looks: list[int] = []
+    real = driver.Conductor._left
+
+    def left(conductor: driver.Conductor) -> bool:
+        looks.append(len(sweep.stamps()))
+        if len(looks) == 3:  # the others are made, this one was looked at again and again
+            folder.__exit__()
+        return real(conductor)
+
+    monkeypatch.setattr(driver.Conductor, "_left", left)
+    assert sweep() == 0
+    assert looks[:3] == [3, 3, 3]
+    err = capsys.readouterr().err
+    assert err.count("another process is at it; left to it") == 1
+    assert len(sweep.stamps()) == 4
+    assert sweep.asked("SELECT count(*) FROM runs WHERE attempts > 0") == [(0,)]
+
+
+def test_a_queue_that_was_damaged_is_made_anew_from_the_records(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("--only", "1/lr=0.1*") == 0
+    stamps = sweep.stamps()
+    sweep.queue().write_bytes(b"no database")
+    capsys.readouterr()
+    assert sweep() == 0
+    err = capsys.readouterr().err
+    assert "damaged (file is not a database), kept as queue.sqlite.bad-1" in err
+    assert "4 runs, 2 done before" in err
+    assert {name: sweep.stamps()[name] for name in stamps} == stamps
+    assert len(sweep.stamps()) == 4
+
+
+def test_a_record_that_does_not_read_costs_its_run_alone(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("--only", "1/lr=0.1*") == 0
+    (sweep.root / "strange").mkdir()
+    (sweep.root / "strange" / "record.json").write_text('{"fingerprint": 3')
+    capsys.readouterr()
+    assert sweep("--summary") == 0
+    out, err = capsys.readouterr()
+    assert "strange/record.json: not readable as a record" in err
+    assert "1/lr=0.05,momentum=0.5/s0: to do" in out
+
+
+class _Apart:
+    """An executor that keeps what it is given."""
+
+    slots = room = 1
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> int:
+        self.jobs.append(job)
+        return len(self.jobs)
+
+    def poll(self, ticket: int) -> Ended | None:
+        return Ended(Outcome.DONE)
+
+    def cancel(self, ticket: int) -> None:
+        raise AssertionError("nobody asked for that")
+
+
+class _Never:
+    requested = False
+
+
+def test_after_an_unforeseen_crash_runs_get_processes_of_their_own(tmp_path: Path) -> None:
+    apart = _Apart()
+    codes: list[Any] = [0, RuntimeError("CUDA error: an illegal memory access"), 0]
+
+    def training(config: Config, label: str, stop: Any) -> int:
+        code = codes.pop(0)
+        print("it says this")
+        if isinstance(code, Exception):
+            raise code
+        return int(code)
+
+    executor = InProcess(training, _Never(), lambda: apart)  # type: ignore[arg-type]
+    jobs = [Job(f"run {n}", Config(), tmp_path / "logs" / f"{n}.log", n == 3) for n in range(4)]
+    ended = [executor.poll(executor.submit(job)) for job in jobs]
+    outcomes = [each.outcome.value if each else None for each in ended]
+    assert outcomes == ["done", "failed", "done", "done"]
+    assert ended[1] is not None
+    assert ended[1].said.splitlines()[-1] == "RuntimeError: CUDA error: an illegal memory access"
+    assert [job.name for job in apart.jobs] == ["run 2", "run 3"]
+    assert executor.room == 1
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    out = capsys.readouterr().out
+    for option in (
+        "--sweep-file FILE", "--only GLOB", "--seeds N", "--epochs-scale F", "--jobs N",
+        "--retries N", "--retry-failed", "--dry-run", "--summary", "--json", "--quiet",
+        "--resume", "--data.train", "--data.limit", "--runtime.threads", "--run.root",
+        "--checkpoint.every_epochs",
+    ):  # fmt: skip
+        assert f"  {option}\n" in out, option
+    assert "--optim" not in out and "--run.name" not in out
+
+
+def test_runs_of_one_architecture_share_one_compiled_network(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.write(
+        """
+  - id: "1"
+    title: Two networks in turn
+    axes: {optim.lr: [0.1, 0.2]}
+    runs:
+      - {name: narrow, settings: {model: {widths: [4]}}}
+      - {name: wide, settings: {model: {widths: [8]}}}
+      - {name: narrow too, settings: {optim: {momentum: 0.5}}}
+""",
+        epochs=1,
+    )
+    compiled: list[Any] = []
+
+    def compile_once(network: Any, **rest: Any) -> Any:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compile_once)
+    monkeypatch.setattr(compiled_step, "_kept", {})
+    monkeypatch.setattr(device, "_finds_a_compiler", lambda: True)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "")  # and back, when this is over
+    assert sweep("--runtime.compile", "true") == 0
+    assert len(sweep.stamps()) == 6
+    assert len(compiled) == 2
+    began = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if "began" in line]
+    assert [name.partition(",")[0] for name in began] == ["1/narrow"] * 2 + ["1/narrow too"] * 2 + [
+        "1/wide"
+    ] * 2
+
+
+def test_a_look_at_a_runs_lock_never_keeps_its_owner_out(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run:
+        assert RunFolder(tmp_path / "run").locked()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            RunFolder(tmp_path / "run").locked()
+
+    looking = [threading.Thread(target=look) for _ in range(2)]
+    for thread in looking:
+        thread.start()
+    try:
+        for _ in range(50):
+            with RunFolder(tmp_path / "run"):
+                pass
+    finally:
+        over.set()
+        for thread in looking:
+            thread.join()
+    assert not RunFolder(tmp_path / "run").locked()
+    assert not RunFolder(tmp_path / "nowhere").locked()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word if word != "cpu" else "cuda:7" for word in sweep.words()]
+    assert run_command(main, words) == 2
+    assert "runtime.device cuda:7" in capsys.readouterr().err
+    assert not sweep.root.exists()
