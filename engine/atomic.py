@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError, named
+from engine.errors import UserError, with_path
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         descriptor = _open_locked(partial)
     except OSError as error:
-        raise named(error, target) from None
+        raise with_path(error, target) from None
     try:
         yield partial
         with open(partial, "rb") as written:  # the block may have put another file in place
@@ -41,7 +41,7 @@ def replacing(target: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink()
         if isinstance(error, OSError):
-            raise named(error, target) from None
+            raise with_path(error, target) from None
         raise
     finally:
         os.close(descriptor)
@@ -71,7 +71,7 @@ def append_line(target: Path, line: str) -> None:
             log.flush()
             os.fsync(log.fileno())
     except OSError as error:
-        raise named(error, target) from None
+        raise with_path(error, target) from None
 
 
 def sync_folder(folder: Path) -> None:
@@ -106,7 +106,7 @@ def _regular(target: Path) -> Path:
     except FileNotFoundError:
         return target
     except OSError as error:
-        raise named(error, target) from None
+        raise with_path(error, target) from None
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
         raise UserError(f"{target}: {what}, where a file is to be written")

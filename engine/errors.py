@@ -52,7 +52,7 @@ class RunFailed(Exception):
     """The run cannot go on, as with a nan loss: one line, no traceback, exit 1."""
 
 
-def named(error: OSError, path: object) -> Exception:
+def with_path(error: OSError, path: object) -> Exception:
     """`error`, knowing `path`; a `UserError` where the path itself is what is wrong."""
     if error.errno in WRONG_PATHS:
         return UserError(f"{path}: {WRONG_PATHS[error.errno]}")

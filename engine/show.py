@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.columns import columns
 from engine.config import options
 from engine.config.options import Flag, Parsed
 from engine.config.schema import Config
@@ -59,14 +60,19 @@ def _list(pattern: str | None, *, as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
-    width = max(len(row["variant"]) for row in found)
-    print(f"{'variant':<{width}}  {'parameters':>10}  {'GFLOPs':>6}  {'training':>8}  config")
-    for row in found:
-        flops = row["flops"]
-        print(
-            f"{row['variant']:<{width}}  {row['parameters']:>10,}  {flops['forward'] / 1e9:>6.3f}"
-            f"  {flops['training'] / 1e9:>8.3f}  {row['config'] or '-'}"
+    lines = [
+        (
+            row["variant"],
+            f"{row['parameters']:,}",
+            f"{row['flops']['forward'] / 1e9:.3f}",
+            f"{row['flops']['training'] / 1e9:.3f}",
+            row["config"] or "-",
         )
+        for row in found
+    ]
+    print(
+        columns(("variant", "parameters", "GFLOPs", "training", "config"), lines, right=(1, 2, 3))
+    )
 
 
 def _print_json(content: object) -> None:

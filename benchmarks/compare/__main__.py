@@ -22,9 +22,9 @@ from pathlib import Path
 
 from benchmarks.compare import differences
 from benchmarks.compare.differences import Comparison
-from benchmarks.loader.page import columns
 from benchmarks.records.runs import read
 from benchmarks.records.untrusted import clean
+from engine.columns import columns
 from engine.errors import OK, RunFailed, UserError, run_command
 from engine.parser import Parser
 

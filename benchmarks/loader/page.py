@@ -8,8 +8,7 @@ from typing import Any
 from benchmarks.measuring.results import Findings
 from benchmarks.measuring.turns import Spread
 from benchmarks.measuring.units import in_unit
-
-Row = Sequence[str]
+from engine.columns import columns
 
 
 def text(found: Findings, goals: Sequence[dict[str, Any]], conditions: dict[str, Any]) -> str:
@@ -144,20 +143,3 @@ def _missing(found: Findings) -> str:
 
 def _three(spread: Spread) -> tuple[float, float, float]:
     return spread.median, min(spread.values), max(spread.values)
-
-
-def columns(head: Row, rows: Sequence[Row], right: set[int] | None = None) -> str:
-    """Aligned columns; all but the first to the right, unless said."""
-    if not rows:
-        return ""
-    right = set(range(1, len(head))) if right is None else right
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = []
-    for row in (head, *rows):
-        cells = [
-            f"{cell:>{width}}" if column in right else f"{cell:<{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)

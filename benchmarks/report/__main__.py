@@ -20,7 +20,7 @@ from benchmarks.records.runs import check_folder
 from benchmarks.report import content, page, text
 from benchmarks.report.mistakes import Allowance
 from engine import atomic
-from engine.errors import OK, named, run_command
+from engine.errors import OK, run_command, with_path
 from engine.parser import Parser
 
 PROGRAM = "python -m benchmarks.report"
@@ -63,7 +63,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise named(error, error.filename or folder) from None
+        raise with_path(error, error.filename or folder) from None
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:

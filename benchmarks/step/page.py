@@ -10,9 +10,10 @@ from subprocess import SubprocessError
 from typing import Any
 
 from benchmarks.loader.goals import Goal
-from benchmarks.loader.page import columns, goals_text
+from benchmarks.loader.page import goals_text
 from benchmarks.loader.peers import Unavailable
 from benchmarks.measuring.turns import Pairs, Spread
+from engine.columns import columns
 from engine.errors import RunFailed
 
 KEYS = ("ratio_vs_plain", "images_per_second", "compile_seconds", "tflops", "utilisation")

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import atomic
+from engine.columns import columns
 from engine.config.schema import Model
-from engine.errors import OK, UserError, named, run_command
+from engine.errors import OK, UserError, run_command, with_path
 from engine.explore import options, speed
 from engine.explore.designs import UNLIMITED, size
 from engine.explore.options import Asked
@@ -94,14 +95,7 @@ def table(listed: list[Row], found: Found, asked: Asked, predict: Speed) -> str:
         )
         for row in listed
     ]  # fmt: skip
-    wide = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
-    text = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, wide, strict=True))
-        )
-        for line in (heads, *lines)
-    ]
+    text = [columns(heads, lines)]
     more = len(found.rows) - len(listed)
     text += [f"... and {more:,} more (--limit 0 lists all)"] if more else []
     return "\n".join([*text, "", *summary(found, asked, predict)])
@@ -216,7 +210,7 @@ def write(rows: list[Row], asked: Asked, unbeaten: int) -> list[str]:
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise named(error, asked.out) from None
+        raise with_path(error, asked.out) from None
     for path, content in contents.items():
         atomic.write_text(path, content)
     return [os.fspath(path) for path in contents]

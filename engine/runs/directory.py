@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import atomic
-from engine.errors import UserError, named
+from engine.errors import UserError, with_path
 
 LOCKED = "another process is writing this run"
 PATIENCE, PAUSE = 5, 0.02  # tries and seconds: somebody who only looks holds a lock for an instant
@@ -36,7 +36,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise named(error, error.filename or self.path) from None
+            raise with_path(error, error.filename or self.path) from None
         for turn in range(PATIENCE):
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import atomic
-from engine.errors import named
+from engine.errors import with_path
 from engine.sweep.database import COLUMNS, opened, told
 
 FILE, WORKERS, LOCK = "queue.sqlite", "workers", "lock"
@@ -52,7 +52,7 @@ class Queue:
             (self.folder / WORKERS).mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.folder / WORKERS / self._owner, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise named(error, error.filename or self.folder) from None
+            raise with_path(error, error.filename or self.folder) from None
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         with self.alone():
             self._base = opened(self.folder / FILE, self._warn)

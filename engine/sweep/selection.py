@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from engine.columns import columns
 from engine.statistics import Summary, summary
 from engine.sweep.plan import Plan, PlannedRun
 from engine.sweep.queue import Row
@@ -123,7 +124,7 @@ def content(plan: Plan, found: Sequence[Result]) -> dict[str, Any]:
 
 def table(found: Sequence[Result]) -> str:
     """All results for a person: the figure, the best epoch, what was reported."""
-    rows = [("run", "variant", "conditions", "n", "last epoch", "best epoch *", "reported")]
+    rows = []
     lines_below: list[str] = []
     for result in found:
         best = _mean(result.best) if result.best else _mean(result.validation, " (validation)")
@@ -142,10 +143,8 @@ def table(found: Sequence[Result]) -> str:
         lines_below += [
             f"{name}: {status.text(result.conditions.epochs)}" for name, status in result.missing
         ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    head = ("run", "variant", "conditions", "n", "last epoch", "best epoch *", "reported")
+    lines = [columns(head, rows, right=())]
     lines += ["", "test accuracy in percent; mean ± standard deviation over seeds [95 % interval]"]
     lines += [f"* {UNFAIR}"]
     if lines_below:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.columns import columns
 from engine.sweep.estimate import Speeds
 from engine.sweep.plan import Plan, PlannedRun
 from engine.sweep.queue import Row
@@ -19,30 +20,20 @@ def text(
     runs: Sequence[PlannedRun], results: Results, rows: Mapping[str, Row], speeds: Speeds
 ) -> str:
     """For a person."""
-    lines = [HEAD]
-    for run in runs:
-        status = status_of(run, results, rows)
-        lines.append(
-            (
-                run.name,
-                run.variant,
-                f"{run.params:,}",
-                str(run.config.train.epochs),
-                _petaflops(run.petaflops),
-                _hours(speeds.seconds(run)),
-                status.text(run.config.train.epochs),
-            )
+    lines = [
+        (
+            run.name,
+            run.variant,
+            f"{run.params:,}",
+            str(run.config.train.epochs),
+            _petaflops(run.petaflops),
+            _hours(speeds.seconds(run)),
+            status_of(run, results, rows).text(run.config.train.epochs),
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    numbers = {HEAD.index(name) for name in ("parameters", "epochs", "PFLOPs", "hours")}
-    table = [
-        "  ".join(
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+        for run in runs
     ]
-    return "\n".join([*table, "", *_totals(runs, results, rows, speeds)])
+    table = columns(HEAD, lines, right=range(2, 6))
+    return "\n".join([table, "", *_totals(runs, results, rows, speeds)])
 
 
 def content(
