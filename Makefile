@@ -37,10 +37,11 @@ test-all: setup ## the slow tests and those for a GPU as well
 browser: setup ## what tests/benchmarks/report/test_browser.py needs: chromium (by apt), Playwright, axe-core
 	@VENV='$(VENV)' sh tools/browser.sh
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and who may import whom (import-linter)
 	@$(RUN) -m ruff check $(CHECKED)
 	@$(RUN) -m ruff format --check $(CHECKED)
 	@$(RUN) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 
 format: setup ## let ruff put the code into form
 	@$(RUN) -m ruff format $(CHECKED)

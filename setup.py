@@ -76,6 +76,7 @@ setup(
     extras_require={
         "dev": [
             "hypothesis>=6.160,<7",
+            "import-linter>=2.15,<3",
             "mypy>=2.4,<3",
             "pandas-stubs>=2.3,<4",
             "pytest>=9.2,<10",
@@ -96,7 +97,7 @@ setup(
             "ffcv-engine-evaluate = engine.commands:evaluate",
             "ffcv-engine-sweep = engine.commands:sweep",
             "ffcv-engine-explore = engine.commands:explore",
-            "ffcv-engine-write = engine.commands:write",
+            "ffcv-engine-write = writers.command:write",
         ]
     },
 )

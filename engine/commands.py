@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from engine import signals
-from engine.errors import leave, run_command
+from engine.errors import run_command
 
 
 def train() -> int:
@@ -38,11 +36,3 @@ def explore() -> int:
     from engine.explore.__main__ import main
 
     return run_command(main)
-
-
-def write() -> NoReturn:
-    """`ffcv-engine-write`, which is `python writers/cifar.py`."""
-    signals.quit_early()
-    from writers.cifar import main
-
-    leave(run_command(main))

@@ -133,8 +133,8 @@ def test_a_disk_that_fills_up_while_writing_is_a_named_error(small_disk):
         "from writers import spool\n"
         "spool.WORTH = 10**12\n"
         "shutil.disk_usage = lambda path: types.SimpleNamespace(free=10**12)\n"
-        "from engine import commands\n"
-        "commands.write()\n"
+        "from writers import command\n"
+        "command.write()\n"
     )
     given = command(small_disk, 20_000)[2:]
     done = subprocess.run(
