@@ -1,0 +1,175 @@
+"""The picture of the rooms, drawn from the code's imports: `python -m tools.architecture`.
+
+It writes docs/architecture.svg; a test fails when the picture no longer shows the code. A room is a
+package; an arrow from A to B says that A imports B, left out where it follows from two others.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "architecture.svg"
+PACKAGES = ("engine", "writers", "benchmarks")
+BASE = ("errors", "signals", "atomic", "columns", "statistics", "parser")  # of engine
+COMMANDS = ("train", "evaluate", "show")
+TEXTS = {
+    "engine base": "Errors and exit codes, signals, atomic files, statistics, text tables.",
+    "engine commands": "engine.train and engine.evaluate: the life of a run in one function.",
+    "benchmarks.tables": "Runs as pandas tables.",
+}
+COLOURS = {"engine": "#dbeafe", "writers": "#dcfce7", "benchmarks": "#fef3c7"}
+WIDTH, BOX, HIGH, GAP, STORY = 1180, 190, 74, 20, 118
+
+Graph = dict[str, set[str]]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the packages by its dotted name."""
+    files = (file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py")))
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+    return {name.removesuffix(".__init__"): file for name, file in names.items()}
+
+
+def imports(file: Path, known: Mapping[str, Path]) -> set[str]:
+    """The known modules that `file` imports, also inside functions."""
+    result = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [(alias.name, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [(f"{node.module}.{alias.name}", node.module) for alias in node.names]
+        else:
+            continue
+        result |= {full if full in known else module for full, module in names}
+    return result & known.keys()
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module lies in; None for `engine/commands.py`, which only starts others."""
+    package, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    if package == "writers":
+        return package
+    if package == "engine":
+        if first in BASE or not first:
+            return "engine base"
+        if first in COMMANDS:
+            return "engine commands"
+        return None if first == "commands" else f"engine.{first}"
+    return f"{package}.{first}" if first else None
+
+
+def rooms() -> Graph:
+    """Which rooms each room imports."""
+    known = modules()
+    graph: Graph = {}
+    for module, file in known.items():
+        room = room_of(module)
+        if room is not None:
+            others = {room_of(each) for each in imports(file, known)} - {room, None}
+            graph.setdefault(room, set()).update(str(each) for each in others)
+    return graph
+
+
+def reduced(graph: Graph) -> Graph:
+    """Without the arrows that follow from two others; a circle is an error."""
+    reach: dict[str, set[str]] = {}
+
+    def below(room: str, path: tuple[str, ...] = ()) -> set[str]:
+        if room in path:
+            raise ValueError(f"a circle of imports: {' -> '.join((*path, room))}")
+        if room not in reach:
+            direct = (below(other, (*path, room)) for other in graph[room])
+            reach[room] = graph[room].union(*direct)
+        return reach[room]
+
+    return {
+        room: {each for each in others if not any(each in below(o) for o in others)}
+        for room, others in graph.items()
+    }
+
+
+def floors(graph: Graph) -> list[list[str]]:
+    """Rooms by floor, the highest first: each stands above all that it imports."""
+    level: dict[str, int] = {}
+
+    def height(room: str) -> int:
+        if room not in level:
+            level[room] = 1 + max((height(other) for other in graph[room]), default=0)
+        return level[room]
+
+    top = max(map(height, graph))
+    return [sorted(r for r in graph if level[r] == floor) for floor in range(top, 0, -1)]
+
+
+def text_of(room: str) -> str:
+    """The first line of the package's docstring."""
+    if room in TEXTS:
+        return TEXTS[room]
+    source = ROOT.joinpath(*room.split("."), "__init__.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].partition(": `")[0]
+
+
+def svg() -> str:
+    """The whole picture."""
+    graph = reduced(rooms())
+    place: dict[str, tuple[float, float]] = {}
+    stories = floors(graph)
+    for number, floor in enumerate(stories):
+        step = min(WIDTH / len(floor), 1.6 * (BOX + GAP))
+        left = (WIDTH - step * len(floor)) / 2
+        for index, room in enumerate(floor):
+            place[room] = left + step * (index + 0.5), 50 + number * STORY
+    parts = [_arrow(place[a], place[b]) for a in sorted(graph) for b in sorted(graph[a])]
+    parts += [_box(room, *place[room]) for room in sorted(place)]
+    height = 60 + len(stories) * STORY
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            'font-family="system-ui, sans-serif" role="img">',
+            "<title>The rooms of the project; an arrow points to what is imported</title>",
+            '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
+            'markerHeight="8" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#64748b"/></marker>'
+            "</defs>",
+            f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    (x, y), (u, v) = (start[0], start[1] + HIGH), (end[0], end[1] - 2)
+    bend = (v - y) / 2
+    path = f"M{x:.0f} {y:.0f} C{x:.0f} {y + bend:.0f} {u:.0f} {v - bend:.0f} {u:.0f} {v:.0f}"
+    return f'<path d="{path}" fill="none" stroke="#94a3b8" marker-end="url(#tip)"/>'
+
+
+def _box(room: str, x: float, y: float) -> str:
+    left, colour = x - BOX / 2, COLOURS[room.split(".")[0].split(" ")[0]]
+    lines = textwrap.wrap(text_of(room), 33)[:3]
+    words = "".join(
+        f'<text x="{x:.0f}" y="{y + 36 + 14 * number:.0f}" font-size="11" fill="#334155">'
+        f"{html.escape(line)}</text>"
+        for number, line in enumerate(lines)
+    )
+    return (
+        f'<g text-anchor="middle"><rect x="{left:.0f}" y="{y:.0f}" width="{BOX}" height="{HIGH}" '
+        f'rx="6" fill="{colour}" stroke="#475569"/><text x="{x:.0f}" y="{y + 19:.0f}" '
+        f'font-size="14" font-weight="600" fill="#0f172a">{html.escape(room)}</text>{words}</g>'
+    )
+
+
+def main() -> int:
+    """Write the picture."""
+    TARGET.write_text(svg(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
