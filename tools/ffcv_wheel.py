@@ -15,8 +15,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from tools import headers
-from tools.patiently import Stop, last_lines, run
+from tools import build_deps
+from tools.logged_run import Stop, last_lines, run
 from tools.setup_venv import CONSTRAINTS, FFCV, WHEELHOUSE
 
 CHANGES = {
@@ -57,8 +57,8 @@ def build(folder: Path) -> Path:
     if not sys.platform.startswith("linux"):
         raise Stop("auditwheel is for Linux; on macOS, delocate does the like (untested)")
     log = folder / "log"
-    headers.ensure(log)
-    headers.ensure_venv_module(log)
+    build_deps.ensure(log)
+    build_deps.ensure_venv_module(log)
     venv = folder / "venv"
     python = str(venv / "bin" / "python")
     pip = [python, "-m", "pip", "--disable-pip-version-check"]

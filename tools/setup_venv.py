@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools import headers
-from tools.patiently import Stop, last_lines, run
+from tools import build_deps
+from tools.logged_run import Stop, last_lines, run
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -100,7 +100,7 @@ def make(venv: Path, anew: bool) -> None:
         origin = ["--find-links", str(WHEELHOUSE), "--only-binary", "ffcv"]
         print("set-up: FFCV comes from wheelhouse/, nothing is compiled", file=sys.stderr)
     elif not _has_ffcv(python):
-        headers.ensure(log)
+        build_deps.ensure(log)
     _pip(
         python,
         "set-up 3/4: torch, FFCV and the rest (with CUDA's libraries about 5 GB: some minutes)",
@@ -156,7 +156,7 @@ def _create(venv: Path) -> None:
             entry.unlink()
     (venv / UNFINISHED).touch()
     log = venv / "setup.log"
-    headers.ensure_venv_module(log)
+    build_deps.ensure_venv_module(log)
     version = "{}.{}.{}".format(*sys.version_info)
     what = f"set-up 1/4: a virtual environment in {venv}, of Python {version}"
     if not run(what, [sys.executable, "-m", "venv", str(venv)], log):

@@ -21,7 +21,7 @@ if __name__ == "__main__":  # Ctrl-C in the moments of the imports below
 from engine.config.options import Flag, read
 from engine.data import sidecar
 from engine.errors import OK, leave, run_command
-from writers import origins, outputs
+from writers import inputs, outputs
 from writers.console import Console, CtrlC
 from writers.outputs import Target
 from writers.settings import Config, check
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     )
     data, console = parsed.config.data, Console(quiet="quiet" in parsed.flags)
     with CtrlC() as ctrl_c:
-        origin = origins.choose(data, console)
+        origin = inputs.choose(data, console)
         targets = _targets(origin, Path(data.folder))
         missing = [target for target in targets if not outputs.is_right(target)]
         if missing:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     return OK
 
 
-def _targets(origin: origins.Origin, folder: Path) -> list[Target]:
+def _targets(origin: inputs.Input, folder: Path) -> list[Target]:
     return [
         Target(
             folder / f"{origin.dataset}_{split}.beton",

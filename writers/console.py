@@ -45,11 +45,11 @@ class CtrlC:
     """Ctrl-C raises at once, can be held back, and cannot be lost in foreign code.
 
     FFCV and the libraries it imports have places that swallow any exception: `check` raises
-    again what got lost there. After `hold`, files are being renamed and it is too late to stop.
+    again what got lost there. After `defer`, files are being renamed and it is too late to stop.
     """
 
     def __init__(self) -> None:
-        self.pressed = self.held = False
+        self.pressed = self.deferred = False
 
     def __enter__(self) -> CtrlC:
         self._before = signal.signal(signal.SIGINT, self._handle)
@@ -63,12 +63,12 @@ class CtrlC:
         if self.pressed:
             raise KeyboardInterrupt
 
-    def hold(self) -> None:
+    def defer(self) -> None:
         """The last moment to stop; from here on Ctrl-C waits for the end."""
-        self.held = True
+        self.deferred = True
         self.check()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.pressed = True
-        if not self.held:
+        if not self.deferred:
             raise KeyboardInterrupt

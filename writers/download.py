@@ -19,8 +19,8 @@ from pathlib import Path
 
 from engine import atomic
 from engine.errors import UserError
+from writers.cifar_layouts import Layout
 from writers.console import Console
-from writers.layouts import Layout
 
 ANSWER_SECONDS = 8.0  # for the server's first answer, its name looked up included
 STALL_SECONDS = 20.0  # without a byte more

@@ -25,9 +25,9 @@ import numpy as np
 from engine import atomic
 from engine.data import sidecar
 from engine.errors import REFUSALS, UserError
-from writers import pages, spool, summary
+from writers import dataset_statistics, disk_array, library_memory
+from writers.cifar_files import digest_of
 from writers.console import Console, CtrlC
-from writers.source import digest_of
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Content:
+class LabelledImages:
     """What goes into it."""
 
-    images: Any  # an array, or one that was set aside (`writers.spool`)
+    images: Any  # an array, or one that was set aside (`writers.disk_array`)
     labels: np.ndarray
     classes: tuple[str, ...]
 
@@ -71,7 +71,7 @@ def is_right(target: Target) -> bool:
 
 def write(
     targets: Sequence[Target],
-    contents: dict[str, Content],
+    contents: dict[str, LabelledImages],
     force: bool,
     console: Console,
     ctrl_c: CtrlC,
@@ -106,44 +106,44 @@ def write(
             ctrl_c.check()
         if refused:
             raise UserError(*refused)
-        ctrl_c.hold()
+        ctrl_c.defer()
 
 
 def _import_ffcv() -> ModuleType:
     """Seconds of imports and hundreds of megabytes, now that there is room."""
     import torch  # noqa: F401  # FFCV would: by itself, so that what it mapped is gone before more is
 
-    pages.give_back()
+    library_memory.release()
     from engine.data import ffcv_files
 
-    pages.give_back()
+    library_memory.release()
     return ffcv_files
 
 
-def _set_aside(contents: dict[str, Content], folder: Path) -> None:
+def _set_aside(contents: dict[str, LabelledImages], folder: Path) -> None:
     """Into files where the disk has room for them and for what is made of them."""
     spare = shutil.disk_usage(folder).free // 3
     for split in list(contents):
         images = contents[split].images
         with _naming(folder):
-            kept = spool.set_aside(images, folder, spare)
+            kept = disk_array.on_disk_if_large(images, folder, spare)
         spare -= images.nbytes
         contents[split] = dataclasses.replace(contents[split], images=kept)
 
 
 def _write(
-    target: Target, content: Content, partial: Path, console: Console, ffcv_files: ModuleType
+    target: Target, content: LabelledImages, partial: Path, console: Console, ffcv_files: ModuleType
 ) -> sidecar.Sidecar:
     show = console.progress(str(target.path))
     ffcv_files.write(partial, content.images, content.labels, show)
     written = ffcv_files.verify(partial, content.images, content.labels, show)
-    mean, std = summary.mean_and_std(content.images)
+    mean, std = dataset_statistics.mean_and_std(content.images)
     return sidecar.Sidecar(
         dataset=target.dataset,
         split=target.split,
         samples=target.samples,
         classes=content.classes,
-        class_counts=summary.class_counts(content.labels, len(content.classes)),
+        class_counts=dataset_statistics.class_counts(content.labels, len(content.classes)),
         mean=mean,
         std=std,
         image_shape=content.images.shape[1:],
@@ -174,7 +174,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_space(
-    targets: Sequence[Target], contents: dict[str, Content], ffcv_files: ModuleType
+    targets: Sequence[Target], contents: dict[str, LabelledImages], ffcv_files: ModuleType
 ) -> None:
     folder = targets[0].path.parent
     needed = sum(

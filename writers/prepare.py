@@ -17,8 +17,8 @@ from engine import show
 from engine.config.options import read
 from engine.config.schema import Config
 from engine.errors import OK, run_command
-from writers import cifar, source
-from writers.layouts import CLASSES, LAYOUTS
+from writers import cifar, cifar_files
+from writers.cifar_layouts import CLASSES, LAYOUTS
 from writers.settings import SYNTHETIC
 
 PROGRAM = "python -m writers.prepare"
@@ -61,7 +61,7 @@ def _dataset_of(named: Sequence[Path]) -> str | None:
 def _has_cifar10(folder: Path) -> bool:
     forms = [layout for layout in LAYOUTS if layout.dataset == "cifar10"]
     written = all((folder / f"cifar10_{split}.beton").exists() for split in SPLITS)
-    return written or source.find(folder, forms) is not None
+    return written or cifar_files.find(folder, forms) is not None
 
 
 if __name__ == "__main__":

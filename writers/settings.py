@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.config.fields import option, section
-from writers.layouts import CLASSES
+from writers.cifar_layouts import CLASSES
 
 SYNTHETIC = "synthetic"
 

@@ -20,7 +20,7 @@ from engine.data.beton import open_beton
 from engine.errors import UserError
 from writers import outputs, synthetic
 from writers.console import Console, CtrlC
-from writers.outputs import Content, Target
+from writers.outputs import LabelledImages, Target
 
 USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
 MOST = 1_000_000  # a label without a sidecar is no larger
@@ -74,7 +74,7 @@ def _source(given: str | None, samples: int, folder: Path) -> tuple[Path, str]:
     target = Target(path, "synthetic", "train", count, {"writers/synthetic.py": synthetic.RECIPE})
     console = Console()
     progress = console.progress("drawing")
-    content = Content(*synthetic.generate("train", count, progress), synthetic.CLASSES)
+    content = LabelledImages(*synthetic.generate("train", count, progress), synthetic.CLASSES)
     with CtrlC() as ctrl_c:
         outputs.write([target], {"train": content}, False, console, ctrl_c)
     return path, "the built-in figures, written for this run"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from writers import outputs, synthetic
 from writers.console import Console, CtrlC
-from writers.outputs import Content, Target
+from writers.outputs import LabelledImages, Target
 
 
 def drawn(folder: Path, samples: int = synthetic.TRAIN) -> Path:
@@ -17,7 +17,7 @@ def drawn(folder: Path, samples: int = synthetic.TRAIN) -> Path:
     targets = [Target(paths[each], "synthetic", each, samples, recipe) for each in paths]
 
     contents = {
-        each: Content(
+        each: LabelledImages(
             *synthetic.generate(each, samples, console.progress("drawing")), synthetic.CLASSES
         )
         for each in paths

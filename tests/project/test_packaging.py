@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 import engine
 from tests.support.paths import ROOT
-from tools import ffcv_wheel, headers, patiently, setup_venv
+from tools import build_deps, ffcv_wheel, logged_run, setup_venv
 
 PLATFORM = re.sub(r"[-.]", "_", sysconfig.get_platform())
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -119,10 +119,10 @@ def test_the_reports_templates_are_shipped() -> None:
 
 def test_one_list_of_system_packages_serves_setup_image_message_and_guide() -> None:
     assert "$(cat tools/apt.txt)" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert set(headers.APT) == {"g++", "libopencv-dev", "libturbojpeg0-dev", "pkg-config"}
+    assert set(build_deps.APT) == {"g++", "libopencv-dev", "libturbojpeg0-dev", "pkg-config"}
     guide = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
-    message = headers.explain(["a C++ compiler"], "this takes an administrator")
-    for system, command in headers.INSTALL.items():
+    message = build_deps.explain(["a C++ compiler"], "this takes an administrator")
+    for system, command in build_deps.INSTALL.items():
         assert command in guide
         assert re.search(rf"^  {system} +{re.escape(command)}$", message, re.MULTILINE)
 
@@ -130,7 +130,7 @@ def test_one_list_of_system_packages_serves_setup_image_message_and_guide() -> N
 def test_the_conda_environment_uses_the_same_lists() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *system, pip = environment["dependencies"]
-    assert set(headers.INSTALL["conda"].split()[4:]) <= set(system)
+    assert set(build_deps.INSTALL["conda"].split()[4:]) <= set(system)
     assert f"pip={version_of(pins('3.11')['pip'])}" in system
     assert pip["pip"] == ["--constraint constraints.txt", "--editable .[dev]"]
 
@@ -184,7 +184,7 @@ def test_another_release_of_ffcv_is_not_changed_blindly() -> None:
     assert "opencv-python-headless" in changed
     assert "'opencv-python'" not in changed
     for old in ffcv_wheel.CHANGES:
-        with pytest.raises(patiently.Stop, match="not the known one"):
+        with pytest.raises(logged_run.Stop, match="not the known one"):
             ffcv_wheel.change(known.replace(old, ""))
 
 
@@ -256,15 +256,15 @@ def test_a_set_up_without_network_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
     nothing = ["--target", str(tmp_path / "target"), "ffcv-engine-no-such-package"]
-    with pytest.raises(patiently.Stop, match="the package index cannot be reached"):
+    with pytest.raises(logged_run.Stop, match="the package index cannot be reached"):
         setup_venv._pip(sys.executable, "trying", nothing, tmp_path / "log")
 
 
 def test_a_failed_command_leaves_its_words_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert not patiently.run("trying", [sys.executable, "-c", "exit('no such luck')"], log)
-    assert patiently.last_lines(log, 3) == ["no such luck"]
-    assert patiently.run("again", [sys.executable, "-c", "print(1)"], log)
+    assert not logged_run.run("trying", [sys.executable, "-c", "exit('no such luck')"], log)
+    assert logged_run.last_lines(log, 3) == ["no such luck"]
+    assert logged_run.run("again", [sys.executable, "-c", "print(1)"], log)
 
 
 def test_missing_headers_are_named_with_their_packages(
@@ -272,8 +272,8 @@ def test_missing_headers_are_named_with_their_packages(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # neither compiler nor pkg-config nor apt-get
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(patiently.Stop) as stopped:
-        headers.ensure(tmp_path / "log")
+    with pytest.raises(logged_run.Stop) as stopped:
+        build_deps.ensure(tmp_path / "log")
     message = str(stopped.value)
     assert "a C++ compiler, pkg-config" in message
     assert "libturbojpeg0-dev" in message

@@ -13,7 +13,7 @@ import pytest
 from engine.data import sidecar
 from engine.errors import UserError, run_command
 from tests.support.paths import ROOT
-from writers import cifar, download, origins, outputs, spool, summary, synthetic
+from writers import cifar, dataset_statistics, disk_array, download, inputs, outputs, synthetic
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -283,10 +283,10 @@ def test_settings_that_make_no_sense_are_refused_before_anything(tmp_path, monke
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_sums_for_the_sidecar_agree_with_numpy(split):
     images, labels = synthetic.generate(split, 450)
-    mean, std = summary.mean_and_std(images)
+    mean, std = dataset_statistics.mean_and_std(images)
     assert np.allclose(mean, images.reshape(-1, 3).mean(0) / 255, rtol=1e-12)
     assert np.allclose(std, images.reshape(-1, 3).std(0) / 255, rtol=1e-12)
-    assert sum(summary.class_counts(labels, 10)) == 450
+    assert sum(dataset_statistics.class_counts(labels, 10)) == 450
 
 
 @pytest.mark.parametrize("command", [["writers/cifar.py"], ["-m", "writers.cifar"]])
@@ -377,9 +377,9 @@ def test_every_origin_states_its_counts_before_anything_is_read(tmp_path):
     from writers.console import Console
     from writers.settings import Data
 
-    drawn = origins.choose(Data(source="synthetic"), Console(quiet=True))
+    drawn = inputs.choose(Data(source="synthetic"), Console(quiet=True))
     assert drawn.samples == {"train": 50_000, "test": 10_000}
-    extra = origins.choose(Data(images=str(x), split="extra", limit=5), Console(quiet=True))
+    extra = inputs.choose(Data(images=str(x), split="extra", limit=5), Console(quiet=True))
     assert extra.samples == {"extra": 5}
     target = outputs.Target(tmp_path / "no.beton", "mine", "extra", 5, extra.sources)
     assert not outputs.is_right(target)
@@ -387,7 +387,7 @@ def test_every_origin_states_its_counts_before_anything_is_read(tmp_path):
 
 def test_images_set_aside_are_read_back_in_any_order(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2500, 4, 3, 3), np.uint8)
-    spooled = spool.Spooled(images, tmp_path)
+    spooled = disk_array.DiskArray(images, tmp_path)
     assert not list(tmp_path.iterdir())  # the file has no name to leave behind
     assert (len(spooled), spooled.shape, spooled.nbytes) == (2500, images.shape, images.nbytes)
     for index in (0, 1023, 1024, 2499, 7):
@@ -395,5 +395,5 @@ def test_images_set_aside_are_read_back_in_any_order(tmp_path: Path) -> None:
     for part in (slice(0, 10), slice(1000, 1100), slice(2400, 9999), slice(5, 5)):
         assert (spooled[part] == images[part]).all()
     assert (np.stack(list(spooled)) == images).all()
-    assert summary.mean_and_std(spooled) == summary.mean_and_std(images)
-    assert spool.set_aside(images, tmp_path, 10**9) is images  # few stay where they are
+    assert dataset_statistics.mean_and_std(spooled) == dataset_statistics.mean_and_std(images)
+    assert disk_array.on_disk_if_large(images, tmp_path, 10**9) is images  # few stay where they are

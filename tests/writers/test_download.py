@@ -17,8 +17,8 @@ import pytest
 
 from engine.errors import UserError, run_command
 from writers import cifar, download
+from writers.cifar_layouts import LAYOUTS
 from writers.console import Console
-from writers.layouts import LAYOUTS
 
 CONTENT = bytes(range(256)) * 1000
 PUBLISHED = dataclasses.replace(

@@ -130,8 +130,8 @@ def test_a_disk_too_small_is_refused_before_writing(small_disk, good):
 def test_a_disk_that_fills_up_while_writing_is_a_named_error(small_disk):
     code = (
         "import sys, shutil, types\n"
-        "from writers import spool\n"
-        "spool.WORTH = 10**12\n"
+        "from writers import disk_array\n"
+        "disk_array.LARGE = 10**12\n"
         "shutil.disk_usage = lambda path: types.SimpleNamespace(free=10**12)\n"
         "from writers import command\n"
         "command.write()\n"

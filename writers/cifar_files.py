@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.errors import UserError
 from writers import archive, unpickle
-from writers.layouts import LAYOUTS, PIXELS, SIDE, Layout
+from writers.cifar_layouts import LAYOUTS, PIXELS, SIDE, Layout
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images N H W C uint8, labels N int64
 

@@ -17,7 +17,7 @@ DONT_NEED = 4  # <sys/mman.h>: MADV_DONTNEED
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) .(.).(.) \S+ \S+ \S+ +(/.*)?")
 
 
-def give_back() -> None:
+def release() -> None:
     """Let go of the clean pages of mapped files; Linux only, elsewhere nothing happens."""
     with contextlib.suppress(OSError, AttributeError):
         advise = ctypes.CDLL(None).madvise

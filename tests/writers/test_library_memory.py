@@ -17,13 +17,13 @@ def resident():
         return int(re.search(r"RssFile:\\s+(\\d+)", file.read())[1])
 
 import torch
-from writers import pages
+from writers import library_memory
 before = resident()
-pages.give_back()
+library_memory.release()
 after = resident()
 net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
 net(torch.ones(2, 3, 8, 8)).sum().backward()
-pages.give_back()
+library_memory.release()
 print(before, after, float(net[1].bias.grad.sum()) > 0)
 """
 
@@ -40,7 +40,7 @@ def test_what_was_mapped_of_pytorch_is_given_back_and_comes_again():
 
 
 def test_only_private_mappings_without_a_written_page_are_taken(monkeypatch, tmp_path):
-    from writers import pages
+    from writers import library_memory
 
     def mapping(start: str, perms: str, path: str, anonymous: int) -> str:
         return f"{start}000-{start}fff {perms} 00000000 fe:00 12   {path}\nRss: 8 kB\n" + (
@@ -59,6 +59,6 @@ def test_only_private_mappings_without_a_written_page_are_taken(monkeypatch, tmp
     )
     real = open
     monkeypatch.setattr("builtins.open", lambda path, *a, **k: real(listing, *a, **k))
-    assert list(pages._clean()) == [(0xA000, 0xAFFF), (0x7000, 0x7FFF)]
+    assert list(library_memory._clean()) == [(0xA000, 0xAFFF), (0x7000, 0x7FFF)]
     monkeypatch.undo()
-    assert all(end > start for start, end in pages._clean())
+    assert all(end > start for start, end in library_memory._clean())

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
-from writers import layouts, source, unpickle
-from writers.layouts import LAYOUTS, Layout
+from writers import cifar_files, cifar_layouts, unpickle
+from writers.cifar_layouts import LAYOUTS, Layout
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -38,10 +38,10 @@ class Small:
         published = LAYOUTS[form]
         counts = dict.fromkeys(published.train, 4) | dict.fromkeys(published.test, 3)
         self.pixels = {n: random.integers(0, 256, (c, 3072), np.uint8) for n, c in counts.items()}
-        classes = len(layouts.CLASSES[published.dataset])
+        classes = len(cifar_layouts.CLASSES[published.dataset])
         self.labels = {n: random.integers(0, classes, c).tolist() for n, c in counts.items()}
         self.files = {name: self._file(published, name) for name in counts}
-        names = list(layouts.CLASSES[published.dataset])
+        names = list(cifar_layouts.CLASSES[published.dataset])
         for name in published.meta:
             lines = "\n".join(names).encode() + b"\n\n"
             keyed = {published.meta_key.encode(): [n.encode() for n in names]}
@@ -82,8 +82,8 @@ class Small:
                 tar.addfile(member, io.BytesIO(b"x" * member.size))
         return path
 
-    def located(self, path: Path) -> source.Source:
-        return source.locate(path, self.layout.dataset, [self.layout])
+    def located(self, path: Path) -> cifar_files.Source:
+        return cifar_files.locate(path, self.layout.dataset, [self.layout])
 
 
 def info(
@@ -108,7 +108,7 @@ def test_every_form_gives_the_same_images_and_labels(tmp_path, form, way):
         own = dataclasses.replace(small.layout, archive_digest=digest(path.read_bytes()))
         small.layout = own
     loaded = small.located(tmp_path if "parent" in way else path).load()
-    assert loaded.classes == layouts.CLASSES[small.layout.dataset]
+    assert loaded.classes == cifar_layouts.CLASSES[small.layout.dataset]
     for split, names in (("train", small.layout.train), ("test", small.layout.test)):
         images, labels = loaded.splits[split]
         pixels = np.concatenate([small.pixels[name] for name in names])
@@ -307,7 +307,7 @@ def test_paths_that_are_no_data_are_refused_without_opening_them(tmp_path, small
 def test_the_other_data_set_is_recognised(tmp_path, small):
     small.folder(tmp_path)
     with pytest.raises(UserError, match=r"add --data\.name cifar10"):
-        source.locate(tmp_path, "cifar100", [*LAYOUTS[2:], small.layout])
+        cifar_files.locate(tmp_path, "cifar100", [*LAYOUTS[2:], small.layout])
 
 
 def test_the_published_digests_are_torchvisions():
@@ -333,8 +333,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_real_data_reads_as_the_plain_pickle_does(real):
-    loaded = source.locate(real, "cifar10").load()
-    assert loaded.classes == layouts.CIFAR10_CLASSES
+    loaded = cifar_files.locate(real, "cifar10").load()
+    assert loaded.classes == cifar_layouts.CIFAR10_CLASSES
     content = (real / "cifar-10-batches-py" / "data_batch_3").read_bytes()
     plain = pickle.loads(content, encoding="bytes")
     images, labels = loaded.splits["train"]
@@ -345,17 +345,17 @@ def test_the_real_data_reads_as_the_plain_pickle_does(real):
 
 
 def test_the_real_binary_version_has_the_digests_that_are_built_in(real, tmp_path):
-    loaded = source.locate(real, "cifar10").load()
+    loaded = cifar_files.locate(real, "cifar10").load()
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
-    (folder / "batches.meta.txt").write_text("\n".join(layouts.CIFAR10_CLASSES) + "\n\n")
+    (folder / "batches.meta.txt").write_text("\n".join(cifar_layouts.CIFAR10_CLASSES) + "\n\n")
     for split, names in (("train", LAYOUTS[1].train), ("test", LAYOUTS[1].test)):
         images, labels = loaded.splits[split]
         planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
         records = np.concatenate([labels.astype(np.uint8)[:, None], planes], axis=1)
         for name, part in zip(names, np.split(records, len(names)), strict=True):
             (folder / name).write_bytes(part.tobytes())
-    again = source.locate(folder, "cifar10").load()
+    again = cifar_files.locate(folder, "cifar10").load()
     assert all(
         np.array_equal(ours, theirs)
         for split in ("train", "test")

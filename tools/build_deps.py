@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tools.patiently import Stop, last_lines, run
+from tools.logged_run import Stop, last_lines, run
 
 APT = Path(__file__).with_name("apt.txt").read_text(encoding="utf-8").split()
 INSTALL = {

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-WORTH = 16_000_000  # bytes of images; fewer stay in memory
+LARGE = 16_000_000  # bytes of images; fewer stay in memory
 AT_A_TIME = 1024  # images
 
 
-class Spooled:
+class DiskArray:
     """An array of images, as far as a writer needs one: its shape, an image, a run of images."""
 
     def __init__(self, images: np.ndarray, folder: Path) -> None:
@@ -53,8 +53,8 @@ class Spooled:
         return np.frombuffer(content, self.dtype).reshape(end - first, *self.shape[1:])
 
 
-def set_aside(images: Any, folder: Path, spare: int) -> Any:
+def on_disk_if_large(images: Any, folder: Path, spare: int) -> Any:
     """`images` in a file of `folder`, where they are many and so many bytes can be spared there."""
-    if images.nbytes < WORTH or images.nbytes > spare:
+    if images.nbytes < LARGE or images.nbytes > spare:
         return images
-    return Spooled(images, folder)
+    return DiskArray(images, folder)

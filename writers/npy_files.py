@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import UserError
 from writers import synthetic
-from writers.layouts import CLASSES
+from writers.cifar_layouts import CLASSES
 
 
 def load_images(path: Path) -> np.ndarray:
