@@ -18,7 +18,7 @@ from benchmarks.measuring import machine
 from benchmarks.measuring.turns import Spread, spread_of
 from engine.data import order
 from engine.data.augment.cpu import augment
-from engine.data.augment.recipe import Recipe
+from engine.data.augment.transform import Transform
 
 EPOCHS = 3
 BATCH_SIZES = (1, 7, 512)
@@ -83,17 +83,17 @@ def _orders(bench: Bench) -> Iterator[float]:
 
 def _draws(bench: Bench) -> Iterator[float]:
     images, count = bench.files.images, bench.files.samples
-    recipes = [Recipe(crop_padding=PADDING, flip=flip) for flip in ("alternating", "random")]
+    transforms = [Transform(crop_padding=PADDING, flip=flip) for flip in ("alternating", "random")]
     ids = order.shuffled(np.arange(count, dtype=np.int64), SEED, 0)
     batches = [ids[first : first + BATCH] for first in range(0, count, BATCH)]
     out = np.empty((BATCH, *images.shape[1:]), np.uint8)
 
-    def epoch(recipe: Recipe, number: int) -> None:
+    def epoch(transform: Transform, number: int) -> None:
         for part in batches:
-            augment(images, part, part, recipe, SEED, number, out[: len(part)])
+            augment(images, part, part, transform, SEED, number, out[: len(part)])
 
     for number in range(ROUNDS_A_PAIR * bench.pairs + 1):
-        twice, once = (_seconds(partial(epoch, recipe, number + 1)) for recipe in recipes)
+        twice, once = (_seconds(partial(epoch, transform, number + 1)) for transform in transforms)
         if number:  # the first was the warm-up
             yield twice - once
 

@@ -21,7 +21,7 @@ from benchmarks.measuring.turns import Spread
 from engine.config.schema import Config, Model, Runtime
 from engine.data.augment import cpu
 from engine.data.augment.gpu import augment
-from engine.data.augment.recipe import Recipe
+from engine.data.augment.transform import Transform
 from engine.data.loader import Batch
 from engine.model import ResNet, resolve
 from engine.optim.schedules import rates
@@ -66,7 +66,7 @@ def kernel_seconds(images: Tensor, size: int, dtype: torch.dtype, passes: int) -
     """Augmenting 50,000 images in batches of `size`: the sum over all launches, several times."""
     device, count = images.device, len(images)
     scale, shift = (each.tolist() for each in cpu.scale_and_shift(MEAN, STD))
-    recipe = Recipe(crop_padding=PADDING)
+    transform = Transform(crop_padding=PADDING)
     shape = (size, *images.shape[1:])
     out = torch.empty(shape, dtype=dtype, device=device).permute(0, 3, 1, 2)
     flushed = FLUSH_BYTES if device.type == "cuda" else 1
@@ -80,7 +80,7 @@ def kernel_seconds(images: Tensor, size: int, dtype: torch.dtype, passes: int) -
             part = out[: len(ids)]
 
             def launch(ids: Tensor = ids, part: Tensor = part, epoch: int = number) -> None:
-                augment(images, ids, ids, recipe, SEED, epoch, dtype, scale, shift, out=part)
+                augment(images, ids, ids, transform, SEED, epoch, dtype, scale, shift, out=part)
 
             clock.time(launch)
         if number >= WARM_UP:

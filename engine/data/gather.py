@@ -36,11 +36,11 @@ def gather(
         raise UserError(f"gather: {len(ids)} ids for an array of the shape {out.shape}")
     if not out.size:
         return
-    from engine.data.kernels import gather as _gather  # loads Numba
-    from engine.data.kernels import simd
+    from engine.data.kernels import simd  # loads Numba
+    from engine.data.kernels.gather import first_invalid, gather_pieces
 
     size = out.size // len(ids)
-    wrong = 0 if size > len(view) else _gather.beyond(pointers, ids, len(view) - size)
+    wrong = 0 if size > len(view) else first_invalid(pointers, ids, len(view) - size)
     if wrong >= 0:
         raise UserError(
             f"sample {ids[wrong]} is outside the {len(pointers)} samples, or points outside the "
@@ -48,5 +48,5 @@ def gather(
         )
     progress = np.zeros(32, np.int64)
     places = (view.ctypes.data, pointers, ids, out.ctypes.data, size, progress)
-    work = partial(_gather.gather, *places)
+    work = partial(gather_pieces, *places)
     share(work, threads, out.nbytes, partial(simd.all_done, progress, len(ids)))

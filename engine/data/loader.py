@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine.data import order
 from engine.data.augment import autoaugment, cpu, gpu
-from engine.data.augment.recipe import PLAIN, Recipe
+from engine.data.augment.transform import IDENTITY, Transform
 from engine.data.beton import Beton, open_beton
 from engine.data.order import Ids
 from engine.data.stores import Part, Store, chosen, open_store, to_device
@@ -37,10 +37,10 @@ class Batch(NamedTuple):
     labels: Tensor  # N
 
 
-class Design(NamedTuple):
+class AugmentSpec(NamedTuple):
     """What decides how the images of a loader are made, beside epoch and sample."""
 
-    recipe: Recipe
+    transform: Transform
     seed: int
     constants: cpu.Constants  # scale and shift a channel
 
@@ -99,7 +99,7 @@ class Loader:
         self._mode = chosen(mode, self._beton, _usable(self._device)) if given else mode
         self.batch_size = batch_size
         self._seed, self._dtype = seed, dtype
-        self._recipe = Recipe(crop_padding, padding_mode, flip, cutout)
+        self._transform = Transform(crop_padding, padding_mode, flip, cutout)
         self._autoaugment = autoaugment
         self._shuffle, self._drop_last = shuffle, drop_last
         self._rank, self._world_size = rank, world_size
@@ -144,12 +144,12 @@ class Loader:
         return self.store.memory_bytes
 
     @property
-    def design(self) -> Design:
+    def augment_spec(self) -> AugmentSpec:
         """What decides how the images are made."""
-        return Design(self._recipe, self._seed, self._constants)
+        return AugmentSpec(self._transform, self._seed, self._constants)
 
     @property
-    def plans_on_the_host(self) -> bool:
+    def draws_on_the_host(self) -> bool:
         """Whether a batch needs more of the host than the order of its epoch."""
         return self._autoaugment
 
@@ -203,23 +203,29 @@ class Loader:
         """One batch, in one pass unless AutoAugment stands between its two halves."""
         out = self._memory(len(ids))
         if not self._autoaugment:
-            self._augment(part, ids, device_ids, epoch, self._recipe, out)
+            self._augment(part, ids, device_ids, epoch, self._transform, out)
             return out
         pixels = torch.empty(
             (len(ids), *part.images.shape[1:]), dtype=torch.uint8, device=part.images.device
         )
-        before = replace(self._recipe, cutout=0)
+        before = replace(self._transform, cutout=0)
         self._augment(part, ids, device_ids, epoch, before, pixels.permute(0, 3, 1, 2))
         changed = Part(
             autoaugment.apply(pixels, steps, out=pixels),
             torch.arange(len(ids), device=part.images.device),
         )
-        after = replace(PLAIN, cutout=self._recipe.cutout)
+        after = replace(IDENTITY, cutout=self._transform.cutout)
         self._augment(changed, ids, device_ids, epoch, after, out)
         return out
 
     def _augment(
-        self, part: Part, ids: Ids, device_ids: Tensor, epoch: int, recipe: Recipe, out: Tensor
+        self,
+        part: Part,
+        ids: Ids,
+        device_ids: Tensor,
+        epoch: int,
+        transform: Transform,
+        out: Tensor,
     ) -> None:
         scale, shift = self._constants
         if part.images.device.type != "cpu":
@@ -227,7 +233,7 @@ class Loader:
                 part.images,
                 part.rows,
                 device_ids,
-                recipe,
+                transform,
                 self._seed,
                 epoch,
                 out.dtype,
@@ -243,7 +249,7 @@ class Loader:
             part.images.numpy(),
             part.rows.numpy(),
             ids,
-            recipe,
+            transform,
             self._seed,
             epoch,
             memory.numpy(),
@@ -292,7 +298,7 @@ class Loader:
         if len(out):
             wrong.append(f"subset: id {out[0]} is outside the {len(self._beton):,} samples")
         try:
-            self._recipe.check(self._beton.height, self._beton.width)
+            self._transform.check(self._beton.height, self._beton.width)
         except UserError as error:
             wrong += error.problems
         if wrong:

@@ -46,7 +46,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
                 f"{store.beton.path}: holds images without a label; train on labelled files and "
                 "predict such a set with: python -m engine.evaluate RUN --data FILE"
             )
-    if wrong := misfits(config.augment, min(train.beton.height, train.beton.width)):
+    if wrong := augment_problems(config.augment, min(train.beton.height, train.beton.width)):
         raise UserError(*(f"{key} {message}" for key, message in wrong))
     mean, std = constants(config.augment, train.beton)
     train_ids, held_out = _split(config, train.beton)
@@ -108,7 +108,7 @@ def tested_ids(beton: Beton, limit: int) -> Ids | None:
     return order.limited(beton.labels, limit, seed=0) if 0 < limit < len(beton) else None
 
 
-def misfits(augment: Augment, side: int) -> list[tuple[str, str]]:
+def augment_problems(augment: Augment, side: int) -> list[tuple[str, str]]:
     """What the settings' own limits cannot know: that images of that side are too small."""
     found = []
     if augment.crop_padding >= side:

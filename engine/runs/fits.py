@@ -13,7 +13,7 @@ def misfits(config: Config, classes: int, side: int, images: int) -> Iterator[tu
     """What stands against training on `images` square images, as (dotted key, message)."""
     wrong = problems(config.model, classes, side)
     yield from wrong
-    yield from sets.misfits(config.augment, side)
+    yield from sets.augment_problems(config.augment, side)
     size = config.train.batch_size
     if not wrong and images % size == 1 and feature_maps(resolve(config.model), side)[-1] == 1:
         what = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"

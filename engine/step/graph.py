@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from engine.data.feed import feed_of
+from engine.data.graph_inputs import graph_inputs
 from engine.data.loader import Batch, Loader
 from engine.data.order import Ids
 from engine.optim.schedules import Rates
@@ -39,7 +39,7 @@ class GraphedTraining:
         conductor: Conductor,
     ) -> None:
         self._step, self._rates, self._conductor = step, rates, conductor
-        self._feed = feed_of(loader, input_dtype(machine))
+        self._inputs = graph_inputs(loader, input_dtype(machine))
         self._steps = len(loader)
         self._table = torch.zeros((self._steps, 2), dtype=_rate_dtype(machine)).to(machine.device)
         self._ready: dict[int, Tensor] = {}  # tables on the host
@@ -49,15 +49,15 @@ class GraphedTraining:
 
     def ids(self, epoch: int) -> Ids:
         """The sample ids that the epoch visits, in order."""
-        return self._feed.ids(epoch)
+        return self._inputs.ids(epoch)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """A batch for each step; the host's work for the next epoch is done when all are out."""
         self._table.copy_(self._prepared(epoch), non_blocking=True)
         self._at.fill_(skip)
         self._number.fill_(epoch * self._steps + skip)
-        yield from self._feed.epoch(epoch, skip)
-        self._feed.prepare(epoch + 1)
+        yield from self._inputs.epoch(epoch, skip)
+        self._inputs.prepare(epoch + 1)
         self._ready = {epoch + 1: self._prepared(epoch + 1)}
 
     def __call__(self, batch: Batch) -> None:
@@ -70,7 +70,7 @@ class GraphedTraining:
         self._step.totals.images += size
 
     def _queue(self, batch: Batch) -> None:
-        self._feed.fill(batch, self._at)
+        self._inputs.fill(batch, self._at)
         lr, momentum = self._table.index_select(0, self._at.view(1))[0]
         self._step.queue(batch, DeviceRates(lr, momentum), self._number)
         self._at += 1
@@ -93,7 +93,7 @@ class GraphedEvaluation:
     ) -> None:
         self.totals = Totals(machine.device)
         self._network, self._machine, self._conductor = network, machine, conductor
-        self._feed = feed_of(loader, input_dtype(machine))
+        self._inputs = graph_inputs(loader, input_dtype(machine))
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)
         self._recorded: dict[int, Recorded] = {}
 
@@ -102,7 +102,7 @@ class GraphedEvaluation:
         self.totals.reset()
         self._at.zero_()
         self._network.eval()
-        for batch in self._feed.epoch(0):
+        for batch in self._inputs.epoch(0):
             size = len(batch.labels)
             if size not in self._recorded:
                 self._recorded[size] = Recorded(self._conductor, partial(self._queue, batch))
@@ -112,7 +112,7 @@ class GraphedEvaluation:
 
     @torch.no_grad()
     def _queue(self, batch: Batch) -> None:
-        self._feed.fill(batch, self._at)
+        self._inputs.fill(batch, self._at)
         logits = logits_of(self._network, batch.images, self._machine)
         self.totals.sum(loss_of(logits, batch.labels), logits, batch.labels)
         self._at += 1

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import functional
 
 from engine.data.augment import reference
-from engine.data.augment.recipe import FLIPS, Recipe, geometry
+from engine.data.augment.transform import FLIPS, Transform, geometry
 from engine.errors import UserError
 
 MODES = ("zeros", "reflect", "edge")
@@ -52,7 +52,7 @@ def test_a_cutout_is_black_and_touches_nothing_else() -> None:
 @pytest.mark.parametrize("flip", FLIPS)
 def test_flips_are_as_their_name_says(flip: str) -> None:
     ids = np.arange(4000)
-    epochs = [geometry(Recipe(flip=flip), 3, epoch, ids, 32, 32).flips for epoch in range(4)]
+    epochs = [geometry(Transform(flip=flip), 3, epoch, ids, 32, 32).flips for epoch in range(4)]
     if flip == "none":
         assert not np.any(epochs)
         return
@@ -65,15 +65,15 @@ def test_flips_are_as_their_name_says(flip: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "message"),
+    ("transform", "message"),
     [
-        (Recipe(padding_mode="wrap"), "padding_mode 'wrap': expected zeros, reflect or edge"),
-        (Recipe(flip="yes"), "flip 'yes': expected random, alternating or none"),
-        (Recipe(crop_padding=-1), "crop_padding -1: expected 0 or more"),
-        (Recipe(crop_padding=32, padding_mode="reflect"), "reflect padding must be smaller"),
-        (Recipe(cutout=33), "cutout 33: expected 0 to 32"),
+        (Transform(padding_mode="wrap"), "padding_mode 'wrap': expected zeros, reflect or edge"),
+        (Transform(flip="yes"), "flip 'yes': expected random, alternating or none"),
+        (Transform(crop_padding=-1), "crop_padding -1: expected 0 or more"),
+        (Transform(crop_padding=32, padding_mode="reflect"), "reflect padding must be smaller"),
+        (Transform(cutout=33), "cutout 33: expected 0 to 32"),
     ],
 )
-def test_what_cannot_be_done_to_an_image_is_refused(recipe: Recipe, message: str) -> None:
+def test_what_cannot_be_done_to_an_image_is_refused(transform: Transform, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        recipe.check(32, 40)
+        transform.check(32, 40)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.augment import cpu, reference
-from engine.data.augment.recipe import FLIPS, PADDING_MODES, PLAIN, Recipe
+from engine.data.augment.transform import FLIPS, IDENTITY, PADDING_MODES, Transform
 from engine.errors import UserError
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -29,7 +29,7 @@ def _images(samples: int, height: int = 32, width: int = 32) -> npt.NDArray[np.u
 def _augmented(
     images: npt.NDArray[np.uint8],
     ids: npt.NDArray[np.int64],
-    recipe: Recipe,
+    transform: Transform,
     seed: int = 1,
     epoch: int = 2,
     dtype: Any = np.uint8,
@@ -38,27 +38,27 @@ def _augmented(
 ) -> npt.NDArray[Any]:
     rows = ids % len(images) if rows is None else rows
     out = np.full((len(ids), *images.shape[1:]), 77, dtype)
-    cpu.augment(images, rows, ids, recipe, seed, epoch, out, CONSTANTS, threads=threads)
+    cpu.augment(images, rows, ids, transform, seed, epoch, out, CONSTANTS, threads=threads)
     return out
 
 
 def _slow(
     images: npt.NDArray[np.uint8],
     ids: npt.NDArray[np.int64],
-    recipe: Recipe,
+    transform: Transform,
     seed: int = 1,
     epoch: int = 2,
 ) -> npt.NDArray[np.uint8]:
-    each = [reference.augment(images[k % len(images)], int(k), recipe, seed, epoch) for k in ids]
+    each = [reference.augment(images[k % len(images)], int(k), transform, seed, epoch) for k in ids]
     return np.stack(each)
 
 
 @st.composite
-def _cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.uint8], Recipe]:
+def _cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.uint8], Transform]:
     height, width = draw(SIDES), draw(SIDES)
     mode = draw(st.sampled_from(PADDING_MODES))
     most = min(height, width) - 1 if mode == "reflect" else 50
-    recipe = Recipe(
+    transform = Transform(
         crop_padding=draw(
             st.sampled_from([0, 4]).filter(lambda p: p <= most) | st.integers(0, most)
         ),
@@ -66,7 +66,7 @@ def _cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.uint8], Recipe]:
         flip=draw(st.sampled_from(FLIPS)),
         cutout=draw(st.just(0) | st.integers(0, min(height, width))),
     )
-    return _images(5, height, width), recipe
+    return _images(5, height, width), transform
 
 
 @settings(deadline=None, max_examples=150)
@@ -77,26 +77,26 @@ def _cases(draw: st.DrawFn) -> tuple[npt.NDArray[np.uint8], Recipe]:
     st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=12),
 )
 def test_pixels_equal_the_reference_to_the_bit(
-    case: tuple[npt.NDArray[np.uint8], Recipe], seed: int, epoch: int, chosen: list[int]
+    case: tuple[npt.NDArray[np.uint8], Transform], seed: int, epoch: int, chosen: list[int]
 ) -> None:
-    images, recipe = case
+    images, transform = case
     ids = np.array(chosen, np.int64)
-    fast = _augmented(images, ids, recipe, seed, epoch)
-    assert (fast == _slow(images, ids, recipe, seed, epoch)).all()
+    fast = _augmented(images, ids, transform, seed, epoch)
+    assert (fast == _slow(images, ids, transform, seed, epoch)).all()
 
 
 @settings(deadline=None, max_examples=60)
 @given(_cases(), st.integers(0, 2**64 - 1))
 def test_floats_are_within_a_rounding_of_the_reference(
-    case: tuple[npt.NDArray[np.uint8], Recipe], seed: int
+    case: tuple[npt.NDArray[np.uint8], Transform], seed: int
 ) -> None:
-    images, recipe = case
+    images, transform = case
     ids = np.arange(7)
-    slow = reference.normalise(_slow(images, ids, recipe, seed), MEAN, STD)
-    floats = _augmented(images, ids, recipe, seed, dtype=np.float32)
+    slow = reference.normalise(_slow(images, ids, transform, seed), MEAN, STD)
+    floats = _augmented(images, ids, transform, seed, dtype=np.float32)
     # Scale, shift and result are each rounded once; no term is greater than 1 / 0.1994 < 8.
     np.testing.assert_allclose(floats, slow, rtol=0, atol=8 * 2.0**-24)
-    halves = _augmented(images, ids, recipe, seed, dtype=np.uint16)
+    halves = _augmented(images, ids, transform, seed, dtype=np.uint16)
     rounded = torch.from_numpy(floats).bfloat16().view(torch.uint16).numpy()
     assert (halves == rounded).all()
 
@@ -104,7 +104,7 @@ def test_floats_are_within_a_rounding_of_the_reference(
 def test_every_pixel_value_becomes_the_same_float_in_every_channel_and_place() -> None:
     values = np.arange(256, dtype=np.uint8)
     images = np.broadcast_to(values[:, None, None, None], (256, 5, 7, 3)).copy()
-    floats = _augmented(images, np.arange(256), PLAIN, dtype=np.float32)
+    floats = _augmented(images, np.arange(256), IDENTITY, dtype=np.float32)
     assert (floats == floats[:, :1, :1]).all()
     expected = (values / 255 - np.array(MEAN)[:, None]) / np.array(STD)[:, None]
     np.testing.assert_allclose(floats[:, 0, 0], expected.T, rtol=0, atol=8 * 2.0**-24)
@@ -116,7 +116,7 @@ def test_bfloat16_rounds_ties_to_even() -> None:
     constants = np.full(3, 2.0**-8, np.float32), np.ones(3, np.float32)
     out = np.empty(images.shape, np.uint16)
     row = np.zeros(1, np.int64)
-    cpu.augment(images, row, row, PLAIN, 0, 0, out, constants, threads=1)
+    cpu.augment(images, row, row, IDENTITY, 0, 0, out, constants, threads=1)
     expected = (1 + torch.from_numpy(images) / 256).bfloat16().view(torch.uint16).numpy()
     assert (out == expected).all()
 
@@ -125,23 +125,23 @@ def test_bfloat16_rounds_ties_to_even() -> None:
 @pytest.mark.parametrize("batch", [1, 7, 65, 512, 1000])
 def test_any_number_of_threads_gives_the_same_batch(dtype: Any, batch: int) -> None:
     images, ids = _images(100), np.random.default_rng(1).permutation(batch)
-    one = _augmented(images, ids, Recipe(cutout=8), dtype=dtype, threads=1)
+    one = _augmented(images, ids, Transform(cutout=8), dtype=dtype, threads=1)
     for threads in (2, 3, 8):
-        many = _augmented(images, ids, Recipe(cutout=8), dtype=dtype, threads=threads)
+        many = _augmented(images, ids, Transform(cutout=8), dtype=dtype, threads=threads)
         assert (one == many).all()
 
 
 @pytest.mark.parametrize("mode", PADDING_MODES)
 def test_images_of_any_size_are_shared_among_threads(mode: str) -> None:
     images, ids = _images(2, 230, 200), np.arange(6)  # each more than a thread takes at a time
-    recipe = Recipe(crop_padding=28, padding_mode=mode, cutout=50)
-    assert (_augmented(images, ids, recipe, threads=3) == _slow(images, ids, recipe)).all()
+    transform = Transform(crop_padding=28, padding_mode=mode, cutout=50)
+    assert (_augmented(images, ids, transform, threads=3) == _slow(images, ids, transform)).all()
 
 
 def test_a_sample_is_augmented_alike_in_any_batch_and_from_any_row() -> None:
     images, ids = _images(200), np.arange(200)
-    whole = _augmented(images, ids, Recipe())
-    part = _augmented(images[50:60].copy(), ids[50:60], Recipe(), rows=np.arange(10))
+    whole = _augmented(images, ids, Transform())
+    part = _augmented(images[50:60].copy(), ids[50:60], Transform(), rows=np.arange(10))
     assert (whole[50:60] == part).all()
 
 
@@ -149,20 +149,20 @@ def test_only_the_batch_itself_is_written() -> None:
     images, ids = _images(9, 5, 7), np.arange(9)
     for dtype in (np.uint8, np.float32, np.uint16):
         memory = np.full((11, 5, 7, 3), 77, dtype)
-        cpu.augment(images, ids, ids, Recipe(2), 0, 0, memory[1:-1], CONSTANTS, threads=1)
+        cpu.augment(images, ids, ids, Transform(2), 0, 0, memory[1:-1], CONSTANTS, threads=1)
         assert (memory[0] == 77).all() and (memory[-1] == 77).all()
 
 
 def test_read_only_images_are_read() -> None:
     images, ids = _images(3), np.arange(3)
     images.flags.writeable = False
-    assert (_augmented(images, ids, PLAIN) == images).all()
+    assert (_augmented(images, ids, IDENTITY) == images).all()
 
 
 def test_an_alternating_flip_turns_each_image_the_other_way_every_epoch() -> None:
     images, ids = _images(64), np.arange(64)
-    recipe = Recipe(crop_padding=0, flip="alternating")
-    even, odd, next_even = (_augmented(images, ids, recipe, epoch=e) for e in (0, 1, 2))
+    transform = Transform(crop_padding=0, flip="alternating")
+    even, odd, next_even = (_augmented(images, ids, transform, epoch=e) for e in (0, 1, 2))
     assert (even == odd[:, :, ::-1]).all() and (even == next_even).all()
     mirrored = (even == images[:, :, ::-1]).all((1, 2, 3))
     assert 16 < mirrored.sum() < 48
@@ -173,7 +173,7 @@ def test_offsets_and_flips_are_uniform() -> None:
     image = np.zeros((1, 16, 16, 3), np.uint8)
     image[0, :, :, 0], image[0, :, :, 1] = np.arange(1, 17)[:, None], np.arange(1, 17)
     ids = np.arange(20_000)
-    out = _augmented(image, ids, Recipe(crop_padding=2, padding_mode="edge")).astype(np.int64)
+    out = _augmented(image, ids, Transform(crop_padding=2, padding_mode="edge")).astype(np.int64)
     flips = out[:, 8, 7, 1] > out[:, 8, 8, 1]
     columns = np.where(flips, out[:, 8, 7, 1] - 9, out[:, 8, 8, 1] - 9)
     rows = out[:, 8, 8, 0] - 9
@@ -187,18 +187,18 @@ def test_offsets_and_flips_are_uniform() -> None:
 @pytest.mark.parametrize("other", [(2, 2), (1, 3), (2, 1), (1 + 2**32, 2)])
 def test_neighbouring_seeds_and_epochs_share_nothing(other: tuple[int, int]) -> None:
     images, ids = _images(1), np.arange(2000)
-    one, two = (_augmented(images, ids, Recipe(), s, e) for s, e in ((1, 2), other))
+    one, two = (_augmented(images, ids, Transform(), s, e) for s, e in ((1, 2), other))
     assert (one == two).all((1, 2, 3)).mean() < 0.02  # 1 in 162 by chance
 
 
 def test_several_threads_may_call_at_once() -> None:
     images, ids = _images(300), np.arange(600) % 300
-    expected = {seed: _augmented(images, ids, Recipe(), seed) for seed in range(4)}
+    expected = {seed: _augmented(images, ids, Transform(), seed) for seed in range(4)}
     wrong: list[int] = []
 
     def caller(seed: int) -> None:
         for _ in range(40):
-            if (_augmented(images, ids, Recipe(), seed, threads=3) != expected[seed]).any():
+            if (_augmented(images, ids, Transform(), seed, threads=3) != expected[seed]).any():
                 wrong.append(seed)
 
     callers = [threading.Thread(target=caller, args=(seed,)) for seed in range(4)]
@@ -211,19 +211,19 @@ def test_several_threads_may_call_at_once() -> None:
 
 def _child(expected: npt.NDArray[np.uint8]) -> None:
     images, ids = _images(300), np.arange(600) % 300
-    ok = all((_augmented(images, ids, Recipe(), threads=2) == expected).all() for _ in range(3))
+    ok = all((_augmented(images, ids, Transform(), threads=2) == expected).all() for _ in range(3))
     raise SystemExit(0 if ok else 1)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_augments_and_exits() -> None:
     images, ids = _images(300), np.arange(600) % 300
-    expected = _augmented(images, ids, Recipe(), threads=2)
+    expected = _augmented(images, ids, Transform(), threads=2)
     child = multiprocessing.get_context("fork").Process(target=_child, args=(expected,))
     child.start()
     child.join(40)
     assert child.exitcode == 0
-    assert (_augmented(images, ids, Recipe(), threads=2) == expected).all()
+    assert (_augmented(images, ids, Transform(), threads=2) == expected).all()
 
 
 def _wrong_calls() -> dict[str, tuple[dict[str, Any], str]]:
@@ -243,8 +243,8 @@ def _wrong_calls() -> dict[str, tuple[dict[str, Any], str]]:
         "doubles": ({"out": np.empty((3, 32, 32, 3))}, "out: float64"),
         "a negative seed": ({"seed": -1}, "seed -1"),
         "a huge epoch": ({"epoch": 2**32}, "epoch 4294967296"),
-        "reflection past the image": ({"recipe": Recipe(32, "reflect")}, "reflect padding"),
-        "too large a hole": ({"recipe": Recipe(cutout=33)}, "cutout 33"),
+        "reflection past the image": ({"transform": Transform(32, "reflect")}, "reflect padding"),
+        "too large a hole": ({"transform": Transform(cutout=33)}, "cutout 33"),
         "floats without constants": ({"out": np.empty((3, 32, 32, 3), np.float32)}, "constants"),
     }
 
@@ -256,7 +256,7 @@ def test_what_would_be_read_or_written_wrongly_is_refused(name: str) -> None:
         "images": _images(5),
         "rows": np.arange(3),
         "ids": np.arange(3),
-        "recipe": Recipe(),
+        "transform": Transform(),
         "seed": 0,
         "epoch": 0,
         "out": np.full((3, 32, 32, 3), 77, np.uint8),
@@ -272,9 +272,9 @@ def test_a_read_only_batch_is_refused() -> None:
     out = np.zeros((3, 32, 32, 3), np.uint8)
     out.flags.writeable = False
     with pytest.raises(UserError, match="out"):
-        cpu.augment(_images(5), np.arange(3), np.arange(3), Recipe(), 0, 0, out, threads=1)
+        cpu.augment(_images(5), np.arange(3), np.arange(3), Transform(), 0, 0, out, threads=1)
 
 
 def test_an_empty_batch_is_no_work() -> None:
     none = np.arange(0)
-    cpu.augment(_images(2), none, none, Recipe(), 0, 0, np.empty((0, 32, 32, 3), np.uint8))
+    cpu.augment(_images(2), none, none, Transform(), 0, 0, np.empty((0, 32, 32, 3), np.uint8))

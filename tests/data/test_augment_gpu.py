@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from engine.data.augment import gpu, reference
-from engine.data.augment.recipe import PLAIN, Recipe
+from engine.data.augment.transform import IDENTITY, Transform
 from engine.errors import UserError
 from tests.support.paths import ROOT
 
@@ -86,10 +86,15 @@ def _batch(images: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _expected(
-    images: np.ndarray, rows: np.ndarray, ids: np.ndarray, recipe: Recipe, seed: int, epoch: int
+    images: np.ndarray,
+    rows: np.ndarray,
+    ids: np.ndarray,
+    transform: Transform,
+    seed: int,
+    epoch: int,
 ) -> np.ndarray:
     pairs = zip(rows, ids, strict=True)
-    return np.stack([reference.augment(images[r], i, recipe, seed, epoch) for r, i in pairs])
+    return np.stack([reference.augment(images[r], i, transform, seed, epoch) for r, i in pairs])
 
 
 def _pixels(out: Tensor) -> np.ndarray:
@@ -104,11 +109,11 @@ def _on(device: str, *arrays: np.ndarray) -> list[Tensor]:
 def test_every_recipe_gives_the_reference_to_the_bit(
     device: str, mode: str, flip: str, cutout: int
 ) -> None:
-    images, recipe = _store(6, 8), Recipe(3, mode, flip, cutout)
+    images, transform = _store(6, 8), Transform(3, mode, flip, cutout)
     rows, ids = _batch(images, 5)
     for epoch in (4, 5):  # alternating flips see both
-        out = gpu.augment(*_on(device, images, rows, ids), recipe, 2**35 + 1, epoch)
-        assert (_pixels(out) == _expected(images, rows, ids, recipe, 2**35 + 1, epoch)).all()
+        out = gpu.augment(*_on(device, images, rows, ids), transform, 2**35 + 1, epoch)
+        assert (_pixels(out) == _expected(images, rows, ids, transform, 2**35 + 1, epoch)).all()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -116,29 +121,31 @@ def test_every_size_seed_and_epoch_gives_the_reference_to_the_bit(device: str, s
     height, width, padding, seed, epoch = SIZES[size]
     images = _store(height, width)
     mode = "zeros" if padding >= min(height, width) else "reflect"
-    recipe = Recipe(padding, mode, "random", min(height, width, 4) // 2)
+    transform = Transform(padding, mode, "random", min(height, width, 4) // 2)
     rows, ids = _batch(images, 4)
-    out = gpu.augment(*_on(device, images, rows, ids), recipe, seed, epoch)
-    assert (_pixels(out) == _expected(images, rows, ids, recipe, seed, epoch)).all()
+    out = gpu.augment(*_on(device, images, rows, ids), transform, seed, epoch)
+    assert (_pixels(out) == _expected(images, rows, ids, transform, seed, epoch)).all()
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert out.shape == (4, 3, height, width)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 7, 130])
 def test_a_batch_of_any_size_is_the_same_images(device: str, batch: int) -> None:
-    images, recipe = _store(4, 4), Recipe(2)
+    images, transform = _store(4, 4), Transform(2)
     rows, ids = _batch(images, 130)
-    out = gpu.augment(*_on(device, images, rows[:batch], ids[:batch]), recipe, 5, 1)
-    assert (_pixels(out) == _expected(images, rows, ids, recipe, 5, 1)[:batch]).all()
+    out = gpu.augment(*_on(device, images, rows[:batch], ids[:batch]), transform, 5, 1)
+    assert (_pixels(out) == _expected(images, rows, ids, transform, 5, 1)[:batch]).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("recipe", [PLAIN, Recipe(4, "zeros", "random", 5)], ids=str)
-def test_floats_are_within_one_rounding(device: str, dtype: torch.dtype, recipe: Recipe) -> None:
+@pytest.mark.parametrize("transform", [IDENTITY, Transform(4, "zeros", "random", 5)], ids=str)
+def test_floats_are_within_one_rounding(
+    device: str, dtype: torch.dtype, transform: Transform
+) -> None:
     images = _store(32, 32)
     rows, ids = _batch(images, 3)
-    out = gpu.augment(*_on(device, images, rows, ids), recipe, 9, 3, dtype, SCALE, SHIFT)
-    pixels = _expected(images, rows, ids, recipe, 9, 3).astype(np.float64)
+    out = gpu.augment(*_on(device, images, rows, ids), transform, 9, 3, dtype, SCALE, SHIFT)
+    pixels = _expected(images, rows, ids, transform, 9, 3).astype(np.float64)
     exact = pixels * SCALE.astype(np.float64) + SHIFT
     found = out.permute(0, 2, 3, 1).double().cpu().numpy()
     # The interpreter cuts bfloat16 off where the GPU rounds it; float32 rounds two steps.
@@ -149,76 +156,76 @@ def test_floats_are_within_one_rounding(device: str, dtype: torch.dtype, recipe:
 
 
 def test_an_epoch_on_the_device_is_that_epoch(device: str) -> None:
-    images, recipe = _store(8, 8), Recipe(2, flip="alternating")
+    images, transform = _store(8, 8), Transform(2, flip="alternating")
     rows, ids = _batch(images, 4)
     moment = torch.tensor(0, device=device)
     for epoch in (0, 1, 2**31 + 1):
         moment.fill_(epoch)
-        out = gpu.augment(*_on(device, images, rows, ids), recipe, 1, moment)
-        assert (_pixels(out) == _expected(images, rows, ids, recipe, 1, epoch)).all()
+        out = gpu.augment(*_on(device, images, rows, ids), transform, 1, moment)
+        assert (_pixels(out) == _expected(images, rows, ids, transform, 1, epoch)).all()
 
 
 def test_a_step_on_the_device_picks_the_batch_of_the_epoch(device: str) -> None:
-    images, recipe = _store(8, 8), Recipe(2)
+    images, transform = _store(8, 8), Transform(2)
     rows, ids = _batch(images, 12)
-    expected = _expected(images, rows, ids, recipe, 1, 6)
+    expected = _expected(images, rows, ids, transform, 1, 6)
     out = torch.empty((4, 3, 8, 8), dtype=torch.uint8, device=device)
     out = out.to(memory_format=torch.channels_last)
     for step in range(3):
         at = torch.tensor(step, device=device)
-        gpu.augment(*_on(device, images, rows, ids), recipe, 1, 6, out=out, step=at)
+        gpu.augment(*_on(device, images, rows, ids), transform, 1, 6, out=out, step=at)
         assert (_pixels(out) == expected[4 * step : 4 * step + 4]).all()
 
 
 def test_it_writes_to_the_memory_that_it_is_given_and_to_no_other(device: str) -> None:
-    images, recipe = _store(7, 5), Recipe(2)
+    images, transform = _store(7, 5), Transform(2)
     rows, ids = _batch(images, 3)
     ring = torch.full((5, 7, 5, 3), 77, dtype=torch.uint8, device=device)
     out = ring[1:4].permute(0, 3, 1, 2)
-    back = gpu.augment(*_on(device, images, rows, ids), recipe, 1, 6, out=out)
+    back = gpu.augment(*_on(device, images, rows, ids), transform, 1, 6, out=out)
     assert back is out
-    assert (_pixels(out) == _expected(images, rows, ids, recipe, 1, 6)).all()
+    assert (_pixels(out) == _expected(images, rows, ids, transform, 1, 6)).all()
     assert (ring[0] == 77).all()
     assert (ring[4] == 77).all()
 
 
 def test_numpys_numbers_will_do(device: str) -> None:
-    images, recipe = _store(8, 8), Recipe(2)
+    images, transform = _store(8, 8), Transform(2)
     rows, ids = _batch(images, 2)
-    out = gpu.augment(*_on(device, images, rows, ids), recipe, np.int64(2**40), np.int64(6))  # type: ignore[arg-type]
-    assert (_pixels(out) == _expected(images, rows, ids, recipe, 2**40, 6)).all()
+    out = gpu.augment(*_on(device, images, rows, ids), transform, np.int64(2**40), np.int64(6))  # type: ignore[arg-type]
+    assert (_pixels(out) == _expected(images, rows, ids, transform, 2**40, 6)).all()
 
 
 def test_slices_of_an_epochs_ids_are_batches(device: str) -> None:
-    images, recipe = _store(8, 8), Recipe(2)
+    images, transform = _store(8, 8), Transform(2)
     rows, ids = _batch(images, 7)
     store, all_rows, all_ids = _on(device, images, rows, ids)
     for part in (slice(0, 3), slice(3, 6), slice(6, 9)):
-        out = gpu.augment(store, all_rows[part], all_ids[part], recipe, 1, 6)
-        assert (_pixels(out) == _expected(images, rows[part], ids[part], recipe, 1, 6)).all()
+        out = gpu.augment(store, all_rows[part], all_ids[part], transform, 1, 6)
+        assert (_pixels(out) == _expected(images, rows[part], ids[part], transform, 1, 6)).all()
 
 
 def test_without_rows_the_store_is_the_batch(device: str) -> None:
-    images, recipe = _store(8, 8), Recipe(2)
+    images, transform = _store(8, 8), Transform(2)
     _, ids = _batch(images, 4)
     store, samples = _on(device, images, ids)
-    out = gpu.augment(store, None, samples, recipe, 1, 6)
-    assert (_pixels(out) == _expected(images, np.arange(4), ids, recipe, 1, 6)).all()
+    out = gpu.augment(store, None, samples, transform, 1, 6)
+    assert (_pixels(out) == _expected(images, np.arange(4), ids, transform, 1, 6)).all()
 
 
 def test_labels_are_gathered_in_the_same_launch(device: str) -> None:
-    images, recipe = _store(64, 40), Recipe(2)  # several programs an image
+    images, transform = _store(64, 40), Transform(2)  # several programs an image
     rows, ids = _batch(images, 5)
     labels = torch.arange(6, device=device) * 10 - 1
     found = torch.full((5,), -9, device=device)
-    gpu.augment(*_on(device, images, rows, ids), recipe, 1, 6, labels=labels, labels_out=found)
+    gpu.augment(*_on(device, images, rows, ids), transform, 1, 6, labels=labels, labels_out=found)
     assert (found.cpu().numpy() == rows * 10 - 1).all()
 
 
 def test_without_padding_or_flip_the_images_come_as_they_are(device: str) -> None:
     images = _store(9, 16)
     rows, ids = _batch(images, 4)
-    out = gpu.augment(*_on(device, images, rows, ids), PLAIN, 1, 6)
+    out = gpu.augment(*_on(device, images, rows, ids), IDENTITY, 1, 6)
     assert (_pixels(out) == images[rows]).all()
 
 
@@ -242,7 +249,7 @@ def test_without_padding_or_flip_the_images_come_as_they_are(device: str) -> Non
         ({"scale": torch.ones(3)}, "scale .*: expected three numbers"),
         ({"shift": (1.0,)}, "shift .*: expected three numbers"),
         ({"labels": torch.zeros(4, dtype=torch.int64)}, "labels and labels_out"),
-        ({"recipe": Recipe(8, "reflect")}, "crop_padding 8: reflect padding must be smaller"),
+        ({"transform": Transform(8, "reflect")}, "crop_padding 8: reflect padding must be smaller"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -251,7 +258,7 @@ def test_wrong_input_is_refused_by_name(pretend: Any, change: dict[str, Any], me
         "images": torch.zeros(4, 8, 8, 3, dtype=torch.uint8),
         "rows": torch.zeros(3, dtype=torch.int64),
         "ids": torch.zeros(3, dtype=torch.int64),
-        "recipe": Recipe(2),
+        "transform": Transform(2),
         "seed": 1,
         "epoch": 1,
     }
@@ -264,7 +271,7 @@ def test_wrong_input_is_refused_by_name(pretend: Any, change: dict[str, Any], me
 def test_all_that_is_wrong_is_said_at_once(pretend: Any) -> None:
     images = torch.zeros(4, 8, 8, 3)
     with pytest.raises(UserError) as caught:
-        gpu.augment(images, None, torch.zeros(3), Recipe(2), -1, -1, torch.int8)
+        gpu.augment(images, None, torch.zeros(3), Transform(2), -1, -1, torch.int8)
     assert len(caught.value.problems) == 5
 
 
@@ -272,7 +279,7 @@ def test_all_that_is_wrong_is_said_at_once(pretend: Any) -> None:
 def test_a_cpu_tensor_is_refused_by_name() -> None:
     images, ids = torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
     with pytest.raises(UserError, match="images lie on cpu: the Triton kernel needs a CUDA device"):
-        gpu.augment(images, ids, ids, PLAIN, 0, 0)
+        gpu.augment(images, ids, ids, IDENTITY, 0, 0)
 
 
 @compiled_only
@@ -281,8 +288,8 @@ def test_rows_beyond_two_gibibytes_are_reached(pretend: Any) -> None:
     store = np.zeros((row + 1, 32, 32, 3), np.uint8)  # only what is touched takes memory
     store[row] = _store(32, 32)[0]
     rows, ids = np.array([row]), np.array([3])
-    out = gpu.augment(*_on("cpu", store, rows, ids), Recipe(), 1, 6)
-    assert (_pixels(out) == _expected(store, rows, ids, Recipe(), 1, 6)).all()
+    out = gpu.augment(*_on("cpu", store, rows, ids), Transform(), 1, 6)
+    assert (_pixels(out) == _expected(store, rows, ids, Transform(), 1, 6)).all()
 
 
 @compiled_only
@@ -293,10 +300,10 @@ def test_batches_seeds_and_epochs_compile_nothing_anew(pretend: Any) -> None:
         for seed in (0, 1, 16, 2**31, 2**32 + 1, 2**64 - 1):
             for epoch in (0, 1, 16, 1000):
                 part = slice(99 - batch, 99)
-                gpu.augment(images, rows[part], ids[part], Recipe(2), seed, epoch)
+                gpu.augment(images, rows[part], ids[part], Transform(2), seed, epoch)
     assert len(pretend.compiled) == 1
     for epoch in range(3):
-        gpu.augment(images, rows, ids, Recipe(2), 0, torch.tensor(epoch))
+        gpu.augment(images, rows, ids, Transform(2), 0, torch.tensor(epoch))
     assert len(pretend.compiled) == 2  # the epoch's address instead of the epoch
 
 
@@ -311,8 +318,8 @@ def test_the_compiled_kernel_stores_16_bytes_at_once_and_spills_nothing(
     pretend = PretendGpu(monkeypatch, tmp_path, capability)
     pretend.run = False
     images, ids = torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2).long()
-    for recipe in (PLAIN, Recipe(), Recipe(4, "reflect", "alternating", 8)):
-        gpu.augment(images, ids, ids, recipe, 1, 1, dtype)
+    for transform in (IDENTITY, Transform(), Transform(4, "reflect", "alternating", 8)):
+        gpu.augment(images, ids, ids, transform, 1, 1, dtype)
     for kernel in pretend.compiled:
         stores = re.findall(r"st\.global\.(\S+)", kernel.asm["ptx"])
         assert set(stores) == {"v4.b32"}
@@ -364,11 +371,11 @@ def test_a_machine_without_a_gpu_imports_it_and_is_told_what_is_missing(
 ) -> None:
     code = (
         f"import sys; {prepare}\n"
-        "import torch; from engine.data.augment import gpu, recipe\n"
+        "import torch; from engine.data.augment import gpu, transform\n"
         "from engine.errors import UserError\n"
         "assert 'engine.data.augment.gpu_kernel' not in sys.modules\n"
         "n = torch.zeros(1).long()\n"
-        "try: gpu.augment(torch.zeros(1, 4, 4, 3).byte(), n, n, recipe.PLAIN, 0, 0)\n"
+        "try: gpu.augment(torch.zeros(1, 4, 4, 3).byte(), n, n, transform.IDENTITY, 0, 0)\n"
         "except UserError as error: print(error)\n"
     )
     home = os.environ | {"HOME": "/proc/no-home"}  # where nobody can write

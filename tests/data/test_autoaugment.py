@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.autoaugment import _apply_op
 
-from engine.data.augment import autoaugment_cpu, autoaugment_gpu
+from engine.data.augment import autoaugment_gpu
 from engine.data.augment.autoaugment import POLICY, apply, autoaugment, plan
 from engine.data.augment.operations import (
     ALL_STEPS,
@@ -28,6 +28,7 @@ from engine.data.augment.operations import (
     step,
 )
 from engine.data.counter import Purpose, below, draws
+from engine.data.kernels import autoaugment as autoaugment_cpu
 from engine.errors import UserError
 
 Images = npt.NDArray[np.uint8]  # N H W 3

@@ -13,18 +13,18 @@ import pytest
 from tests.support.data import Files
 from tests.support.paths import ROOT
 
-PART = """
-from compiled import part
+HELPERS = """
+from jit import inline_njit
 
-@part
+@inline_njit
 def twice(x: int) -> int:
     return x * 2
 """
 KERNEL = """
-from compiled import compiled, types
+from jit import eager_njit, types
 from helpers import twice
 
-@compiled(types.int64(types.int64))
+@eager_njit(types.int64(types.int64))
 def answer(x):
     return twice(x) + 1
 """
@@ -35,8 +35,8 @@ def package(tmp_path: Path) -> Path:
     """A folder with a function whose code lies in two files."""
     folder = tmp_path / "package"
     folder.mkdir()
-    shutil.copy(ROOT / "engine" / "data" / "compiled.py", folder)
-    (folder / "helpers.py").write_text(PART)
+    shutil.copy(ROOT / "engine" / "data" / "kernels" / "jit.py", folder)
+    (folder / "helpers.py").write_text(HELPERS)
     (folder / "kernel.py").write_text(KERNEL)
     return folder
 
@@ -79,7 +79,7 @@ def test_code_is_kept_beside_the_source_and_read_back(package: Path) -> None:
 
 def test_a_change_in_a_file_that_was_compiled_in_compiles_anew(package: Path) -> None:
     assert _answer(package) == "41"
-    (package / "helpers.py").write_text(PART.replace("x * 2", "x * 30"))
+    (package / "helpers.py").write_text(HELPERS.replace("x * 2", "x * 30"))
     assert _answer(package) == "601"
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from engine.data import sidecar, stores
 from engine.data.augment import reference
 from engine.data.augment.autoaugment import autoaugment
-from engine.data.augment.recipe import Recipe, geometry
+from engine.data.augment.transform import Transform, geometry
 from engine.data.beton import open_beton
 from engine.data.loader import REPORTS_MEAN, REPORTS_STD, Loader
 from engine.data.stores import Resident
@@ -77,7 +77,7 @@ def test_batches_equal_the_reference_image_by_image(files: Files, mode: str) -> 
     images = torch.cat([b.images for b in loader.epoch(4)])
     ids = loader.ids(4)
     for k, sample in enumerate(ids.tolist()):
-        crop = reference.augment(pixels[sample], sample, Recipe(padding_mode=mode), 9, 4)
+        crop = reference.augment(pixels[sample], sample, Transform(padding_mode=mode), 9, 4)
         expected = reference.normalise(crop, mean, std).transpose(2, 0, 1)
         np.testing.assert_allclose(images[k].numpy(), expected, atol=1e-6)
 
@@ -157,7 +157,7 @@ def test_the_gpu_kernel_makes_the_same_pixels(files: Files, tmp_path: Path) -> N
     script = (
         "import hashlib, sys, torch\n"
         "from engine.data.augment import gpu\n"
-        "from engine.data.augment.recipe import Recipe\n"
+        "from engine.data.augment.transform import Transform\n"
         "from engine.data.loader import Loader\n"
         "loader = Loader(sys.argv[1], 25, seed=3, dtype=torch.uint8, mode='resident')\n"
         "digests = [hashlib.sha256(), hashlib.sha256()]\n"
@@ -165,7 +165,7 @@ def test_the_gpu_kernel_makes_the_same_pixels(files: Files, tmp_path: Path) -> N
         "    ids = torch.from_numpy(loader.ids(epoch))\n"
         "    for number, batch in enumerate(loader.epoch(epoch)):\n"
         "        part = ids[25 * number : 25 * (number + 1)]\n"
-        "        image = gpu.augment(loader.store.images, part, part, Recipe(), 3, epoch)\n"
+        "        image = gpu.augment(loader.store.images, part, part, Transform(), 3, epoch)\n"
         "        for digest, pixels in zip(digests, (batch.images, image)):\n"
         "            digest.update(pixels.permute(0, 2, 3, 1).contiguous().numpy().tobytes())\n"
         "print(len({digest.hexdigest() for digest in digests}))\n"
@@ -236,7 +236,7 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
         for number, (found, before, floats) in enumerate(triple):
             here = ids[20 * number : 20 * (number + 1)]
             changed = autoaugment(before.images.permute(0, 2, 3, 1).contiguous(), here, 4, epoch)
-            drawn = geometry(Recipe(cutout=6), 4, epoch, here, 32, 32)
+            drawn = geometry(Transform(cutout=6), 4, epoch, here, 32, 32)
             for k in range(len(here)):
                 corner = int(drawn.cut_rows[k]), int(drawn.cut_columns[k])
                 expected = reference.cut_out(changed[k].numpy(), *corner, 6)

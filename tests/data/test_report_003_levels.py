@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms import functional
 
 from engine.config.schema import Augment, Config, Data, Train
-from engine.data.augment.recipe import Recipe, geometry
+from engine.data.augment.transform import Transform, geometry
 from engine.data.sets import open_sets
 from tests.data.test_autoaugment import as_torchvision
 from tests.support.data import Files
@@ -35,8 +35,8 @@ PADDING = {"zeros": "constant", "reflect": "reflect"}
 
 def _expected(augment: Augment, pixels: np.ndarray, ids: np.ndarray, epoch: int) -> Tensor:
     """torchvision's transforms in the order of the report's code, drawing what we draw."""
-    recipe = Recipe(augment.crop_padding, augment.padding_mode, augment.flip)
-    drawn = geometry(recipe, SEED, epoch, ids, 32, 32)
+    transform = Transform(augment.crop_padding, augment.padding_mode, augment.flip)
+    drawn = geometry(transform, SEED, epoch, ids, 32, 32)
     images = []
     for image, row, column, flip in zip(pixels, *drawn[:3], strict=True):
         out = torch.from_numpy(image).permute(2, 0, 1)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from engine.data.augment import cpu
-from engine.data.augment.recipe import Recipe
+from engine.data.augment.transform import Transform
 from engine.data.kernels.threads import available, share
 
 
@@ -120,7 +120,7 @@ def test_two_thousand_batches_leave_nothing_behind() -> None:
 
     def batches(number: int) -> None:
         for epoch in range(number):
-            cpu.augment(images, ids, ids, Recipe(), 0, epoch, out, threads=2)
+            cpu.augment(images, ids, ids, Transform(), 0, epoch, out, threads=2)
 
     def held() -> tuple[int, int]:
         gc.collect()  # files that earlier tests left to it
@@ -145,7 +145,7 @@ def test_settings_of_torch_and_numba_stay_as_they_are() -> None:
     torch.set_num_threads(2)
     before = torch.get_num_threads(), numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
     images, ids = np.zeros((100, 8, 8, 3), np.uint8), np.arange(100)
-    cpu.augment(images, ids, ids, Recipe(), 0, 0, np.empty_like(images), threads=3)
+    cpu.augment(images, ids, ids, Transform(), 0, 0, np.empty_like(images), threads=3)
     after = torch.get_num_threads(), numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
     assert before == after
 
@@ -154,13 +154,13 @@ LIVE = """
 import threading, time
 import numpy as np
 from engine.data.augment import cpu
-from engine.data.augment.recipe import Recipe
+from engine.data.augment.transform import Transform
 
 images, ids = np.zeros((500, 32, 32, 3), np.uint8), np.arange(500)
 
 def forever():
     while True:
-        cpu.augment(images, ids, ids, Recipe(), 0, 0, np.empty_like(images), threads=3)
+        cpu.augment(images, ids, ids, Transform(), 0, 0, np.empty_like(images), threads=3)
 
 threading.Thread(target=forever, daemon=True).start()
 time.sleep(1)

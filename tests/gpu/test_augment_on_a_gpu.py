@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from engine.data.augment import gpu, reference
-from engine.data.augment.recipe import Recipe
+from engine.data.augment.transform import Transform
 
 pytestmark = pytest.mark.gpu
-RECIPE, SEED, BATCH, BATCHES = Recipe(4, "reflect", "alternating", 8), 2**33 + 5, 16, 4
+TRANSFORM, SEED, BATCH, BATCHES = Transform(4, "reflect", "alternating", 8), 2**33 + 5, 16, 4
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def images() -> Tensor:
 def _expected(images: Tensor, ids: Tensor, epoch: int) -> np.ndarray:
     store = images.cpu().numpy()
     samples = ids.cpu().tolist()
-    return np.stack([reference.augment(store[i], i, RECIPE, SEED, epoch) for i in samples])
+    return np.stack([reference.augment(store[i], i, TRANSFORM, SEED, epoch) for i in samples])
 
 
 def _pixels(out: Tensor) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_an_epoch_of_batches_never_waits_for_the_device(images: Tensor) -> None:
                 for first in range(0, 64, BATCH):
                     part = ids[first : first + BATCH]
                     gpu.augment(
-                        images, part, part, RECIPE, SEED, epoch, dtype, scale, shift,
+                        images, part, part, TRANSFORM, SEED, epoch, dtype, scale, shift,
                         labels=labels, labels_out=found,
                     )  # fmt: skip
     torch.cuda.set_sync_debug_mode("default")
@@ -65,7 +65,7 @@ def test_a_graph_replays_for_another_step_and_another_epoch(images: Tensor) -> N
     out = torch.empty((BATCH, 32, 32, 3), dtype=torch.uint8, device="cuda").permute(0, 3, 1, 2)
 
     def make() -> None:
-        gpu.augment(images, ids, ids, RECIPE, SEED, epoch, out=out, step=step)
+        gpu.augment(images, ids, ids, TRANSFORM, SEED, epoch, out=out, step=step)
 
     make()
     torch.cuda.synchronize()
@@ -87,7 +87,7 @@ def test_the_same_batch_is_made_on_any_stream(images: Tensor) -> None:
     torch.cuda.synchronize()
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
-        out = gpu.augment(images, ids, ids, RECIPE, SEED, 5)
+        out = gpu.augment(images, ids, ids, TRANSFORM, SEED, 5)
     side.synchronize()
     assert (_pixels(out) == _expected(images, ids, 5)).all()
 
@@ -97,15 +97,15 @@ def test_rows_beyond_two_gibibytes_are_reached(images: Tensor) -> None:
     store = torch.empty((rows, 32, 32, 3), dtype=torch.uint8, device="cuda")
     store[-64:] = images
     ids = torch.arange(64, device="cuda")
-    out = gpu.augment(store, ids + rows - 64, ids, RECIPE, SEED, 5)
+    out = gpu.augment(store, ids + rows - 64, ids, TRANSFORM, SEED, 5)
     assert (_pixels(out) == _expected(images, ids, 5)).all()
 
 
 def test_a_batch_beyond_two_gibibytes_is_written_to_its_end(images: Tensor) -> None:
     batch = 2**31 // 3072 + 64
     ids = torch.arange(batch, device="cuda")
-    out = gpu.augment(images, ids % 64, ids, RECIPE, SEED, 5)
+    out = gpu.augment(images, ids % 64, ids, TRANSFORM, SEED, 5)
     last = ids[-3:]
     store = images.cpu().numpy()
-    expected = [reference.augment(store[i % 64], i, RECIPE, SEED, 5) for i in last.tolist()]
+    expected = [reference.augment(store[i % 64], i, TRANSFORM, SEED, 5) for i in last.tolist()]
     assert (_pixels(out[-3:]) == np.stack(expected)).all()

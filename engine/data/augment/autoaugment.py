@@ -89,9 +89,9 @@ def apply(images: Tensor, steps: Steps, out: Tensor | None = None) -> Tensor:
     if not images.numel():
         return out
     if images.device.type == "cpu":
-        from engine.data.augment import autoaugment_cpu  # loads Numba
+        from engine.data.kernels import autoaugment  # loads Numba
 
-        autoaugment_cpu.apply(images.numpy(), steps, out.numpy())
+        autoaugment.apply(images.numpy(), steps, out.numpy())
     else:
         autoaugment_gpu.apply(images, steps, out)
     return out

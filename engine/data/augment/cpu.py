@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment.recipe import FLIPS, PADDING_MODES, Recipe
+from engine.data.augment.transform import FLIPS, PADDING_MODES, Transform
 from engine.data.counter import halves
 from engine.data.kernels.threads import share
 from engine.data.order import Ids
@@ -29,7 +29,7 @@ def augment(
     images: Images,
     rows: Ids,
     ids: Ids,
-    recipe: Recipe,
+    transform: Transform,
     seed: int,
     epoch: int,
     out: npt.NDArray[Any],
@@ -44,23 +44,23 @@ def augment(
     """
     _check(images, rows, ids, out, constants)
     _, height, width, _ = images.shape
-    recipe.check(height, width)
+    transform.check(height, width)
     low, high = halves(seed, epoch)
     if not len(ids):
         return
-    from engine.data.kernels import augment as _kernel
     from engine.data.kernels import simd  # loads Numba
+    from engine.data.kernels.augment import augment_pieces, first_outside
 
-    wrong = _kernel.outside(rows, len(images))
+    wrong = first_outside(rows, len(images))
     if wrong >= 0:
         raise UserError(f"row {rows[wrong]} is outside the store (0 to {len(images) - 1})")
     plan = (
         height,
         width,
-        recipe.crop_padding,
-        PADDING_MODES.index(recipe.padding_mode),
-        FLIPS.index(recipe.flip),
-        recipe.cutout,
+        transform.crop_padding,
+        PADDING_MODES.index(transform.padding_mode),
+        FLIPS.index(transform.flip),
+        transform.cutout,
         KINDS.index(out.dtype),
         epoch,
         low,
@@ -69,7 +69,7 @@ def augment(
     numbers = NO_CONSTANTS if constants is None else np.concatenate(constants)
     progress = np.zeros(32, np.int64)
     work = partial(
-        _kernel.augment,
+        augment_pieces,
         images.ctypes.data,
         rows,
         ids,

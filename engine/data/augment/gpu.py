@@ -1,7 +1,7 @@
 """The augmentation on a GPU: one launch makes a batch, and nothing waits for the device.
 
 The same uint8 pixels as `reference` to the bit. All that may change between batches, epochs and
-runs (ids, epoch, seed, batch size) is data of one compiled kernel; the recipe, the image size
+runs (ids, epoch, seed, batch size) is data of one compiled kernel; the transform, the image size
 and the dtype are its code. Under TRITON_INTERPRET=1, set before Triton is imported, the same
 kernel runs on CPU tensors, slowly.
 """
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.data.augment.recipe import Recipe
+from engine.data.augment.transform import Transform
 from engine.data.counter import Purpose
 from engine.errors import UserError
 
@@ -37,7 +37,7 @@ def augment(
     images: Tensor,
     rows: Tensor | None,
     ids: Tensor,
-    recipe: Recipe,
+    transform: Transform,
     seed: int,
     epoch: int | Tensor,
     out_dtype: torch.dtype = torch.uint8,
@@ -49,7 +49,7 @@ def augment(
     labels: Tensor | None = None,
     labels_out: Tensor | None = None,
 ) -> Tensor:
-    """The samples `ids` as `recipe` makes them in `epoch`: N C H W in channels_last.
+    """The samples `ids` as `transform` makes them in `epoch`: N C H W in channels_last.
 
     `images` is the store (M H W C, uint8), `rows` says which of its rows each sample lies in
     (None: 0, 1, 2, ...; resident data has rows = ids). uint8 gives the pixels, the other dtypes
@@ -97,7 +97,7 @@ def augment(
         return out
     if not isinstance(epoch, Tensor):
         epoch = int(epoch)  # Triton knows no numpy numbers
-    code, tiles, warps = _code(recipe, height, width, out_dtype)
+    code, tiles, warps = _code(transform, height, width, out_dtype)
     with torch.cuda.device(images.device) if images.is_cuda else nullcontext():
         kernel.augment[batch, tiles](
             out,
@@ -146,10 +146,10 @@ def _let_triton_write(setting: Any) -> None:
 
 @cache
 def _code(
-    recipe: Recipe, height: int, width: int, dtype: torch.dtype
+    transform: Transform, height: int, width: int, dtype: torch.dtype
 ) -> tuple[dict[str, Any], int, int]:
     """What the kernel is compiled with, how many programs make an image, of how many warps."""
-    recipe.check(height, width)
+    transform.check(height, width)
     row = 3 * width
     vector = min(row & -row, STORE_BYTES // dtype.itemsize)  # a group never straddles two rows
     groups = height * row // vector
@@ -158,10 +158,10 @@ def _code(
         "PURPOSE": int(Purpose.AUGMENT),
         "HEIGHT": height,
         "WIDTH": width,
-        "PADDING": recipe.crop_padding,
-        "MODE": recipe.padding_mode if recipe.crop_padding else "none",
-        "FLIP": recipe.flip,
-        "CUTOUT": recipe.cutout,
+        "PADDING": transform.crop_padding,
+        "MODE": transform.padding_mode if transform.crop_padding else "none",
+        "FLIP": transform.flip,
+        "CUTOUT": transform.cutout,
         "NORMALISE": dtype is not torch.uint8,
         "VECTOR": vector,
         "TILE": tile,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment.recipe import Recipe, geometry
+from engine.data.augment.transform import Transform, geometry
 
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
 
@@ -35,14 +35,14 @@ def cut_out(
 
 
 def augment(
-    image: npt.NDArray[np.uint8], sample: int, recipe: Recipe, seed: int, epoch: int
+    image: npt.NDArray[np.uint8], sample: int, transform: Transform, seed: int, epoch: int
 ) -> npt.NDArray[np.uint8]:
-    """All that `recipe` does to `image`, the sample of that id, in that epoch."""
+    """All that `transform` does to `image`, the sample of that id, in that epoch."""
     height, width, _ = image.shape
-    drawn = geometry(recipe, seed, epoch, np.array([sample], np.int64), height, width)
+    drawn = geometry(transform, seed, epoch, np.array([sample], np.int64), height, width)
     row, column, flip, cut_row, cut_column = (int(each[0]) for each in drawn)
-    out = crop_flip(image, row, column, bool(flip), recipe.crop_padding, recipe.padding_mode)
-    return cut_out(out, cut_row, cut_column, recipe.cutout)
+    out = crop_flip(image, row, column, bool(flip), transform.crop_padding, transform.padding_mode)
+    return cut_out(out, cut_row, cut_column, transform.cutout)
 
 
 def normalise(

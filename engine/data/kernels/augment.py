@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment.recipe import FLIPS, PADDING_MODES
+from engine.data.augment.transform import FLIPS, PADDING_MODES
 from engine.data.counter import MASK, MULTIPLIERS, ROUNDS, SHIFT, WEYL, Purpose
-from engine.data.kernels.compiled import IDS, READ_FLOATS, READ_IDS, compiled, part, types
+from engine.data.kernels.jit import IDS, READ_FLOATS, READ_IDS, eager_njit, inline_njit, types
 from engine.data.kernels.simd import (
     AHEAD,
     DONE,
@@ -26,7 +26,7 @@ from engine.data.kernels.simd import (
     copy,
     copy_ahead,
     fetch_add,
-    hold,
+    keep_alive,
     mirror,
     move3,
     normalise,
@@ -42,7 +42,7 @@ M0, M1 = MULTIPLIERS
 W0, W1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
 
 
-@part
+@inline_njit
 def philox(epoch: int, sample: int, seed_low: int, seed_high: int, purpose: int) -> Any:
     """The four words of `engine.data.counter.draws`."""
     x0, x1, x2, x3 = np.uint64(sample) & MASK, np.uint64(epoch), np.uint64(seed_high), np.uint64(0)
@@ -55,7 +55,7 @@ def philox(epoch: int, sample: int, seed_low: int, seed_high: int, purpose: int)
     return x0, x1, x2, x3
 
 
-@part
+@inline_njit
 def inside(index: int, size: int, mode: int) -> int:
     """Which pixel is shown at a place in the padding."""
     if mode == REFLECT:
@@ -64,7 +64,7 @@ def inside(index: int, size: int, mode: int) -> int:
     return min(max(index, 0), size - 1)
 
 
-@part
+@inline_njit
 def crop(
     to: int,
     image: int,
@@ -112,7 +112,7 @@ def crop(
         soon += line
 
 
-@compiled(
+@eager_njit(
     types.boolean(
         types.int64,
         READ_IDS,
@@ -123,7 +123,7 @@ def crop(
         IDS,
     )
 )
-def augment(
+def augment_pieces(
     store: int, rows: Array, ids: Array, target: int, constants: Array, plan: Any, progress: Array
 ) -> bool:
     """Take pieces of the batch until none is left; True where this call ended the last one.
@@ -183,12 +183,12 @@ def augment(
                 normalise(place, done, size, kind, scale, shift, soon)
         if fetch_add(shared + 8 * DONE, end - first) + end - first == batch:
             ended = True
-    hold(steady, blank, scratch)
+    keep_alive(steady, blank, scratch)
     return ended
 
 
-@compiled(types.int64(READ_IDS, types.int64))
-def outside(indices: Array, bound: int) -> int:
+@eager_njit(types.int64(READ_IDS, types.int64))
+def first_outside(indices: Array, bound: int) -> int:
     """The place of the first index that is not within 0 to `bound` - 1, or -1."""
     for k in range(len(indices)):
         if not 0 <= indices[k] < bound:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.kernels.compiled import IDS, READ_IDS, READ_POINTERS, compiled, types
+from engine.data.kernels.jit import IDS, READ_IDS, READ_POINTERS, eager_njit, types
 from engine.data.kernels.simd import AHEAD, DONE, PIECE, TAKEN, copy_ahead, fetch_add
 
 Array = npt.NDArray[Any]
 
 
-@compiled(types.boolean(types.int64, READ_POINTERS, READ_IDS, types.int64, types.int64, IDS))
-def gather(
+@eager_njit(types.boolean(types.int64, READ_POINTERS, READ_IDS, types.int64, types.int64, IDS))
+def gather_pieces(
     store: int, pointers: Array, ids: Array, target: int, size: int, progress: Array
 ) -> bool:
     """Copy `size` bytes from the pointer of each id; else as `augment`."""
@@ -34,8 +34,8 @@ def gather(
     return ended
 
 
-@compiled(types.int64(READ_POINTERS, READ_IDS, types.int64))
-def beyond(pointers: Array, ids: Array, bound: int) -> int:
+@eager_njit(types.int64(READ_POINTERS, READ_IDS, types.int64))
+def first_invalid(pointers: Array, ids: Array, bound: int) -> int:
     """The place of the first id that does not exist or points past `bound`, or -1."""
     for k in range(len(ids)):
         if not 0 <= ids[k] < len(pointers) or pointers[ids[k]] > np.uint64(bound):

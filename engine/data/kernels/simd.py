@@ -10,7 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from engine.data.kernels.compiled import IDS, at, compiled, instruction, part, types
+from engine.data.kernels.jit import IDS, at, eager_njit, inline_njit, intrinsic, types
 
 UINT8, FLOAT32, BFLOAT16 = range(3)  # what a batch is made of
 LINE = 64  # bytes that memory hands out at once
@@ -21,7 +21,7 @@ TAKEN, DONE = 0, 16  # where a batch's progress is counted, two lines of memory 
 I8, I16, I32, FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 
 
-@instruction
+@intrinsic
 def prefetch(context: Any, address: Any) -> Any:
     """Ask for a cache line that will be read."""
 
@@ -33,7 +33,7 @@ def prefetch(context: Any, address: Any) -> Any:
     return types.void(types.int64), build
 
 
-@instruction
+@intrinsic
 def fetch_add(context: Any, address: Any, number: Any) -> Any:
     """Add to a number that several threads share; the sum before."""
 
@@ -49,7 +49,7 @@ def _mover(order: list[int]) -> Any:
     vector = ir.VectorType(I8, len(order))
     shuffle = ir.Constant(ir.VectorType(I32, len(order)), order)
 
-    @instruction
+    @intrinsic
     def move(context: Any, to: Any, source: Any) -> Any:
         def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             loaded = builder.load(at(builder, values[1], vector), align=1)
@@ -66,7 +66,7 @@ def _normaliser(count: int, bits16: bool) -> Any:
     pixels, floats = ir.VectorType(I8, count), ir.VectorType(FLOAT, count)
     words, halves = ir.VectorType(I32, count), ir.VectorType(I16, count)
 
-    @instruction
+    @intrinsic
     def normalise(context: Any, to: Any, source: Any, scale: Any, shift: Any) -> Any:
         def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             bytes_ = builder.load(at(builder, values[1], pixels), align=1)
@@ -95,7 +95,7 @@ float16, float1 = _normaliser(16, False), _normaliser(1, False)
 half16, half1 = _normaliser(16, True), _normaliser(1, True)
 
 
-@compiled(types.boolean(IDS, types.int64))
+@eager_njit(types.boolean(IDS, types.int64))
 def all_done(progress: Any, batch: int) -> bool:
     """Whether the whole batch is done, or was within a moment."""
     shared, looks = progress.ctypes.data + 8 * DONE, LOOKS
@@ -104,12 +104,12 @@ def all_done(progress: Any, batch: int) -> bool:
     return looks > 0
 
 
-@part
-def hold(one: Any, two: Any, three: Any) -> None:
+@inline_njit
+def keep_alive(one: Any, two: Any, three: Any) -> None:
     """Keep arrays until here: Numba frees them after their last use, addresses do not count."""
 
 
-@part
+@inline_njit
 def copy(to: int, source: int, size: int) -> None:
     """Copy `size` bytes."""
     k = 0
@@ -124,7 +124,7 @@ def copy(to: int, source: int, size: int) -> None:
                 move1(to + k, source + k)
 
 
-@part
+@inline_njit
 def copy_ahead(to: int, source: int, size: int, soon: int) -> None:
     """Copy `size` bytes while as many at `soon` are fetched from memory."""
     k = 0
@@ -137,7 +137,7 @@ def copy_ahead(to: int, source: int, size: int, soon: int) -> None:
     copy(to + k, source + k, size - k)
 
 
-@part
+@inline_njit
 def mirror(to: int, source: int, pixels: int) -> None:
     """Copy pixels in reverse order."""
     size = 3 * pixels
@@ -153,7 +153,7 @@ def mirror(to: int, source: int, pixels: int) -> None:
                 move3(to + k, source + size - 3 - k)
 
 
-@part
+@inline_njit
 def normalise(
     to: int, source: int, size: int, kind: int, scale: int, shift: int, soon: int
 ) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.counter import MASK, MULTIPLIERS, ROUNDS, SHIFT, WEYL
-from engine.data.kernels.compiled import IDS, READ_IDS, compiled, part, types
+from engine.data.kernels.jit import IDS, READ_IDS, eager_njit, inline_njit, types
 
 Array = npt.NDArray[Any]
 
@@ -17,7 +17,7 @@ W0, W1 = np.uint64(WEYL[0]), np.uint64(WEYL[1])
 BLOCK = 64  # samples that go through Philox side by side, in vectors: 4 times as fast
 
 
-@part
+@inline_njit
 def draw(ids: Array, seed_low: int, seed_high: int, purpose: int, epoch: int, keys: Array) -> None:
     """The first two words of each sample's `engine.data.counter.draws`, as one number."""
     x0, x1 = np.zeros(BLOCK, np.uint64), np.zeros(BLOCK, np.uint64)
@@ -38,7 +38,7 @@ def draw(ids: Array, seed_low: int, seed_high: int, purpose: int, epoch: int, ke
             keys[first + j] = (x0[j] << SHIFT) | x1[j]
 
 
-@compiled(types.void(READ_IDS, *[types.int64] * 5, IDS))
+@eager_njit(types.void(READ_IDS, *[types.int64] * 5, IDS))
 def by_key(
     ids: Array, seed_low: int, seed_high: int, purpose: int, epoch: int, bits: int, out: Array
 ) -> None:

@@ -27,7 +27,7 @@ from engine.data.augment.operations import (
     constants,
 )
 from engine.data.kernels import threads as batch_threads
-from engine.data.kernels.compiled import compiled, part
+from engine.data.kernels.jit import eager_njit, inline_njit
 
 Images = npt.NDArray[np.uint8]  # B H W 3
 
@@ -56,7 +56,7 @@ def apply(images: Images, steps: Steps, out: Images) -> None:
     batch_threads.share(work, min(batch_threads.available(), len(firsts)))
 
 
-@part
+@inline_njit
 def _move(before: Any, sources: Any, image: Any) -> None:
     for i in range(len(sources)):
         source = sources[i]
@@ -68,13 +68,13 @@ def _move(before: Any, sources: Any, image: Any) -> None:
             image[3 * i + 2] = before[3 * source + 2]
 
 
-@part
+@inline_njit
 def _look_up(before: Any, table: Any, image: Any) -> None:
     for i in range(len(before)):
         image[i] = table[before[i]]
 
 
-@part
+@inline_njit
 def _look_up_by_channel(before: Any, tables: Any, image: Any) -> None:
     red, green, blue = tables
     pixels, found = before.reshape(-1, 3), image.reshape(-1, 3)
@@ -84,7 +84,7 @@ def _look_up_by_channel(before: Any, tables: Any, image: Any) -> None:
         found[i, 2] = blue[pixels[i, 2]]
 
 
-@part
+@inline_njit
 def _grey(image: Any) -> Any:
     """The grey of each pixel, three times."""
     pixels = image.reshape(-1, 3)
@@ -96,7 +96,7 @@ def _grey(image: Any) -> Any:
     return grey.reshape(-1)
 
 
-@part
+@inline_njit
 def _blend(dull: Any, factor: Any, before: Any, image: Any) -> None:
     """As `operations.blend`: rounded to float32 twice, no fused multiply and add."""
     for i in range(len(before)):
@@ -105,7 +105,7 @@ def _blend(dull: Any, factor: Any, before: Any, image: Any) -> None:
         image[i] = np.int32(min(max(beyond, np.float32(0)), np.float32(255)))
 
 
-@part
+@inline_njit
 def _even(image: Any) -> Any:
     """The mean grey everywhere."""
     grey = _grey(image)
@@ -118,7 +118,7 @@ def _even(image: Any) -> Any:
     return grey
 
 
-@part
+@inline_njit
 def _smooth(image: Any, row: int) -> Any:
     """Each value a mean of the nine about it, itself counted five times; the border as it is."""
     smooth = image.copy()
@@ -138,7 +138,7 @@ def _smooth(image: Any, row: int) -> Any:
     return smooth
 
 
-@part
+@inline_njit
 def _auto_contrast(before: Any, row: int, image: Any) -> None:
     lowest, highest = before[:row].copy(), before[:row].copy()  # of each column and channel
     for first in range(row, len(before), row):
@@ -159,7 +159,7 @@ def _auto_contrast(before: Any, row: int, image: Any) -> None:
     _look_up_by_channel(before, tables, image)
 
 
-@part
+@inline_njit
 def _equalize(before: Any, image: Any) -> None:
     pixels = before.reshape(-1, 3)
     counts = np.zeros((3, 256), np.int64)
@@ -183,7 +183,7 @@ def _read_only(kind: Any, dimensions: int) -> Any:
     return types.Array(kind, dimensions, "C", readonly=True)
 
 
-@compiled(
+@eager_njit(
     types.void(
         _read_only(types.uint8, 2),
         _read_only(types.int64, 2),

@@ -23,7 +23,7 @@ FLIPS = ("random", "alternating", "none")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Transform:
     """Crop, flip and cutout, in this order, all on uint8 pixels before they are normalised."""
 
     crop_padding: int = 4
@@ -52,7 +52,7 @@ class Recipe:
             raise UserError(*wrong)
 
 
-PLAIN = Recipe(crop_padding=0, flip="none")  # evaluation: nothing is drawn
+IDENTITY = Transform(crop_padding=0, flip="none")  # evaluation: nothing is drawn
 
 
 class Geometry(NamedTuple):
@@ -65,23 +65,25 @@ class Geometry(NamedTuple):
     cut_columns: Ids
 
 
-def geometry(recipe: Recipe, seed: int, epoch: int, ids: Ids, height: int, width: int) -> Geometry:
-    """What `recipe` does to the samples `ids` in `epoch`."""
+def geometry(
+    transform: Transform, seed: int, epoch: int, ids: Ids, height: int, width: int
+) -> Geometry:
+    """What `transform` does to the samples `ids` in `epoch`."""
     words = draws(seed, Purpose.AUGMENT, epoch, ids)
-    offsets = 2 * recipe.crop_padding + 1
-    deciding = words if recipe.flip == "random" else draws(seed, Purpose.AUGMENT, 0, ids)
+    offsets = 2 * transform.crop_padding + 1
+    deciding = words if transform.flip == "random" else draws(seed, Purpose.AUGMENT, 0, ids)
     flips = (deciding[:, 2] >> np.uint32(31)).astype(bool)
-    if recipe.flip == "alternating":
+    if transform.flip == "alternating":
         flips ^= bool(epoch % 2)
-    elif recipe.flip == "none":
+    elif transform.flip == "none":
         flips[:] = False
     high, low = words[:, 3] >> np.uint32(16), words[:, 3] & np.uint32(0xFFFF)
     return Geometry(
         rows=below(words[:, 0], offsets),
         columns=below(words[:, 1], offsets),
         flips=flips,
-        cut_rows=(high.astype(np.int64) * (height - recipe.cutout + 1)) >> 16,
-        cut_columns=(low.astype(np.int64) * (width - recipe.cutout + 1)) >> 16,
+        cut_rows=(high.astype(np.int64) * (height - transform.cutout + 1)) >> 16,
+        cut_columns=(low.astype(np.int64) * (width - transform.cutout + 1)) >> 16,
     )
 
 

@@ -36,7 +36,7 @@ READ_FLOATS = types.Array(types.float32, 1, "C", readonly=True)
 IDS = types.int64[::1]
 
 
-def compiled(signature: Any) -> Callable[[Function], Function]:
+def eager_njit(signature: Any) -> Callable[[Function], Function]:
     """Machine code for one signature, made now or read from disk; it runs without the GIL."""
 
     def compile_now(function: Function) -> Function:
@@ -56,13 +56,13 @@ def compiled(signature: Any) -> Callable[[Function], Function]:
     return compile_now
 
 
-def part(function: Function) -> Function:
+def inline_njit(function: Function) -> Function:
     """A function for compiled functions only: it becomes a part of each that calls it."""
     return cast(Function, njit(function))
 
 
-# A function for compiled functions only, written in LLVM's code.
-instruction: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.intrinsic
+# Decorates a function for compiled functions only, written in LLVM's code.
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.intrinsic
 
 
 def at(builder: Any, address: Any, kind: Any) -> Any:

@@ -18,7 +18,7 @@ from engine.data.order import Ids
 from engine.data.stores import Resident, Store
 
 
-class Feed(Protocol):
+class GraphInputs(Protocol):
     """What recorded work takes its batches from."""
 
     def ids(self, epoch: int) -> Ids:
@@ -34,13 +34,15 @@ class Feed(Protocol):
         """The part of the recorded work that fills `batch`, the epoch's number `step`."""
 
 
-def feed_of(loader: Loader, dtype: torch.dtype) -> Feed:
+def graph_inputs(loader: Loader, dtype: torch.dtype) -> GraphInputs:
     """The quickest feed that the loader's set allows."""
-    recordable = isinstance(loader.store, Resident) and not loader.plans_on_the_host
-    return Augmented(loader, loader.store, dtype) if recordable else Copied(loader, dtype)
+    recordable = isinstance(loader.store, Resident) and not loader.draws_on_the_host
+    return (
+        AugmentedInputs(loader, loader.store, dtype) if recordable else CopiedInputs(loader, dtype)
+    )
 
 
-class Copied:
+class CopiedInputs:
     """The loader's batches, each copied to where the recorded work looks for it."""
 
     def __init__(self, loader: Loader, dtype: torch.dtype) -> None:
@@ -66,7 +68,7 @@ class Copied:
         """It is full."""
 
 
-class Augmented:
+class AugmentedInputs:
     """Made of a resident set by one launch within the recorded work; nothing else is needed."""
 
     def __init__(self, loader: Loader, store: Store, dtype: torch.dtype) -> None:
@@ -105,15 +107,15 @@ class Augmented:
         order = self._order
         if count < self._loader.batch_size:  # the last one: not a multiple of its size from 0
             order, step = order[len(order) - count :], self._first
-        store, design = self._store, self._loader.design
-        scale, shift = (each.tolist() for each in design.constants)
+        store, spec = self._store, self._loader.augment_spec
+        scale, shift = (each.tolist() for each in spec.constants)
         if store.device.type != "cpu":
             gpu.augment(
                 store.images,
                 order,
                 order,
-                design.recipe,
-                design.seed,
+                spec.transform,
+                spec.seed,
                 self._epoch,
                 batch.images.dtype,
                 scale,
@@ -134,11 +136,11 @@ class Augmented:
             store.images.numpy(),
             rows,
             rows,
-            design.recipe,
-            design.seed,
+            spec.transform,
+            spec.seed,
             int(self._epoch.numpy()),
             memory.numpy(),
-            design.constants,
+            spec.constants,
         )
         batch.labels.numpy()[:] = store.labels.numpy()[rows]
 
