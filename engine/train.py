@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from engine import show
 from engine.config import checks, options
+from engine.config.fields import Check
 from engine.config.schema import Config
 from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
@@ -30,6 +31,7 @@ from engine.step.evaluation import evaluate
 
 PROGRAM = "python -m engine.train"
 SUMMARY = "Train one network on a .beton data set; the same command continues where it stopped."
+NETWORK = Check[Config](("model.",), lambda config: problems(config.model))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,9 +42,7 @@ def main(argv: Sequence[str]) -> int:
         program=PROGRAM,
         summary=SUMMARY,
         flags=show.FLAGS,
-        checks=()
-        if show.lists(argv)
-        else (*checks.TRAINING, lambda config: problems(config.model)),
+        checks=() if show.lists(argv) else (*checks.TRAINING, NETWORK),
     )
     if show.asked(parsed.flags):
         return show.show(parsed)

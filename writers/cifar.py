@@ -24,7 +24,7 @@ from engine.errors import OK, leave, run_command
 from writers import inputs, outputs
 from writers.console import Console, CtrlC
 from writers.outputs import Target
-from writers.settings import Config, check
+from writers.settings import Config, source_and_names_fit
 
 FLAGS = (
     Flag("force", "replace files that are there and differ"),
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         program="python writers/cifar.py",
         summary="Write images and labels as FFCV's .beton files, each with a sidecar.",
         flags=FLAGS,
-        checks=(check,),
+        checks=(source_and_names_fit,),
     )
     data, console = parsed.config.data, Console(quiet="quiet" in parsed.flags)
     with CtrlC() as ctrl_c:

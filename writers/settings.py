@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.config.fields import option, section
+from engine.config.fields import Problems, check, option, section
 from writers.cifar_layouts import CLASSES
 
 SYNTHETIC = "synthetic"
@@ -36,8 +35,9 @@ class Config:
     data: Data = section(Data)
 
 
-def check(config: Config) -> Iterator[tuple[str, str]]:
-    """What no setting shows alone."""
+@check("data.")
+def source_and_names_fit(config: Config) -> Problems:
+    """What is read, and the names of what is written, belong together."""
     data = config.data
     if not data.folder:
         yield "data.folder", "empty; expected a folder"

@@ -1,23 +1,23 @@
 """What no single setting shows: settings of a training run that contradict each other.
 
-Each check yields (dotted name, what is wrong). They are small on purpose: `options.read` leaves
-out a check that reads a value which is itself wrong.
+Each check names the settings that it reads: `options.read` skips it where one of them is itself
+wrong, since a default would then stand for what was meant.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
-from engine.config.schema import Config, Model, Optim, Schedule
+from engine.config.fields import Check, Problems, check
+from engine.config.schema import Config
+from engine.config.settings import settings_of
 from engine.config.wording import either
 
-Problems = Iterable[tuple[str, str]]
-
+_SETTINGS = settings_of(Config)
 _DEVICE = re.compile(r"auto|cpu|cuda|cuda:(?:0|[1-9][0-9]{0,2})")
-GAINED = ("xavier_uniform", "xavier_normal", "orthogonal")  # the ways of `model.init` with a gain
+GAINED = ("xavier_uniform", "xavier_normal", "orthogonal")  # the values of `model.init` with a gain
 LONGEST_NAME = 200  # bytes; file systems take 255, and files beside the folder add endings
-USED_BY = {  # which schedules have a setting; elsewhere it would silently do nothing
+USED_BY = {  # the schedules that have a setting; with others it would silently do nothing
     "t_max": ("cosine", "onecycle"),
     "minimum": ("cosine", "restarts", "cyclic"),
     "period": ("restarts",),
@@ -37,18 +37,15 @@ USED_BY = {  # which schedules have a setting; elsewhere it would silently do no
 }
 
 
+@check("data.train", "data.test", "run.root")
 def paths_are_given(config: Config) -> Problems:
     """An empty path would mean the current folder."""
-    given = {
-        "data.train": config.data.train,
-        "data.test": config.data.test,
-        "run.root": config.run.root,
-    }
-    for key, path in given.items():
-        if not path.strip():
+    for key in paths_are_given.reads:
+        if not _SETTINGS[key].of(config).strip():
             yield key, "expected a path, not an empty text"
 
 
+@check("data.validation")
 def validation_counts_images(config: Config) -> Problems:
     """A fraction lies below 1; from there on it is a number of images."""
     value = config.data.validation
@@ -56,7 +53,8 @@ def validation_counts_images(config: Config) -> Problems:
         yield "data.validation", "expected a fraction below 1 or a whole number of images"
 
 
-def nesterov_fits(config: Config) -> Problems:
+@check("optim.nesterov", "optim.name", "optim.momentum")
+def nesterov_has_momentum(config: Config) -> Problems:
     """Nesterov's step looks ahead along a momentum."""
     if not config.optim.nesterov:
         return
@@ -66,46 +64,60 @@ def nesterov_fits(config: Config) -> Problems:
         yield "optim.nesterov", "needs a momentum; optim.momentum is 0"
 
 
+@check("optim.clip_value", "optim.clip_norm")
 def one_clip(config: Config) -> Problems:
     """Which of two clips comes first would change the result."""
     if config.optim.clip_value and config.optim.clip_norm:
         yield "optim.clip_norm", "expected only one of optim.clip_value and optim.clip_norm"
 
 
-def rates_fall(config: Config) -> Problems:
-    """The lowest rate of a wave lies below its highest, which is `optim.lr`."""
+@check("schedule.name", "schedule.minimum", "optim.lr")
+def minimum_is_below_lr(config: Config) -> Problems:
+    """The highest learning rate of these schedules is `optim.lr`."""
     schedule = config.schedule
     if schedule.name in USED_BY["minimum"] and schedule.minimum > config.optim.lr:
         yield "schedule.minimum", f"expected at most optim.lr, which is {config.optim.lr}"
 
 
-def schedule_settings_fit(config: Config) -> Problems:
-    """A setting that the schedule does not have is most likely meant for another."""
-    given, plain = config.schedule, Schedule()
-    for key, names in USED_BY.items():
-        if given.name not in names and getattr(given, key) != getattr(plain, key):
-            yield f"schedule.{key}", f"only with {either(names)}; schedule.name is {given.name}"
-    if given.name == "cyclic" and given.cycle != "exp_range" and given.gamma != plain.gamma:
+def used_only_with(key: str, switch: str, values: tuple[str, ...]) -> Check[Config]:
+    """Refuse `key` where `switch` is not one of `values`: it would silently do nothing."""
+
+    @check(key, switch)
+    def problems(config: Config) -> Problems:
+        value, setting = _SETTINGS[switch].of(config), _SETTINGS[key]
+        if value not in values and setting.of(config) != setting.default:
+            yield key, f"only with {either(values)}; {switch} is {value}"
+
+    return problems
+
+
+@check("schedule.name", "schedule.cycle", "schedule.gamma")
+def cyclic_gamma_has_exp_range(config: Config) -> Problems:
+    """The other two cycles keep or halve their peaks."""
+    given, default = config.schedule, _SETTINGS["schedule.gamma"].default
+    if given.name == "cyclic" and given.cycle != "exp_range" and given.gamma != default:
         yield "schedule.gamma", f"only with exp_range; schedule.cycle is {given.cycle}"
 
 
+@check("schedule.name", "schedule.milestones")
 def milestones_are_in_order(config: Config) -> Problems:
-    """Each is an epoch of its own."""
-    schedule = config.schedule
-    if schedule.name != "multistep":
+    """Each milestone is an epoch of its own."""
+    milestones = config.schedule.milestones
+    if config.schedule.name != "multistep":
         return
-    if not schedule.milestones:
+    if not milestones:
         yield "schedule.milestones", "multistep falls at these epochs; give at least one"
-    if list(schedule.milestones) != sorted(set(schedule.milestones)):
-        yield "schedule.milestones", f"expected rising epochs, found {list(schedule.milestones)}"
+    if list(milestones) != sorted(set(milestones)):
+        yield "schedule.milestones", f"expected rising epochs, found {list(milestones)}"
 
 
+@check("schedule.name", "schedule.t_max", "schedule.per", "train.epochs")
 def onecycle_lasts(config: Config) -> Problems:
-    """Past its end torch's scheduler stops the run with an error; here it is refused before."""
+    """Past its end torch's scheduler stops the run with an error; here it is refused at once."""
     schedule, epochs = config.schedule, config.train.epochs
     if schedule.name != "onecycle" or not schedule.t_max:
         return
-    # Moved once an epoch, torch's allows one move past the end: a cycle of 100 ran for 101 epochs.
+    # Stepped once per epoch, torch's allows one step past the end: a cycle of 100 ran 101 epochs.
     spare = 1 if schedule.per == "epoch" else 0
     if epochs > schedule.t_max + spare:
         yield (
@@ -115,6 +127,7 @@ def onecycle_lasts(config: Config) -> Problems:
         )
 
 
+@check("schedule.name", "schedule.base_momentum", "schedule.max_momentum")
 def momentum_range_is_ordered(config: Config) -> Problems:
     """OneCycle and cyclic move momentum between the two."""
     low, high = config.schedule.momenta
@@ -122,31 +135,25 @@ def momentum_range_is_ordered(config: Config) -> Problems:
         yield "schedule.base_momentum", f"expected at most schedule.max_momentum, which is {high}"
 
 
-def lookahead_settings_fit(config: Config) -> Problems:
+def needs_lookahead(key: str) -> Check[Config]:
     """Without Lookahead its settings would silently do nothing."""
-    given, plain = config.optim, Optim()
-    if given.lookahead_k:
-        return
-    for key in ("lookahead_alpha", "lookahead_start"):
-        if getattr(given, key) != getattr(plain, key):
-            yield f"optim.{key}", "there is no Lookahead; optim.lookahead_k is 0"
+
+    @check("optim.lookahead_k", key)
+    def problems(config: Config) -> Problems:
+        if not config.optim.lookahead_k and _SETTINGS[key].of(config) != _SETTINGS[key].default:
+            yield key, "there is no Lookahead; optim.lookahead_k is 0"
+
+    return problems
 
 
-def init_settings_fit(config: Config) -> Problems:
-    """Only some ways of drawing weights have a deviation or a gain to set."""
-    given, plain = config.model, Model()
-    if given.init != "normal" and given.init_std != plain.init_std:
-        yield "model.init_std", f"only with normal; model.init is {given.init}"
-    if given.init_gain is not None and given.init not in GAINED:
-        yield "model.init_gain", f"only with {either(GAINED)}; model.init is {given.init}"
-
-
+@check("runtime.device")
 def device_is_known(config: Config) -> Problems:
-    """Whether the device is there shows only when it is opened."""
+    """Whether this machine has the device is found out when it is opened."""
     if not _DEVICE.fullmatch(config.runtime.device):
         yield "runtime.device", "expected auto, cpu, cuda or cuda:N"
 
 
+@check("run.name")
 def run_name_is_a_folder(config: Config) -> Problems:
     """A run lies directly in `run.root`, wherever its name came from."""
     name = config.run.name
@@ -156,18 +163,21 @@ def run_name_is_a_folder(config: Config) -> Problems:
         yield "run.name", f"expected at most {LONGEST_NAME} bytes"
 
 
-TRAINING: tuple[Callable[[Config], Problems], ...] = (
+TRAINING: tuple[Check[Config], ...] = (
     paths_are_given,
     validation_counts_images,
-    nesterov_fits,
+    nesterov_has_momentum,
     one_clip,
-    rates_fall,
-    schedule_settings_fit,
+    minimum_is_below_lr,
+    *(used_only_with(f"schedule.{key}", "schedule.name", names) for key, names in USED_BY.items()),
+    cyclic_gamma_has_exp_range,
     milestones_are_in_order,
     onecycle_lasts,
     momentum_range_is_ordered,
-    lookahead_settings_fit,
-    init_settings_fit,
+    needs_lookahead("optim.lookahead_alpha"),
+    needs_lookahead("optim.lookahead_start"),
+    used_only_with("model.init_std", "model.init", ("normal",)),
+    used_only_with("model.init_gain", "model.init", GAINED),
     device_is_known,
     run_name_is_a_folder,
 )

@@ -1,15 +1,19 @@
-"""`option` and `section`: how a dataclass states a setting with its limits and its one line."""
+"""How a configuration is declared: sections of options with limits, and checks across them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Problems = Iterable[tuple[str, str]]  # dotted key, what is wrong with it
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What `options.read` holds a value to; a list's entries are each held to it."""
+    """Which values a setting may have; those of a list, each of its entries."""
 
     doc: str
     choices: tuple[str, ...] = ()  # the only words allowed
@@ -43,3 +47,16 @@ def option(
 def section(kind: type) -> Any:
     """A section of a configuration, with its own defaults."""
     return dataclasses.field(default_factory=kind)
+
+
+@dataclass(frozen=True)
+class Check(Generic[T]):
+    """Settings of a configuration `T` that must fit together."""
+
+    reads: tuple[str, ...]  # all dotted keys that `problems` reads; `model.`: a whole section
+    problems: Callable[[T], Problems]
+
+
+def check(*reads: str) -> Callable[[Callable[[T], Problems]], Check[T]]:
+    """Make a `Check` of a function that yields what is wrong with the settings `reads`."""
+    return lambda problems: Check(reads, problems)

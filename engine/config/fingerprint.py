@@ -10,10 +10,10 @@ from typing import Any
 from engine.config.schema import Config
 from engine.config.settings import settings_of
 
-FORMAT = 3  # a change of what is hashed, or how, gives old runs new names: count it here
+FORMAT = 3  # increase it with every change of what is hashed, or how: old runs get new names
 
-# Where a run lies, how often it is saved, how its data is held, on how many threads, where compiled
-# code is kept: none changes what it learns. The budget only refuses.
+# The run's folder, checkpoints, the place of the data in memory, threads, the compiler's cache:
+# none changes what is learned. The budget only refuses networks.
 WITHOUT_EFFECT = (
     "run.", "checkpoint.", "data.mode", "runtime.threads", "runtime.cache", "model.budget",
 )  # fmt: skip
@@ -28,8 +28,7 @@ def fingerprint(config: Config, digests: Mapping[str, str]) -> str:
     for key, setting in settings_of(Config).items():
         if key.startswith(WITHOUT_EFFECT):
             continue
-        value = getattr(getattr(config, setting.section), setting.name)
-        settings[key] = _canonical(value, setting.kind)
+        settings[key] = _canonical(setting.of(config), setting.kind)
     settings["data.train"] = digests["train"]
     settings["data.test"] = digests["test"]
     content = {"format": FORMAT, "settings": settings}

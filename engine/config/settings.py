@@ -34,6 +34,10 @@ class Setting:
         """Its dotted name: `train.epochs`."""
         return f"{self.section}.{self.name}"
 
+    def of(self, config: Any) -> Any:
+        """Its value in a configuration."""
+        return getattr(getattr(config, self.section), self.name)
+
     @property
     def expected(self) -> str:
         """What a right value is: `a whole number, 1 to 100,000`."""

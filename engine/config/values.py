@@ -48,132 +48,116 @@ class Entry:
     by_flag: bool = False
 
     def problem(self, expected: str, hint: str = "") -> str:
-        """One line that says where, what is wrong and what was found."""
+        """One line that says where, what is wrong and what was written."""
         if self.by_flag:
-            return f"{self.origin} {found(self.raw)}: {expected}{hint}"
-        return f"{self.origin}: {self.key}: {expected}, found {found(self.raw)}{hint}"
+            return f"{self.origin} {text_of(self.raw)}: {expected}{hint}"
+        return f"{self.origin}: {self.key}: {expected}, found {text_of(self.raw)}{hint}"
 
 
-class Wrong(ValueError):
-    """A value that its setting does not take; `hint` follows what was found."""
+class InvalidValue(ValueError):
+    """A value that `setting` does not accept; messages end with `hint`."""
 
-    def __init__(self, expected: str, hint: str = "") -> None:
-        super().__init__(expected + hint)
-        self.expected = expected
+    def __init__(self, setting: Setting, hint: str = "") -> None:
+        self.expected = f"expected {setting.expected}"
         self.hint = hint
+        super().__init__(self.expected + hint)
 
 
 def value_of(setting: Setting, raw: Raw) -> Any:
-    """The value that `raw` means for `setting`; raises `Wrong`."""
-    if raw is None:
-        if setting.optional:
-            return None
-        raise Wrong(f"expected {setting.expected}")
+    """The value that `raw` means for `setting`; raises `InvalidValue`."""
+    if raw is None and setting.optional:
+        return None
+    hint = ""
     if isinstance(raw, Scalar):
         if raw.text in setting.limits.words:
             return raw.text
         if setting.limits.truth and not raw.quoted and raw.text.lower() in TRUTH:
             return setting.limits.truth[0 if TRUTH[raw.text.lower()] else 1]
         if not setting.many:
-            return hold(setting, _single(setting, raw))
+            return validate(setting, _parse(setting, raw))
+        hint = "" if raw.quoted else f"; write [{shown(raw.text)}]"
     if setting.many and isinstance(raw, tuple):
-        return hold(setting, tuple(_entry(setting, item, i) for i, item in enumerate(raw, 1)))
-    hint = ""
-    if setting.many and isinstance(raw, Scalar) and not raw.quoted:
-        hint = f"; write [{shown(raw.text)}]"
-    raise Wrong(f"expected {setting.expected}", hint)
+        return validate(setting, tuple(_item(setting, item, i) for i, item in enumerate(raw, 1)))
+    raise InvalidValue(setting, hint)
 
 
-def hold(setting: Setting, value: Any) -> Any:
-    """`value` again if it has the setting's type and keeps its limits; else raises `Wrong`."""
+def validate(setting: Setting, value: Any) -> Any:
+    """`value` itself if it has the setting's type and limits; else raises `InvalidValue`."""
     if (value is None and setting.optional) or (
         isinstance(value, str) and value in setting.limits.words
     ):
         return value
-    wrong = Wrong(f"expected {setting.expected}")
-    if setting.many:
-        if not isinstance(value, tuple):
-            raise wrong
-        if setting.limits.length not in (None, len(value)):
-            raise Wrong(wrong.expected, f"; it has {len(value)}")
-        for item in value:
-            _hold_one(setting, item, wrong)
-    else:
-        _hold_one(setting, value, wrong)
-    return value
+    if not setting.many:
+        return _within_limits(setting, value)
+    if not isinstance(value, tuple):
+        raise InvalidValue(setting)
+    if setting.limits.length not in (None, len(value)):
+        raise InvalidValue(setting, f"; it has {len(value)}")
+    return tuple(_within_limits(setting, item) for item in value)
 
 
-def found(raw: Raw) -> str:
+def text_of(raw: Raw) -> str:
     """What was written, on one line."""
     if raw is None:
         return "nothing"
     if isinstance(raw, Nested):
         return "a nested mapping"
     if isinstance(raw, tuple):
-        return shown(f"[{', '.join(found(item) for item in raw[:20])}]")
+        return shown(f"[{', '.join(text_of(item) for item in raw[:20])}]")
     return f'"{shown(raw.text)}"' if raw.quoted and raw.text else shown(raw.text)
 
 
-def _entry(setting: Setting, raw: Raw, place: int) -> Any:
-    try:
-        if not isinstance(raw, Scalar):
-            raise Wrong("")
-        value = _single(setting, raw)
-        _hold_one(setting, value, Wrong(""))
-        return value
-    except Wrong as error:
-        hint = f"; entry {place} is {found(raw)}{error.hint}"
-        raise Wrong(f"expected {setting.expected}", hint) from None
+def _item(setting: Setting, raw: Raw, place: int) -> Any:
+    hint = ""
+    if isinstance(raw, Scalar):
+        try:
+            return _within_limits(setting, _parse(setting, raw))
+        except InvalidValue as error:
+            hint = error.hint
+    raise InvalidValue(setting, f"; entry {place} is {text_of(raw)}{hint}")
 
 
-def _single(setting: Setting, raw: Scalar) -> Any:
-    expected = f"expected {setting.expected}"
+def _parse(setting: Setting, raw: Scalar) -> Any:
     text = raw.text
     if setting.kind is str:
         choices = setting.limits.choices
         if choices and text not in choices:
-            raise Wrong(expected, did_you_mean(text, choices))
+            raise InvalidValue(setting, did_you_mean(text, choices))
         if not choices and not raw.is_text:
-            raise Wrong(expected, "; put it in quotes")
+            raise InvalidValue(setting, "; put it in quotes")
         return text
     if raw.quoted:
-        raise Wrong(expected, "; take the quotes off" if text else "")
+        raise InvalidValue(setting, "; take the quotes off" if text else "")
     if setting.kind is bool:
         if text.lower() not in TRUTH:
-            raise Wrong(expected, did_you_mean(text, setting.limits.words))
+            raise InvalidValue(setting, did_you_mean(text, setting.limits.words))
         return TRUTH[text.lower()]
     if _NOT_FINITE.fullmatch(text):
-        raise Wrong(expected, "; it must be finite")
-    if setting.kind is int:
-        if not _WHOLE.fullmatch(text):
-            raise Wrong(expected)
-        if len(text) > _LONGEST_WHOLE:
-            raise Wrong(expected, "; it is out of range")
-        return int(text)
-    if not _NUMBER.fullmatch(text):
-        raise Wrong(expected)
-    return float(text)
+        raise InvalidValue(setting, "; it must be finite")
+    if not (_WHOLE if setting.kind is int else _NUMBER).fullmatch(text):
+        raise InvalidValue(setting)
+    if setting.kind is int and len(text) > _LONGEST_WHOLE:
+        raise InvalidValue(setting, "; it is out of range")
+    return setting.kind(text)
 
 
-def _hold_one(setting: Setting, value: Any, wrong: Wrong) -> None:
-    if type(value) is not setting.kind:
-        raise wrong
-    if isinstance(value, str):
-        if setting.limits.choices and value not in setting.limits.choices:
-            raise wrong
-        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value):
-            raise Wrong(wrong.expected, "; it has a control character or is not UTF-8")
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        _hold_number(setting, value, wrong)
-
-
-def _hold_number(setting: Setting, value: float, wrong: Wrong) -> None:
-    if not math.isfinite(value):
-        raise Wrong(wrong.expected, "; it must be finite")
+def _within_limits(setting: Setting, value: Any) -> Any:
     limits = setting.limits
-    if limits.low is not None and (value < limits.low or (limits.above and value == limits.low)):
-        raise wrong
-    if limits.high is not None and (value > limits.high or (limits.below and value == limits.high)):
-        raise wrong
-    if setting.kind is int and abs(value) > LARGEST_INT:
-        raise Wrong(wrong.expected, f"; at most {LARGEST_INT:,}")
+    if type(value) is not setting.kind:
+        raise InvalidValue(setting)
+    if isinstance(value, str):
+        if limits.choices and value not in limits.choices:
+            raise InvalidValue(setting)
+        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value):
+            raise InvalidValue(setting, "; it has a control character or is not UTF-8")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise InvalidValue(setting, "; it must be finite")
+        low, high = limits.low, limits.high
+        if low is not None and (value < low or (limits.above and value == low)):
+            raise InvalidValue(setting)
+        if high is not None and (value > high or (limits.below and value == high)):
+            raise InvalidValue(setting)
+        if setting.kind is int and abs(value) > LARGEST_INT:
+            raise InvalidValue(setting, f"; at most {LARGEST_INT:,}")
+    return value

@@ -17,7 +17,7 @@ import yaml
 from engine.config.fields import option, section
 from engine.config.schema import Config
 from engine.config.settings import Setting, sections_of, settings_of
-from engine.config.values import Entry, Scalar, Wrong, found, value_of
+from engine.config.values import Entry, InvalidValue, Scalar, text_of, value_of
 from engine.config.wording import did_you_mean, shown
 from engine.config.yaml_file import (
     Unreadable,
@@ -190,7 +190,9 @@ class _Reader:
             elif key in ELSEWHERE:
                 self.problem(line, f"axes: {key}: {ELSEWHERE[key]}")
             elif not isinstance(values, yaml.SequenceNode) or not values.value:
-                what = found(raw_of(values)) if not isinstance(values, yaml.SequenceNode) else "[]"
+                what = (
+                    text_of(raw_of(values)) if not isinstance(values, yaml.SequenceNode) else "[]"
+                )
                 self.problem(line, f"axes: {key}: expected a list of values, found {what}")
             else:
                 made.append(Axis(key, self.axis_values(setting, values), place(self.path, line)))
@@ -203,11 +205,11 @@ class _Reader:
             entry = Entry(setting.key, raw_of(item), self.at(item))
             try:
                 value = value_of(setting, entry.raw)
-            except Wrong as error:
+            except InvalidValue as error:
                 self.sheet.problems.append(entry.problem(error.expected, error.hint))
                 continue
             if value in seen:
-                text = found(entry.raw)
+                text = text_of(entry.raw)
                 self.problem(line_of(item), f"axes: {setting.key}: {text} is given twice")
                 continue
             seen.append(value)
@@ -309,8 +311,8 @@ class _Reader:
             raw = Scalar(" ".join(raw.text.split()), raw.quoted, raw.is_text)
         try:
             return value_of(setting, raw)
-        except Wrong as error:
-            hint = f"expected {setting.expected}, found {found(raw)}{error.hint}"
+        except InvalidValue as error:
+            hint = f"expected {setting.expected}, found {text_of(raw)}{error.hint}"
             self.problem(line_of(node), f"{name}: {hint}")
             return setting.default
 

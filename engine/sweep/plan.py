@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from engine.config import checks
+from engine.config.fields import Problems, check
 from engine.config.fingerprint import fingerprint
 from engine.config.options import merge
 from engine.config.schema import Config, as_dict
@@ -137,7 +138,8 @@ def _matches(run: PlannedRun, glob: str) -> bool:
 def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str]) -> Config | None:
     """The point's configuration, or None where something is wrong with it."""
 
-    def fit(config: Config) -> Iterator[tuple[str, str]]:
+    @check("data.", "augment.", "model.", "train.")
+    def fits_its_data(config: Config) -> Problems:
         train, test = files.of(config)
         try:
             images = counts(config, train, test).train
@@ -147,8 +149,8 @@ def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str])
             return
         yield from fits.misfits(config, train.classes, train.side, images)
 
-    every: tuple[Callable[[Config], Any], ...] = (*checks.TRAINING, fit)
-    merged = merge(Config, (*point.entries, *wishes.entries), every, origin=point.place)
+    entries = (*point.entries, *wishes.entries)
+    merged = merge(Config, entries, (*checks.TRAINING, fits_its_data), origin=point.place)
     problems += [*merged.wrong_values, *merged.contradictions]
     if merged.wrong_values or merged.contradictions:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.config.schema import Config
 from engine.config.settings import settings_of
-from engine.config.values import Entry, Wrong, found, value_of
+from engine.config.values import Entry, InvalidValue, text_of, value_of
 from engine.config.wording import shown
 from engine.sweep.recipes import Recipe
 from engine.sweep.sheets import Claim, Experiment, RunSheet
@@ -98,7 +98,7 @@ def _named(entry: Entry, keys: Sequence[str]) -> str:
     """`lr=0.1`, or a network's name alone; the whole key where its last part is not enough."""
     last = entry.key.rpartition(".")[2]
     raw = entry.raw
-    text = "-".join(found(item) for item in raw) if isinstance(raw, tuple) else found(raw)
+    text = "-".join(text_of(item) for item in raw) if isinstance(raw, tuple) else text_of(raw)
     text = text.strip('"').replace("/", "_")
     if entry.key == "model.name":
         return text
@@ -129,7 +129,7 @@ def _belongs(claim: Claim, points: list[Point], problems: list[str]) -> list[int
     for entry in claim.at:
         try:
             wanted[entry.key] = value_of(_SETTINGS[entry.key], entry.raw)
-        except Wrong as error:
+        except InvalidValue as error:
             problems.append(entry.problem(error.expected, error.hint))
             return []
     return [
@@ -143,7 +143,7 @@ def _wrong(claim: Claim) -> bool:
     for entry in claim.at:
         try:
             value_of(_SETTINGS[entry.key], entry.raw)
-        except Wrong:
+        except InvalidValue:
             return True
     return False
 
@@ -153,7 +153,7 @@ def _value(point: Point, key: str) -> Any:
     entries = [entry for entry in point.entries if entry.key == key]
     try:
         return value_of(_SETTINGS[key], entries[-1].raw) if entries else _SETTINGS[key].default
-    except Wrong:
+    except InvalidValue:
         return None
 
 

@@ -129,10 +129,7 @@ def _environment(device: str | None) -> dict[str, str]:
 def _as_yaml(config: Config, name: str) -> str:
     """The whole configuration, ready for `python -m engine.train --config-file`."""
     settings = settings_of(Config)
-    values = {
-        key: getattr(getattr(config, setting.section), setting.name)
-        for key, setting in settings.items()
-    }
+    values = {key: setting.of(config) for key, setting in settings.items()}
     text = render_values(values, dict.fromkeys(values, ""))
     return f"# {name}\n" + text.replace("  # \n", "\n")
 

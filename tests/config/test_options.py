@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import checks, options
-from engine.config.fields import option, section
+from engine.config.fields import Problems, check, option, section
 from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.errors import USER_ERROR, UserError, run_command
@@ -214,7 +214,8 @@ class Other:
 
 
 def test_any_dataclass_of_sections_can_be_read() -> None:
-    def even(config: Other) -> list[tuple[str, str]]:
+    @check("source.count")
+    def even(config: Other) -> Problems:
         return [("source.count", "expected an even number")] if config.source.count % 2 else []
 
     parsed = options.read(Other, ["--source.count=4"], program="p", summary="s", checks=[even])
@@ -223,6 +224,16 @@ def test_any_dataclass_of_sections_can_be_read() -> None:
         options.read(Other, [], program="p", summary="s", checks=[even])
 
 
+def test_a_check_is_skipped_where_anything_in_its_section_is_wrong() -> None:
+    @check("source.")
+    def never(config: Other) -> Problems:
+        raise AssertionError
+
+    with pytest.raises(
+        UserError, match=r"^--source\.count 0: expected a whole number, at least 1$"
+    ):
+        options.read(Other, ["--source.count=0"], program="p", summary="s", checks=[never])
+
+
 def value_at(config: Config, key: str) -> object:
-    section_name, _, name = key.partition(".")
-    return getattr(getattr(config, section_name), name)
+    return settings_of(Config)[key].of(config)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from engine.config import checks, options
 from engine.config.schema import Config
-from engine.config.settings import LARGEST_INT, Setting, settings_of
+from engine.config.settings import settings_of
 from engine.errors import UserError
+from tests.support.settings import valid_values
 
 SETTINGS = settings_of(Config)
 FLAGS = [options.Flag("dry-run", "check"), options.Flag("list", "variants", "GLOB")]
@@ -65,7 +66,7 @@ def outcome(argv: list[str]) -> options.Parsed[Config] | None:
 
 def complete(config: Config) -> None:
     for setting in SETTINGS.values():
-        value = getattr(getattr(config, setting.section), setting.name)
+        value = setting.of(config)
         for item in value if isinstance(value, tuple) else (value,):
             right = isinstance(item, setting.kind) or item in setting.limits.words
             assert right or (item is None and setting.optional)
@@ -109,39 +110,6 @@ def test_any_command_line_is_read_or_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def right_values(setting: Setting) -> st.SearchStrategy[Any]:
-    """Values that `setting` takes."""
-    limits = setting.limits
-    one: st.SearchStrategy[Any]
-    if limits.choices:
-        one = st.sampled_from(limits.choices)
-    elif setting.kind is bool:
-        one = st.booleans()
-    elif setting.kind is int:
-        high = LARGEST_INT if limits.high is None else int(limits.high)
-        one = st.integers(int(limits.low or 0), min(high, LARGEST_INT))
-    elif setting.kind is float:
-        one = st.floats(
-            limits.low,
-            limits.high,
-            exclude_min=limits.above,
-            exclude_max=limits.below,
-            allow_nan=False,
-            allow_infinity=False,
-        )
-    else:
-        one = st.text(
-            st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
-            | st.sampled_from("\ufeff'\"\\#:{}[]&*!|>%@`,?- ~")
-        )
-    if setting.many:
-        size = limits.length
-        one = st.lists(one, min_size=size or 0, max_size=size or 4).map(tuple)
-    if limits.words:
-        one |= st.sampled_from(limits.words)
-    return st.none() | one if setting.optional else one
-
-
 def as_argument(value: Any) -> str:
     if value is None:
         return "null"
@@ -154,12 +122,12 @@ def as_argument(value: Any) -> str:
 @given(data=st.data())
 def test_the_printed_config_reads_back_as_the_same(tmp_path: Path, data: st.DataObject) -> None:
     keys = data.draw(st.sets(st.sampled_from([*SETTINGS]), max_size=6))
-    wanted = {key: data.draw(right_values(SETTINGS[key]), label=key) for key in sorted(keys)}
+    wanted = {key: data.draw(valid_values(SETTINGS[key]), label=key) for key in sorted(keys)}
     argv = [f"--{key}={as_argument(value)}" for key, value in wanted.items()]
     parsed = options.read(Config, argv, program="p", summary="s")
     for key, value in wanted.items():
         setting = SETTINGS[key]
-        assert getattr(getattr(parsed.config, setting.section), setting.name) == value
+        assert setting.of(parsed.config) == value
     path = tmp_path / "c.yaml"
     path.write_text(options.render(parsed), encoding="utf-8", newline="")
     again = options.read(Config, [f"--config-file={path}"], program="p", summary="s")

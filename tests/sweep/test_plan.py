@@ -214,7 +214,7 @@ def test_a_rehearsal_is_a_run_that_engine_train_takes(name: str) -> None:
     config = _config(100, name=name, **SCHEDULES[name])
     for factor in (0.5, 0.05, 0.005):
         for check in checks.TRAINING:
-            assert list(check(scaled(config, factor))) == []
+            assert list(check.problems(scaled(config, factor))) == []
 
 
 def test_no_setting_that_is_counted_in_epochs_is_forgotten() -> None:
