@@ -143,9 +143,9 @@ def start_warm(
 ) -> WarmProcess:
     """Start a command in a process of its own that has the imports behind it, and return at once.
 
-    `command` is a function of `engine.commands`: train, evaluate, sweep, explore or write. The
-    process is forked by one that imported the same modules and did nothing else; signals, kills,
-    locks and exit codes are real. `environment` is set after the imports and `limits` are soft
+    `command` is an installed one: train, evaluate, sweep, explore or write. The process is forked
+    by one that imported the same modules and did nothing else; signals, kills, locks and exit
+    codes are real. `environment` is set after the imports and `limits` are soft
     ones of `resource.setrlimit`. A stream is a pipe, a file descriptor or None for /dev/null.
     """
     pipes: dict[int, IO[str]] = {}

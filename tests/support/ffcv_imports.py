@@ -1,0 +1,8 @@
+"""What takes seconds when ffcv is imported, without the thread that it starts: a server may fork."""
+
+import cv2  # noqa: F401
+import numba.typed
+import torch  # noqa: F401
+
+modes = numba.typed.Dict()  # as ffcv.fields.rgb_image does, which compiles for seconds
+modes["raw"] = 1
