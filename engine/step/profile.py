@@ -1,8 +1,8 @@
 """Where the time of a step goes: `--profile` makes some steps under torch's profiler.
 
-The speed is taken first, without the profiler, whose own time would be in it; the shares come from
-as many steps with it. Written are `trace.json` (for chrome://tracing or ui.perfetto.dev),
-`table.txt` and `profile.json`.
+The speed is measured first, without the profiler and its overhead; the shares come from as many
+steps with it. It writes `trace.json` (for chrome://tracing or ui.perfetto.dev), `table.txt` and
+`profile.json`.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ from engine import atomic
 from engine.step.device import Machine
 from engine.step.trace import AUGMENTATION, Breakdown, breakdown
 
-Advance = Callable[[], int]  # makes one step; how many images were in it
+Advance = Callable[[], int]  # makes one step; returns its number of images
 
 WARM_UP = 12  # steps at most before anything is timed: kernels are chosen, graphs recorded
 SECONDS = 1.0  # steps of at least this long are timed, and as many profiled
 FEWEST, MOST = 3, 20
 PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices whose product is the peak
-REPEATS = {"cuda": 10, "cpu": 3}  # products between two looks at the clock
-ROUNDS = 5  # of these, of which the median counts
-LONGEST = 12  # kernels named in the table
-NAME = 72  # letters of a kernel's name that the table shows
+REPEATS = {"cuda": 10, "cpu": 3}  # products per timing
+ROUNDS = 5  # timings, of which the median counts
+LONGEST = 12  # kernels listed in the table
+NAME = 72  # characters of a kernel's name in the table
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What some steady steps took and where."""
+    """The speed of some steady steps and where their time went."""
 
     device: str
     precision: str
     steps: int
     images: int
     images_per_second: float  # without the profiler
-    tflops: float  # of the network's arithmetic alone
-    peak_tflops: float  # the measured matrix product
+    tflops: float  # of the network alone
+    peak_tflops: float  # of a large matrix product, measured
     peak_memory_bytes: int
     spent: Breakdown  # with the profiler
 
     @property
     def utilisation(self) -> float:
-        """The share of the measured peak that the network's arithmetic reached."""
+        """The share of the measured peak that the network reached."""
         return self.tflops / self.peak_tflops
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, but of the kernels the longest alone."""
+        """All fields, with only the longest of the kernels."""
         content = asdict(self) | {"utilisation": self.utilisation}
         content["spent"]["longest"] = content["spent"]["longest"][:LONGEST]
         return content
@@ -72,7 +72,7 @@ def profile(
     *,
     seconds: float = SECONDS,
 ) -> Profile:
-    """Steps by `advance`, each of `flops` operations an image; files where a folder is given."""
+    """Profile steps made by `advance`, of `flops` operations per image; write files to `folder`."""
     count = _warm_up(advance, machine, seconds)
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(machine.device)
@@ -83,7 +83,7 @@ def profile(
     passed = time.perf_counter() - began
     memory = _peak_memory(machine)
     content = _traced(advance, machine, count)
-    found = Profile(
+    result = Profile(
         device=machine.name(),
         precision=machine.precision,
         steps=count,
@@ -97,13 +97,13 @@ def profile(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(folder / "trace.json", content)
-        atomic.write_json(folder / "profile.json", found.as_json())
-        atomic.write_text(folder / "table.txt", table(found))
-    return found
+        atomic.write_json(folder / "profile.json", result.as_json())
+        atomic.write_text(folder / "table.txt", table(result))
+    return result
 
 
 def feeding(batches: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
-    """Batches of one epoch after the other, the making of each marked for the profiler."""
+    """The batches of one epoch after another, with an annotation for the profiler."""
     epoch = 0
     while True:
         batch: Any = None
@@ -118,7 +118,7 @@ def feeding(batches: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
 
 
 def matmul_peak(machine: Machine, side: int | None = None, repeats: int | None = None) -> float:
-    """Operations a second of a large matrix product in the precision of the network."""
+    """Operations per second of a large matrix product in the precision of the network."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(machine.precision, torch.float32)
     side = side or PRODUCT[machine.device.type]
     repeats = repeats or REPEATS[machine.device.type]
@@ -137,34 +137,31 @@ def matmul_peak(machine: Machine, side: int | None = None, repeats: int | None =
     return statistics.median(rates)
 
 
-def table(found: Profile) -> str:
-    """The profile for a person to read."""
-    spent, steps = found.spent, found.steps
+def table(result: Profile) -> str:
+    """The profile as readable text."""
+    spent, steps, device = result.spent, result.steps, f"{result.device}, {result.precision}"
     lines = [
-        f"{found.device}, {found.precision}: {steps} steps of {found.images / steps:,.0f} images",
-        f"{found.images_per_second:,.0f} images/s without the profiler: {found.tflops:.3g} "
-        f"TFLOP/s, {100 * found.utilisation:.1f} % of the measured {found.peak_tflops:.3g} of a "
+        f"{device}: {steps} steps of {result.images / steps:,.0f} images",
+        f"{result.images_per_second:,.0f} images/s without the profiler: {result.tflops:.3g} "
+        f"TFLOP/s, {100 * result.utilisation:.1f} % of the measured {result.peak_tflops:.3g} of a "
         "matrix product",
-        f"peak memory {found.peak_memory_bytes / 2**20:,.0f} MiB",
-        f"operands read {spent.bytes_read / steps / 2**20:,.1f} MiB a step, known for "
-        f"{100 * spent.covered:.0f} % of the busy time"
-        + ("; a replayed graph or compiled code shows no operands" if spent.covered < 0.5 else ""),
+        f"peak memory {result.peak_memory_bytes / 2**20:,.0f} MiB",
         "",
-        f"{'with the profiler':<29}{'ms a step':>10}{'share':>8}",
+        f"{'with the profiler':<29}{'ms per step':>11}{'share':>8}",
     ]
     rows = [*spent.seconds.items(), ("idle", spent.idle), ("all", spent.wall)]
     for group, seconds in rows:
         share = seconds / spent.wall if spent.wall else 0.0
-        lines.append(f"{group:<29}{1e3 * seconds / steps:>10.3f}{100 * share:>7.1f}%")
-    lines += ["", f"{'ms a step':>10}  {'calls':>6}  the longest"]
+        lines.append(f"{group:<29}{1e3 * seconds / steps:>11.3f}{100 * share:>7.1f}%")
+    lines += ["", f"{'ms per step':>11}  {'calls':>6}  the longest"]
     for name, group, seconds, calls in spent.longest[:LONGEST]:
         kind = f"{name[:NAME]}  ({group})"
-        lines.append(f"{1e3 * seconds / steps:>10.3f}  {calls / steps:>6.1f}  {kind}")
+        lines.append(f"{1e3 * seconds / steps:>11.3f}  {calls / steps:>6.1f}  {kind}")
     return "\n".join(lines) + "\n"
 
 
 def _warm_up(advance: Advance, machine: Machine, seconds: float) -> int:
-    """Steps until nothing new is met; how many of them make `seconds`."""
+    """Step until kernels are chosen and graphs recorded; returns how many steps take `seconds`."""
     times = []
     began = time.perf_counter()
     for number in range(WARM_UP):
@@ -179,8 +176,8 @@ def _warm_up(advance: Advance, machine: Machine, seconds: float) -> int:
 
 
 def _traced(advance: Advance, machine: Machine, steps: int) -> bytes:
-    """A chrome trace of `steps` steps; one before them pays for the profiler's own start."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it says on stderr that there is no GPU
+    """A chrome trace of `steps` steps, after one that absorbs the profiler's start."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it reports on stderr that there is no GPU
     activities = [ProfilerActivity.CPU]
     if machine.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -202,7 +199,7 @@ def _exported(run: Any) -> bytes:
 
 
 def _peak_memory(machine: Machine) -> int:
-    """Of the GPU's what tensors took; of the host's what the process took."""
+    """Bytes: those of tensors on a GPU, those of the whole process on a CPU."""
     if machine.device.type == "cuda":
         return torch.cuda.max_memory_allocated(machine.device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
