@@ -21,7 +21,7 @@ from engine.config.schema import Config
 from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
 from engine.model import budget, problems, resolve
-from engine.runs import console, fits
+from engine.runs import compatibility, console
 from engine.runs.run import Run
 from engine.runs.state import State
 from engine.signals import Stop
@@ -134,8 +134,8 @@ def prepare(config: Config, *, keep: bool = True) -> tuple[Machine, DataSets]:
 
     Unless `keep` is false, what is measured and compiled is kept for the next run.
     """
-    sets = open_sets(config, device.chosen(config.runtime))
-    wrong = list(fits.misfits(config, len(sets.classes), sets.side, sets.train.samples))
+    sets = open_sets(config, device.select(config.runtime))
+    wrong = list(compatibility.problems(config, len(sets.classes), sets.side, sets.train.samples))
     if wrong:
         raise UserError(*(f"{key}: {message}" for key, message in wrong))
     return device.prepare(config.runtime, device.cache_folder(config) if keep else None), sets

@@ -31,10 +31,10 @@ class Lookahead:
         self._from_first = optim.lookahead_start == "first"
 
     @torch.no_grad()
-    def __call__(self, hold: Tensor) -> None:
+    def __call__(self, skip: Tensor) -> None:
         """Count an update, and bring slow and fast weights together where they are to meet."""
-        self._updates += ~hold
-        meets = ~hold & (self._updates % self._k == (1 % self._k if self._from_first else 0))
+        self._updates += ~skip
+        meets = ~skip & (self._updates % self._k == (1 % self._k if self._from_first else 0))
         share = self._alpha
         if self._from_first:  # where the slow weights begin
             share = torch.where(self._updates == 1, 1.0, share)

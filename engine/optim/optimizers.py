@@ -60,10 +60,10 @@ def set_rates(optimizer: Optimizer, rates: Rates) -> None:
             group["momentum"] = rates.momentum
 
 
-def step_unless(optimizer: Optimizer, hold: Tensor) -> None:
-    """One update, but where the flag `hold` is set: the kernels read it, and nobody waits."""
+def step_unless(optimizer: Optimizer, skip: Tensor) -> None:
+    """One update, but where the flag `skip` is set: the kernels read it, and nobody waits."""
     optimizer.grad_scale = None  # type: ignore[attr-defined]
-    optimizer.found_inf = hold.float()  # type: ignore[attr-defined]
+    optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
     optimizer.step()
     optimizer.found_inf = None  # type: ignore[attr-defined]
 

@@ -38,15 +38,15 @@ class Update:
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     @torch.no_grad()
-    def __call__(self, rates: DeviceRates, hold: Tensor) -> None:
+    def __call__(self, rates: DeviceRates, skip: Tensor) -> None:
         """Make one update with the gradients that lie at the parameters."""
-        if hold.device.type == "cpu":
-            self._on_the_host(rates, hold)
+        if skip.device.type == "cpu":
+            self._on_the_host(rates, skip)
         else:
-            self.on_the_device(rates, hold)
+            self.on_the_device(rates, skip)
 
     @torch.no_grad()
-    def on_the_device(self, rates: DeviceRates, hold: Tensor) -> None:
+    def on_the_device(self, rates: DeviceRates, skip: Tensor) -> None:
         """The update by kernels alone; `rates` in float32."""
         used = [p for p in self._parameters if p.grad is not None]
         if not used:
@@ -54,18 +54,18 @@ class Update:
         gradients: list[Tensor] = [p.grad for p in used]
         parameters: list[Tensor] = list(used)
         if self._optim.name == "adam":
-            self._adam(parameters, gradients, rates, hold)
+            self._adam(parameters, gradients, rates, skip)
         elif self._cycles:
-            self._sgd_of_moving_momentum(parameters, gradients, rates, hold)
+            self._sgd_of_moving_momentum(parameters, gradients, rates, skip)
         else:
             buffers = self._state(parameters, "momentum_buffer") if self._optim.momentum else []
-            self._sgd(parameters, gradients, buffers, rates.lr, self._optim.momentum, hold)
+            self._sgd(parameters, gradients, buffers, rates.lr, self._optim.momentum, skip)
 
-    def _on_the_host(self, rates: DeviceRates, hold: Tensor) -> None:
+    def _on_the_host(self, rates: DeviceRates, skip: Tensor) -> None:
         """The step of torch itself: a kernel of the CPU reads its arguments where they lie."""
         lr, momentum = (float(each.numpy()) for each in rates)
         optimizers.set_rates(self._optimizer, Rates(lr, momentum))
-        optimizers.step_unless(self._optimizer, hold)
+        optimizers.step_unless(self._optimizer, skip)
 
     def _sgd(
         self,
@@ -74,7 +74,7 @@ class Update:
         buffers: list[Tensor],
         lr: Tensor,
         momentum: float,
-        hold: Tensor,
+        skip: Tensor,
     ) -> None:
         torch._fused_sgd_(
             parameters,
@@ -88,7 +88,7 @@ class Update:
             maximize=False,
             is_first_step=False,
             grad_scale=None,
-            found_inf=hold.float(),
+            found_inf=skip.float(),
         )
 
     def _sgd_of_moving_momentum(
@@ -96,32 +96,32 @@ class Update:
         parameters: list[Tensor],
         gradients: list[Tensor],
         rates: DeviceRates,
-        hold: Tensor,
+        skip: Tensor,
     ) -> None:
         buffers = self._state(parameters, "momentum_buffer")
-        torch._foreach_mul_(buffers, torch.where(hold, 1.0, rates.momentum))
+        torch._foreach_mul_(buffers, torch.where(skip, 1.0, rates.momentum))
         if not self._optim.nesterov:  # the buffers are multiplied already
-            self._sgd(parameters, gradients, buffers, rates.lr, 1.0, hold)
+            self._sgd(parameters, gradients, buffers, rates.lr, 1.0, skip)
             return
         if self._optim.weight_decay:
             torch._foreach_add_(gradients, parameters, alpha=self._optim.weight_decay)
         minus_one = torch.full_like(rates.lr, -1.0)
-        _subtract(buffers, minus_one, gradients, hold)
-        _subtract(parameters, rates.lr, gradients, hold)
-        _subtract(parameters, rates.lr * rates.momentum, buffers, hold)
+        _subtract(buffers, minus_one, gradients, skip)
+        _subtract(parameters, rates.lr, gradients, skip)
+        _subtract(parameters, rates.lr * rates.momentum, buffers, skip)
 
     def _adam(
         self,
         parameters: list[Tensor],
         gradients: list[Tensor],
         rates: DeviceRates,
-        hold: Tensor,
+        skip: Tensor,
     ) -> None:
         averages, squares, steps = (
             self._state(parameters, name) for name in ("exp_avg", "exp_avg_sq", "step")
         )
         beta1, beta2 = self._optim.betas
-        lr, after, found = rates.lr, None, hold.float()
+        lr, after, found = rates.lr, None, skip.float()
         torch._foreach_add_(steps, 1.0)
         if self._cycles:
             # b m + (1 - b) g = after * (B * before * m + (1 - B) g), with the kernel's own B
@@ -129,7 +129,7 @@ class Update:
             number = steps[0].double()
             before, after = b * (1 - BETA1) / ((1 - b) * BETA1), (1 - b) / (1 - BETA1)
             lr = (lr * after * (1 - BETA1**number) / (1 - b**number)).to(lr.dtype)
-            torch._foreach_mul_(averages, torch.where(hold, 1.0, before).float())
+            torch._foreach_mul_(averages, torch.where(skip, 1.0, before).float())
         torch._fused_adam_(
             parameters,
             gradients,
@@ -148,15 +148,15 @@ class Update:
             found_inf=found,
         )
         if after is not None:
-            torch._foreach_mul_(averages, torch.where(hold, 1.0, after).float())
+            torch._foreach_mul_(averages, torch.where(skip, 1.0, after).float())
         torch._foreach_sub_(steps, [found] * len(steps))
 
     def _state(self, parameters: list[Tensor], name: str) -> list[Tensor]:
         return [self._optimizer.state[p][name] for p in parameters]
 
 
-def _subtract(targets: list[Tensor], factor: Tensor, sources: list[Tensor], hold: Tensor) -> None:
-    """`targets -= factor * sources`, but where `hold` is set: plain SGD is just that."""
+def _subtract(targets: list[Tensor], factor: Tensor, sources: list[Tensor], skip: Tensor) -> None:
+    """`targets -= factor * sources`, but where `skip` is set: plain SGD is just that."""
     torch._fused_sgd_(
         targets,
         sources,
@@ -169,5 +169,5 @@ def _subtract(targets: list[Tensor], factor: Tensor, sources: list[Tensor], hold
         maximize=False,
         is_first_step=False,
         grad_scale=None,
-        found_inf=hold.float(),
+        found_inf=skip.float(),
     )

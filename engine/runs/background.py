@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Behind:
+class BackgroundWriter:
     """Tasks are done in the order in which they came; a fault of one is raised by the next call.
 
     Without a thread (`wanted` false) a task is done at once.

@@ -17,7 +17,7 @@ from engine.data.sets import DataSets
 from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
 from engine.runs import checkpoint, console, environment, records
-from engine.runs.background import Behind
+from engine.runs.background import BackgroundWriter
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.progress import Progress
 from engine.runs.state import Counters, State
@@ -40,7 +40,7 @@ class Run:
         self._identity = identity
         self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
         self._board = Board(None)
-        self._writer = Behind(wanted=False)
+        self._writer = BackgroundWriter(wanted=False)
         self._state: State | None = None
         self._saved_step: int | None = None
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
@@ -119,7 +119,7 @@ class Run:
         if self._config.run.tensorboard:
             self._board = Board(self.folder.path / "tensorboard")
         self._state = state
-        self._writer = Behind(wanted=state.saves_behind)
+        self._writer = BackgroundWriter(wanted=state.copies_in_background)
         self._write_record(RUNNING)
 
     def stepped(self, state: State) -> None:
@@ -127,7 +127,7 @@ class Run:
         counters, every = state.counters, self._config.checkpoint.every_steps
         self._progress.step(counters.epoch, counters.step_in_epoch)
         if every and counters.step % every == 0:
-            if state.saves_behind:
+            if state.copies_in_background:
                 state.spend(training=True)
             else:
                 state.settle()

@@ -26,7 +26,7 @@ from engine.step import compiled, replay
 from engine.step.device import Machine
 from engine.step.evaluation import Evaluations
 from engine.step.graph import GraphedTraining
-from engine.step.training import TrainingStep, trouble_in
+from engine.step.training import TrainingStep, first_bad_step_in
 
 
 @dataclass
@@ -86,19 +86,19 @@ class State:
         self._machine = machine
         self._on_cpu = machine.device.type == "cpu"
         self._lap = time.monotonic()
-        self._conductor = replay.conductor(machine)
+        self._recorder = replay.recorder_for(machine)
         self._graphed: GraphedTraining | None = None
         self.evaluations: Evaluations | None = None  # where they are recorded
-        if self._conductor is not None:
+        if self._recorder is not None:
             self._graphed = GraphedTraining(
-                self.step, sets.train, self.rates, machine, self._conductor
+                self.step, sets.train, self.rates, machine, self._recorder
             )
-            self.evaluations = Evaluations(self.network, machine, self._conductor)
+            self.evaluations = Evaluations(self.network, machine, self._recorder)
 
     @property
-    def saves_behind(self) -> bool:
+    def copies_in_background(self) -> bool:
         """Whether `snapshot` is there before its tensors are."""
-        return self._conductor is not None
+        return self._recorder is not None
 
     def ids(self, epoch: int) -> Ids:
         """The sample ids that the epoch visits, in order."""
@@ -134,7 +134,7 @@ class State:
 
     def check(self) -> None:
         """Raise `RunFailed` where a loss or gradient was not finite; waits for the device."""
-        self._refuse(self.step.trouble())
+        self._refuse(self.step.first_bad_step())
 
     def _refuse(self, trouble: tuple[int, float] | None) -> None:
         if trouble is None:
@@ -165,15 +165,15 @@ class State:
             "precision": self._machine.precision,
             "counters": dataclasses.asdict(self.counters),
         }
-        if self._conductor is None:
+        if self._recorder is None:
             self.check()
             return lambda: tensors, facts
-        signs = self.step.signs()
-        arriving = self._conductor.to_host(tensors | {f"signs.{k}": v for k, v in signs.items()})
+        flags = self.step.failure_flags()
+        arriving = self._recorder.to_host(tensors | {f"flags.{k}": v for k, v in flags.items()})
 
         def wait() -> Mapping[str, Tensor]:
             arrived = arriving()
-            self._refuse(trouble_in({name: arrived.pop(f"signs.{name}") for name in signs}))
+            self._refuse(first_bad_step_in({name: arrived.pop(f"flags.{name}") for name in flags}))
             return arrived
 
         return wait, facts

@@ -60,7 +60,7 @@ def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
 
     Without a folder for `cache` nothing is kept.
     """
-    device = chosen(runtime)
+    device = select(runtime)
     _set_threads(runtime, device)
     _set_switches(runtime)
     if cache is not None:
@@ -92,7 +92,7 @@ def has_bf16_units(device: torch.device) -> bool:
     return not _cpu_facts()[1].isdisjoint(CPU_BF16_UNITS)
 
 
-def chosen(runtime: Runtime) -> torch.device:
+def select(runtime: Runtime) -> torch.device:
     """The device that `runtime` names; one that is not there is refused."""
     wanted = runtime.device
     if wanted == "auto":

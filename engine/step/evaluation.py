@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engine.data.loader import Loader
 from engine.step.device import Machine
 from engine.step.graph import GraphedEvaluation, logits_of
-from engine.step.replay import Conductor
+from engine.step.replay import GraphRecorder
 from engine.step.totals import Means, Totals, loss_of
 
 
@@ -24,15 +24,15 @@ class Stoppable(Protocol):
 class Evaluations:
     """The recorded evaluations of one network, one a loader."""
 
-    def __init__(self, network: nn.Module, machine: Machine, conductor: Conductor) -> None:
-        self._network, self._machine, self._conductor = network, machine, conductor
+    def __init__(self, network: nn.Module, machine: Machine, recorder: GraphRecorder) -> None:
+        self._network, self._machine, self._recorder = network, machine, recorder
         self._known: dict[Loader, GraphedEvaluation] = {}
 
     def of(self, loader: Loader) -> GraphedEvaluation:
         """That over `loader`, recorded when it is first used."""
         if loader not in self._known:
             self._known[loader] = GraphedEvaluation(
-                self._network, loader, self._machine, self._conductor
+                self._network, loader, self._machine, self._recorder
             )
         return self._known[loader]
 

@@ -18,7 +18,7 @@ from engine.data.order import Ids
 from engine.optim.schedules import Rates
 from engine.optim.update import DeviceRates
 from engine.step.device import Machine
-from engine.step.replay import Conductor, Recorded
+from engine.step.replay import GraphRecorder, RecordedWork
 from engine.step.totals import Totals, loss_of
 from engine.step.training import TrainingStep
 
@@ -36,16 +36,16 @@ class GraphedTraining:
         loader: Loader,
         rates: Callable[[int], Rates],
         machine: Machine,
-        conductor: Conductor,
+        recorder: GraphRecorder,
     ) -> None:
-        self._step, self._rates, self._conductor = step, rates, conductor
+        self._step, self._rates, self._recorder = step, rates, recorder
         self._inputs = graph_inputs(loader, input_dtype(machine))
         self._steps = len(loader)
         self._table = torch.zeros((self._steps, 2), dtype=_rate_dtype(machine)).to(machine.device)
         self._ready: dict[int, Tensor] = {}  # tables on the host
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
         self._number = torch.zeros_like(self._at)  # step of the run
-        self._recorded: dict[int, Recorded] = {}  # by batch size
+        self._recorded: dict[int, RecordedWork] = {}  # by batch size
 
     def ids(self, epoch: int) -> Ids:
         """The sample ids that the epoch visits, in order."""
@@ -64,7 +64,7 @@ class GraphedTraining:
         """Make the next step."""
         size = len(batch.labels)
         if size not in self._recorded:
-            self._recorded[size] = Recorded(self._conductor, partial(self._queue, batch))
+            self._recorded[size] = RecordedWork(self._recorder, partial(self._queue, batch))
         self._step.begin()
         self._recorded[size]()
         self._step.totals.images += size
@@ -89,13 +89,13 @@ class GraphedEvaluation:
     """A pass over all images of a loader, recorded as training is; call it anew every time."""
 
     def __init__(
-        self, network: nn.Module, loader: Loader, machine: Machine, conductor: Conductor
+        self, network: nn.Module, loader: Loader, machine: Machine, recorder: GraphRecorder
     ) -> None:
         self.totals = Totals(machine.device)
-        self._network, self._machine, self._conductor = network, machine, conductor
+        self._network, self._machine, self._recorder = network, machine, recorder
         self._inputs = graph_inputs(loader, input_dtype(machine))
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)
-        self._recorded: dict[int, Recorded] = {}
+        self._recorded: dict[int, RecordedWork] = {}
 
     def batches(self) -> Iterator[None]:
         """Each batch as it is given to the device; `totals` are right after the last."""
@@ -105,7 +105,7 @@ class GraphedEvaluation:
         for batch in self._inputs.epoch(0):
             size = len(batch.labels)
             if size not in self._recorded:
-                self._recorded[size] = Recorded(self._conductor, partial(self._queue, batch))
+                self._recorded[size] = RecordedWork(self._recorder, partial(self._queue, batch))
             self._recorded[size]()
             self.totals.images += size
             yield

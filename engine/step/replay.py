@@ -21,13 +21,13 @@ WARM_UPS = 3  # times that work runs as it is before it is recorded: kernels are
 
 
 class Graph(Protocol):
-    """Recorded work."""
+    """A recorded sequence of kernel launches."""
 
     def replay(self) -> None:
         """Have the device do it; returns at once."""
 
 
-class Conductor(Protocol):
+class GraphRecorder(Protocol):
     """What records and replays, and copies beside."""
 
     def warm_up(self, work: Work) -> None:
@@ -40,14 +40,14 @@ class Conductor(Protocol):
         """Copies of `tensors` as they are now, while the device goes on; call to wait for them."""
 
 
-class Recorded:
+class RecordedWork:
     """Work that comes again and again: done as it is at first, then recorded, then replayed.
 
     The first times are not thrown away, so recording changes nothing but the speed.
     """
 
-    def __init__(self, conductor: Conductor, work: Work) -> None:
-        self._conductor, self._work = conductor, work
+    def __init__(self, recorder: GraphRecorder, work: Work) -> None:
+        self._recorder, self._work = recorder, work
         self._warmed = 0
         self._graph: Graph | None = None
 
@@ -55,15 +55,15 @@ class Recorded:
         """Do the work once."""
         if self._graph is None and self._warmed < WARM_UPS:
             self._warmed += 1
-            self._conductor.warm_up(self._work)
+            self._recorder.warm_up(self._work)
             return
         if self._graph is None:
-            self._graph = self._conductor.capture(self._work)
+            self._graph = self._recorder.capture(self._work)
         self._graph.replay()
 
 
-class Cuda:
-    """The conductor of one GPU. All graphs share memory: never do two of them run at a time."""
+class CudaRecorder:
+    """The recorder of one GPU. All graphs share memory: never do two of them run at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -110,9 +110,9 @@ class Cuda:
         return wait
 
 
-def conductor(machine: Machine) -> Conductor | None:
+def recorder_for(machine: Machine) -> GraphRecorder | None:
     """Who records on this machine; None where steps are made one kernel at a time."""
-    return Cuda(machine.device) if machine.graph and machine.device.type == "cuda" else None
+    return CudaRecorder(machine.device) if machine.graph and machine.device.type == "cuda" else None
 
 
 def _plain_copy(tensor: Tensor) -> Tensor:

@@ -73,18 +73,18 @@ class TrainingStep:
         loss = loss_of(logits, labels)
         scaled: Tensor = loss if self._scaling is None else loss * self._scaling.scale
         torch.autograd.backward(scaled)
-        hold = self._check(loss.detach(), number)
+        skip = self._check(loss.detach(), number)
         optimizers.clip(self._parameters, self._optim)
-        self._update(rates, hold)
+        self._update(rates, skip)
         if self._lookahead is not None:
-            self._lookahead(hold)
+            self._lookahead(skip)
         self.totals.sum(loss, logits, labels)
 
-    def trouble(self) -> tuple[int, float] | None:
+    def first_bad_step(self) -> tuple[int, float] | None:
         """The first step whose loss or gradient was not finite, and its loss; waits for a GPU."""
-        return trouble_in(self.signs())
+        return first_bad_step_in(self.failure_flags())
 
-    def signs(self) -> dict[str, Tensor]:
+    def failure_flags(self) -> dict[str, Tensor]:
         """Where trouble would be noted."""
         return {"step": self._bad_step, "loss": self._bad_loss}
 
@@ -119,7 +119,7 @@ class TrainingStep:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         finite = torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum())
         bad = ~(torch.isfinite(loss) & finite)
-        hold = bad
+        skip = bad
         if self._scaling is not None:
             # An overflow of scaled gradients is the scale's fault, and mended by lowering it.
             torch._foreach_div_(gradients, self._scaling.scale)
@@ -128,18 +128,18 @@ class TrainingStep:
         first = bad & (self._bad_step < 0)
         self._bad_loss.copy_(torch.where(first, loss, self._bad_loss))
         self._bad_step.copy_(torch.where(first, number, self._bad_step))
-        return hold | (self._bad_step >= 0)
+        return skip | (self._bad_step >= 0)
 
-    def _update(self, rates: Rates | DeviceRates, hold: Tensor) -> None:
+    def _update(self, rates: Rates | DeviceRates, skip: Tensor) -> None:
         if isinstance(rates, DeviceRates):
-            self._update_on_device(rates, hold)
+            self._update_on_device(rates, skip)
             return
         optimizers.set_rates(self._optimizer, rates)
         if self._machine.device.type == "cpu":
-            if not hold:
+            if not skip:
                 self._optimizer.step()
             return
-        optimizers.step_unless(self._optimizer, hold)
+        optimizers.step_unless(self._optimizer, skip)
 
 
 class LossScale:
@@ -172,10 +172,10 @@ class LossScale:
         self.good_steps.copy_(tensors["good_steps"])
 
 
-def trouble_in(signs: Mapping[str, Tensor]) -> tuple[int, float] | None:
-    """What `TrainingStep.trouble` says, of a copy of its signs."""
-    step = int(signs["step"])
-    return None if step < 0 else (step, float(signs["loss"]))
+def first_bad_step_in(flags: Mapping[str, Tensor]) -> tuple[int, float] | None:
+    """`TrainingStep.first_bad_step` from a copy of its flags."""
+    step = int(flags["step"])
+    return None if step < 0 else (step, float(flags["loss"]))
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

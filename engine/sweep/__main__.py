@@ -124,7 +124,7 @@ def tell_set_aside(asked: Asked) -> None:
 
 def device_name(asked: Asked) -> str:
     """The processor that runs will be on; one that is not there is refused."""
-    chosen = device.chosen(asked.settings.runtime)
+    chosen = device.select(asked.settings.runtime)
     return device.Machine(chosen, "fp32", compile=False).name()
 
 

@@ -18,7 +18,7 @@ from engine.config.values import Entry
 from engine.errors import UserError
 from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
-from engine.runs import fits
+from engine.runs import compatibility
 from engine.sweep.data import Counts, Files, counts
 from engine.sweep.points import Point, points_of
 from engine.sweep.scale import scaled
@@ -147,7 +147,7 @@ def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str])
             key, _, message = str(error).partition(" ")
             yield key, message
             return
-        yield from fits.misfits(config, train.classes, train.side, images)
+        yield from compatibility.problems(config, train.classes, train.side, images)
 
     entries = (*point.entries, *wishes.entries)
     merged = merge(Config, entries, (*checks.TRAINING, fits_its_data), origin=point.place)

@@ -21,7 +21,7 @@ from engine.runs.state import State
 from engine.step import device, replay
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
-from engine.step.replay import WARM_UPS, Cuda
+from engine.step.replay import WARM_UPS, CudaRecorder
 from tests.runs.test_crash import Died, _dying
 from tests.runs.test_resume import _outcome
 from tests.support.data import TRAIN_IMAGES, Files
@@ -209,14 +209,14 @@ def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
 
 
 def test_a_copy_for_a_checkpoint_is_of_the_moment_and_waits_for_nobody() -> None:
-    conductor = Cuda(torch.device("cuda", 0))
+    recorder = CudaRecorder(torch.device("cuda", 0))
     weights = torch.zeros(1 << 24, device="cuda")
-    conductor.to_host({"w": weights})()  # pinned memory is there
+    recorder.to_host({"w": weights})()  # pinned memory is there
     torch.cuda.set_sync_debug_mode("error")
     arriving = []
     for number in range(1, 5):
         weights.fill_(number)
-        arriving.append(conductor.to_host({"w": weights}))
+        arriving.append(recorder.to_host({"w": weights}))
     weights.fill_(-1)
     torch.cuda.set_sync_debug_mode("default")
     for number, wait in enumerate(arriving, start=1):
@@ -226,12 +226,12 @@ def test_a_copy_for_a_checkpoint_is_of_the_moment_and_waits_for_nobody() -> None
 
 
 def test_two_graphs_of_one_conductor_may_take_turns() -> None:
-    conductor, total = Cuda(torch.device("cuda", 0)), torch.zeros(1000, device="cuda")
+    recorder, total = CudaRecorder(torch.device("cuda", 0)), torch.zeros(1000, device="cuda")
 
     def adding(value: float) -> Any:
         return lambda: total.add_(torch.full((1000,), value, device="cuda").sqrt())
 
-    works = [replay.Recorded(conductor, adding(value)) for value in (1.0, 4.0)]
+    works = [replay.RecordedWork(recorder, adding(value)) for value in (1.0, 4.0)]
     for number in range(20):
         works[number % 2]()
     assert (total == 30).all()

@@ -15,9 +15,9 @@ from engine.model import ResNet, Variant
 from engine.optim.schedules import Rates
 from engine.optim.update import DeviceRates
 from engine.step.device import Machine
-from engine.step.replay import Recorded
+from engine.step.replay import RecordedWork
 from engine.step.training import TrainingStep
-from tests.support.recording_device import StandIn
+from tests.support.recording_device import FakeRecorder
 
 STEPS = 200
 BATCH = 8
@@ -40,7 +40,7 @@ def _eager(step: TrainingStep) -> None:
 
 def _recorded(step: TrainingStep) -> None:
     """As a graph makes them: rates and number on the device, the batch in memory that stays."""
-    conductor = StandIn()
+    recorder = FakeRecorder()
     memory = Batch(torch.zeros(BATCH, 3, 8, 8, dtype=torch.float64), torch.zeros(BATCH).long())
     rates = DeviceRates(*(torch.tensor(each, dtype=torch.float64) for each in RATES))
     at = torch.zeros((), dtype=torch.int64)
@@ -49,14 +49,14 @@ def _recorded(step: TrainingStep) -> None:
         step.queue(memory, rates, at)
         at.add_(1)
 
-    recorded = Recorded(conductor, work)
+    recorded = RecordedWork(recorder, work)
     for number, batch in enumerate(_batches()):
         for held, given in zip(memory, batch, strict=True):
             held.copy_(given)
         step.begin()
         torch.manual_seed(number)
         recorded()
-    assert conductor.graphs[0].replays > STEPS - 10
+    assert recorder.graphs[0].replays > STEPS - 10
 
 
 WAYS = pytest.mark.parametrize("way", [_eager, _recorded])
@@ -98,7 +98,7 @@ def test_clipped_steps_equal_torchs(
             nn.utils.clip_grad_norm_(plain.parameters(), limit)
         optimizer.step()
     assert clipped > STEPS // 20  # the limit was felt
-    assert step.trouble() is None
+    assert step.first_bad_step() is None
     for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-9)
 

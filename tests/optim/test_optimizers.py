@@ -127,17 +127,17 @@ def test_rates_on_the_device_make_torchs_own_update_to_float_rounding(
     for number in range(50):
         momentum = 0.4 + 0.5 * abs(1 - number / 25) if cycles else steady  # down and up again
         lr = optim.lr * (1 - number / 50)
-        hold = number % 10 == 3
+        skip = number % 10 == 3
         for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):
             mine.grad = torch.randn_like(mine)
             other.grad = mine.grad.clone()
-            if hold:
+            if skip:
                 other.grad.fill_(float("nan"))
-        if not hold:
+        if not skip:
             optimizers.set_rates(torchs, Rates(lr, momentum))
             torchs.step()
         rates = DeviceRates(torch.tensor(lr), torch.tensor(momentum))
-        update.on_the_device(rates, torch.tensor(hold))
+        update.on_the_device(rates, torch.tensor(skip))
     for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):
         torch.testing.assert_close(other, mine, rtol=2e-5, atol=1e-6)
     saved, expected = optimizers.state_tensors(held), optimizers.state_tensors(torchs)

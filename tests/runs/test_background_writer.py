@@ -13,21 +13,21 @@ import pytest
 from engine import train
 from engine.errors import run_command
 from engine.runs import checkpoint
-from engine.runs.background import Behind
+from engine.runs.background import BackgroundWriter
 from engine.step import replay
 from tests.runs.test_crash import die_and_go_on
 from tests.runs.test_resume import _flags, _outcome
 from tests.support.data import Files
-from tests.support.recording_device import StandIn, install
+from tests.support.recording_device import FakeRecorder, install
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
     return install(monkeypatch)
 
 
 def test_a_task_is_done_by_another_thread_and_the_next_after_it() -> None:
-    behind, go = Behind(wanted=True), threading.Event()
+    behind, go = BackgroundWriter(wanted=True), threading.Event()
     done: list[tuple[int, bool]] = []
 
     def task(number: int) -> None:
@@ -45,7 +45,7 @@ def test_a_task_is_done_by_another_thread_and_the_next_after_it() -> None:
 
 def test_without_a_thread_a_task_is_done_at_once() -> None:
     done: list[bool] = []
-    Behind(wanted=False).do(
+    BackgroundWriter(wanted=False).do(
         lambda: done.append(threading.current_thread() is threading.main_thread())
     )
     assert done == [True]
@@ -53,7 +53,7 @@ def test_without_a_thread_a_task_is_done_at_once() -> None:
 
 @pytest.mark.parametrize("call", ["wait", "do"])
 def test_a_fault_is_raised_by_the_next_call_and_once(call: str) -> None:
-    behind = Behind(wanted=True)
+    behind = BackgroundWriter(wanted=True)
 
     def faulty() -> None:
         raise OSError("the disk is full")
@@ -66,19 +66,19 @@ def test_a_fault_is_raised_by_the_next_call_and_once(call: str) -> None:
 
 @pytest.mark.timeout(300)
 def test_dead_at_any_durable_operation_of_a_recorded_run_the_same_bytes_come_out(
-    files: Files, tmp_path: Path, stand_in: StandIn
+    files: Files, tmp_path: Path, recorder: FakeRecorder
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # the whole run: eager, written at once
-        patch.setattr(replay, "conductor", lambda machine: None)
+        patch.setattr(replay, "recorder_for", lambda machine: None)
         assert run_command(train.main, _flags(files, tmp_path / "whole", 2, 64)) == 0
     die_and_go_on(files, tmp_path, itertools.count(0, 2))
-    assert stand_in.copies > 2 * 12
+    assert recorder.copies > 2 * 12
 
 
 def test_a_disk_that_fails_the_writer_fails_the_run_and_costs_nothing(
     files: Files,
     tmp_path: Path,
-    stand_in: StandIn,
+    recorder: FakeRecorder,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -98,6 +98,6 @@ def test_a_disk_that_fails_the_writer_fails_the_run_and_costs_nothing(
     assert threading.main_thread() not in writers
     assert run_command(train.main, flags) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay, "conductor", lambda machine: None)
+        patch.setattr(replay, "recorder_for", lambda machine: None)
         assert run_command(train.main, _flags(files, tmp_path / "whole", 3, 64)) == 0
     assert _outcome(tmp_path / "run") == _outcome(tmp_path / "whole")

@@ -1,6 +1,6 @@
 """Recorded steps: the same bits as steps made one by one, whatever is recorded and wherever begun.
 
-The whole path of a GPU runs here on the CPU, under a conductor that refuses what a graph cannot do.
+The whole path of a GPU runs here on the CPU, under a recorder that refuses what a graph cannot do.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from engine.runs.state import State
 from engine.step import replay
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
-from engine.step.replay import WARM_UPS, Recorded
+from engine.step.replay import WARM_UPS, RecordedWork
 from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files
-from tests.support.recording_device import StandIn, install
+from tests.support.recording_device import FakeRecorder, install
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -34,7 +34,7 @@ ONECYCLE = Schedule(name="onecycle")
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
     return install(monkeypatch)
 
 
@@ -84,7 +84,7 @@ def _both(
     """What `use` makes of a state of eager steps, and of one of recorded steps."""
     sets = open_sets(config, CPU)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay, "conductor", lambda machine: None)
+        patch.setattr(replay, "recorder_for", lambda machine: None)
         eager = use(State(config, machine, sets), sets)
     return eager, use(State(config, machine, sets), sets)
 
@@ -103,7 +103,7 @@ def _both(
     ],
 )
 def test_recorded_epochs_equal_eager_ones_to_the_bit(
-    files: Files, stand_in: StandIn, optim: Optim, schedule: Schedule, precision: str
+    files: Files, recorder: FakeRecorder, optim: Optim, schedule: Schedule, precision: str
 ) -> None:
     config = _config(files, optim=optim, schedule=schedule)
 
@@ -115,7 +115,7 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
     assert graphed == eager
     assert len(set(graphed)) == EPOCHS * STEPS
     assert _same(found, expected)
-    whole, short = stand_in.graphs
+    whole, short = recorder.graphs
     assert whole.replays == EPOCHS * (STEPS - 1) - WARM_UPS
     assert short.replays == EPOCHS - WARM_UPS
 
@@ -132,22 +132,22 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
 )
 @pytest.mark.parametrize("graphed_first", [False, True])
 def test_a_checkpoint_of_either_way_is_continued_by_the_other(
-    files: Files, stand_in: StandIn, optim: Optim, graphed_first: bool
+    files: Files, recorder: FakeRecorder, optim: Optim, graphed_first: bool
 ) -> None:
     config = _config(files, optim=optim, schedule=ONECYCLE)
     sets = open_sets(config, CPU)
-    ways = [lambda machine: None, lambda machine: stand_in]
+    ways = [lambda machine: None, lambda machine: recorder]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay, "conductor", ways[0])
+        patch.setattr(replay, "recorder_for", ways[0])
         whole: Losses = []
         expected = _all(_train(State(config, _machine(), sets), whole))
         for stop in (0, 1, STEPS + 2, 2 * STEPS - 1, 3 * STEPS, 4 * STEPS + 3):
             losses: Losses = []
-            patch.setattr(replay, "conductor", ways[graphed_first])
+            patch.setattr(replay, "recorder_for", ways[graphed_first])
             first = _train(State(config, _machine(), sets), losses, stop)
             tensors, facts = first.snapshot("a run")
             saved = Saved({k: v.clone().contiguous() for k, v in tensors().items()}, facts)
-            patch.setattr(replay, "conductor", ways[not graphed_first])
+            patch.setattr(replay, "recorder_for", ways[not graphed_first])
             second = State(config, _machine(), sets)
             second.restore(saved, "a run")
             assert _same(_all(_train(second, losses)), expected), f"stopped after {stop}"
@@ -166,7 +166,7 @@ def test_a_checkpoint_of_either_way_is_continued_by_the_other(
 )
 @pytest.mark.parametrize("mode", ["resident", "stream"])
 def test_a_set_is_fed_alike_however_it_is_held_and_augmented(
-    files: Files, stand_in: StandIn, sections: dict[str, Any], mode: str
+    files: Files, recorder: FakeRecorder, sections: dict[str, Any], mode: str
 ) -> None:
     config = _config(files, **sections)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, mode=mode))
@@ -176,12 +176,12 @@ def test_a_set_is_fed_alike_however_it_is_held_and_augmented(
 
     expected, found = _both(config, _machine(), use)
     assert _same(found, expected)
-    assert len(stand_in.graphs) == 2
+    assert len(recorder.graphs) == 2
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_an_evaluation_is_recorded_too_and_counts_each_image_once(
-    files: Files, stand_in: StandIn, channels_last: bool
+    files: Files, recorder: FakeRecorder, channels_last: bool
 ) -> None:
     def use(state: State, sets: DataSets) -> list[Any]:
         _train(state, [], until=3)
@@ -198,10 +198,10 @@ def test_an_evaluation_is_recorded_too_and_counts_each_image_once(
     expected, found = _both(config, machine, use)
     assert found == expected
     assert [each.images for each in found[:2]] == [TEST_IMAGES, 20]
-    assert len(stand_in.graphs) == 4  # a whole and a short batch of each set
+    assert len(recorder.graphs) == 4  # a whole and a short batch of each set
 
 
-def test_an_evaluation_that_was_stopped_is_begun_anew(files: Files, stand_in: StandIn) -> None:
+def test_an_evaluation_that_was_stopped_is_begun_anew(files: Files, recorder: FakeRecorder) -> None:
     class Stop:
         requested = True
 
@@ -219,7 +219,7 @@ def test_an_evaluation_that_was_stopped_is_begun_anew(files: Files, stand_in: St
 
 @pytest.mark.parametrize("moment", [1, STEPS + 3])
 def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
-    files: Files, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, moment: int
+    files: Files, recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     config = _config(files)
     real = State.advance
@@ -241,7 +241,7 @@ def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
 
 
 def test_the_next_epoch_is_ready_when_one_is_given_out(
-    files: Files, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    files: Files, recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(files)
     sets = open_sets(config, CPU)
@@ -261,41 +261,41 @@ def test_the_next_epoch_is_ready_when_one_is_given_out(
         assert drawn == list(range(epoch + 2))
 
 
-# What the conductor itself refuses: without this, the tests above would show nothing.
+# What the recorder itself refuses: without this, the tests above would show nothing.
 
 
-def _recorded(conductor: StandIn, work: Callable[[], None], times: int = WARM_UPS + 3) -> None:
-    recorded = Recorded(conductor, work)
+def _recorded(recorder: FakeRecorder, work: Callable[[], None], times: int = WARM_UPS + 3) -> None:
+    recorded = RecordedWork(recorder, work)
     for _ in range(times):
         recorded()
 
 
 def test_work_is_warmed_up_then_recorded_once_and_each_call_counts_once() -> None:
-    conductor, total = StandIn(), torch.zeros(())
+    recorder, total = FakeRecorder(), torch.zeros(())
     calls = []
 
     def work() -> None:
         calls.append(None)
         total.add_(1)
 
-    _recorded(conductor, work, WARM_UPS)
-    assert not conductor.graphs
-    _recorded(conductor := StandIn(), work, 10)
+    _recorded(recorder, work, WARM_UPS)
+    assert not recorder.graphs
+    _recorded(recorder := FakeRecorder(), work, 10)
     assert float(total) == WARM_UPS + 10
     assert len(calls) == WARM_UPS + 10 + 1  # recording runs the code and computes nothing
-    assert [graph.replays for graph in conductor.graphs] == [10 - WARM_UPS]
+    assert [graph.replays for graph in recorder.graphs] == [10 - WARM_UPS]
 
 
 def test_work_that_was_not_warmed_up_is_not_recorded() -> None:
     with pytest.raises(AssertionError, match="before it was warmed up"):
-        StandIn().capture(lambda: None)
+        FakeRecorder().capture(lambda: None)
 
 
 @pytest.mark.parametrize("read", [float, bool, Tensor.item, Tensor.nonzero])
 def test_work_that_reads_a_tensor_on_the_host_is_refused(read: Callable[[Tensor], Any]) -> None:
     given = torch.ones(())
     with pytest.raises(AssertionError, match="the host reads a tensor"):
-        _recorded(StandIn(), lambda: read(given + 1))
+        _recorded(FakeRecorder(), lambda: read(given + 1))
 
 
 def test_work_on_new_memory_is_refused() -> None:
@@ -304,7 +304,7 @@ def test_work_on_new_memory_is_refused() -> None:
     def work() -> None:
         total.add_(held[-1])
 
-    recorded = Recorded(StandIn(), work)
+    recorded = RecordedWork(FakeRecorder(), work)
     held.append(torch.ones(3))
     for _ in range(WARM_UPS + 2):
         recorded()
@@ -314,4 +314,4 @@ def test_work_on_new_memory_is_refused() -> None:
 
 
 def test_the_cpu_has_no_conductor(tmp_path: Path) -> None:
-    assert replay.conductor(dataclasses.replace(_machine(), graph=True)) is None
+    assert replay.recorder_for(dataclasses.replace(_machine(), graph=True)) is None

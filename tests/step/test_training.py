@@ -70,7 +70,7 @@ def test_mixed_precision_follows_fp32(precision: str) -> None:
 
     full, _ = train(Machine(CPU, "fp32", False))
     mixed, step = train(Machine(CPU, precision, False))
-    assert step.trouble() is None
+    assert step.first_bad_step() is None
     # bf16 keeps 8 bits: a logit of order 1 is off by up to 0.004, a mean loss by less than that
     assert mixed == pytest.approx(full, abs=0.02)
     assert all(p.dtype == torch.float32 for p in step.network.parameters())
@@ -85,7 +85,7 @@ def test_what_is_not_finite_stops_before_the_update(precision: str, where: str) 
         step(_batch(number), RATES, number)
     if where == "rate":
         step(_batch(3), Rates(float("nan"), 0.9), 3)  # poisons the weights for the next step
-        assert step.trouble() is None
+        assert step.first_bad_step() is None
     images, labels = _batch(4)
     if where == "input":
         images[0, 0, 0, 0] = float("nan")
@@ -95,7 +95,7 @@ def test_what_is_not_finite_stops_before_the_update(precision: str, where: str) 
     before = _weights(network).clone()
     for number in (4, 5):  # and no later step updates either
         step(Batch(images, labels), RATES, number)
-    trouble = step.trouble()
+    trouble = step.first_bad_step()
     assert trouble is not None
     assert trouble[0] == 4
     assert torch.equal(_weights(network).nan_to_num(7.0), before.nan_to_num(7.0))
@@ -110,7 +110,7 @@ def test_an_overflow_of_the_loss_scale_costs_a_step_and_not_the_run() -> None:
     step(_batch(0), RATES, 0)
     assert torch.equal(_weights(step.network), before)
     assert float(scaling.scale) == pytest.approx(5e37)
-    assert step.trouble() is None
+    assert step.first_bad_step() is None
     scaling.scale.fill_(1024.0)
     step(_batch(1), RATES, 1)
     assert not torch.equal(_weights(step.network), before)

@@ -1,4 +1,4 @@
-"""A conductor for tests on the CPU: it holds recorded work to what a CUDA graph asks of it.
+"""A recorder for tests on the CPU: it holds recorded work to what a CUDA graph asks of it.
 
 Recording runs the work's Python code once and leaves no trace in memory; a replay does on the CPU
 what the graph would on a GPU: the same kernels, on the same memory, and nothing for the host.
@@ -26,7 +26,7 @@ READS = {  # of tensors by the host: a capture fails there, a replay would not d
 WRITTEN = {"running_mean", "running_var"}  # by batch norm, whose schema does not say so
 
 
-class StandIn:
+class FakeRecorder:
     """Counts what it is asked for, and refuses what a GPU would refuse or get wrong."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class StandIn:
 
 
 class _Graph:
-    def __init__(self, owner: StandIn, work: Work, outside: set[int]) -> None:
+    def __init__(self, owner: FakeRecorder, work: Work, outside: set[int]) -> None:
         self.owner, self.work, self.outside = owner, work, outside
         self.replays = 0
 
@@ -135,8 +135,8 @@ def _place(tensor: Tensor) -> int | None:
     return tensor.untyped_storage().data_ptr() or None
 
 
-def install(monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """From now on every run records its steps, by this conductor."""
-    conductor = StandIn()
-    monkeypatch.setattr(replay, "conductor", lambda machine: conductor)
-    return conductor
+def install(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
+    """From now on every run records its steps, by this recorder."""
+    recorder = FakeRecorder()
+    monkeypatch.setattr(replay, "recorder_for", lambda machine: recorder)
+    return recorder
