@@ -1,4 +1,4 @@
-"""What takes seconds when ffcv is imported, without the thread that it starts: a server may fork."""
+"""The slow part of importing ffcv, without the thread that it starts: its process may fork."""
 
 import cv2  # noqa: F401
 import numba.typed

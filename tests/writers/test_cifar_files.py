@@ -1,4 +1,4 @@
-"""Published data: the real CIFAR-10 where it is at hand, and small look-alikes with own digests."""
+"""CIFAR in each published form, shown on small data sets with digests of their own."""
 
 import dataclasses
 import gzip
@@ -6,8 +6,6 @@ import hashlib
 import io
 import os
 import pickle
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -15,10 +13,8 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
-from writers import cifar_files, cifar_layouts, unpickle
+from writers import cifar_files, cifar_layouts, download, unpickle
 from writers.cifar_layouts import LAYOUTS, Layout
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def digest(content: bytes, algorithm: str = "md5") -> str:
@@ -174,9 +170,7 @@ class Evil:
         b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
     ],
 )
-def test_a_pickle_that_asks_for_anything_else_is_refused_and_runs_nothing(
-    tmp_path, monkeypatch, content
-):
+def test_a_pickle_with_any_other_import_is_refused_and_runs_nothing(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(unpickle.NotABatch):
         unpickle.load(content)
@@ -201,7 +195,7 @@ def test_a_pickle_that_is_no_batch_is_a_named_error(content):
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ([0, 1, 2, 10], "label 10 of image 3"),
         ([0, -1, 2, 3], "label -1 of image 1"),
@@ -211,11 +205,11 @@ def test_a_pickle_that_is_no_batch_is_a_named_error(content):
         ([0, 1, 2, True], "not integers"),
     ],
 )
-def test_bad_labels_are_named_even_with_the_right_digest(tmp_path, small, labels, said):
+def test_bad_labels_are_named_even_with_the_right_digest(tmp_path, small, labels, message):
     small.files["data_batch_3"] = python_pickle(small.pixels["data_batch_3"], labels)
     train = {**small.layout.train, "data_batch_3": digest(small.files["data_batch_3"])}
     small.layout = dataclasses.replace(small.layout, train=train)
-    with pytest.raises(UserError, match=rf"data_batch_3.*{said}"):
+    with pytest.raises(UserError, match=rf"data_batch_3.*{message}"):
         small.located(small.folder(tmp_path)).load()
 
 
@@ -238,7 +232,7 @@ def test_a_binary_label_out_of_range_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("member", "said"),
+    ("member", "message"),
     [
         (info("/etc/passwd", 3), "leave the folder"),
         (info("cifar/../../x", 3), "leave the folder"),
@@ -251,9 +245,9 @@ def test_a_binary_label_out_of_range_is_refused(tmp_path):
         (info("swollen", (1 << 24) + 1_000_000), "more bytes than the whole"),
     ],
 )
-def test_a_member_that_plays_tricks_is_refused(tmp_path, small, member, said):
+def test_a_member_that_could_do_harm_is_refused(tmp_path, small, member, message):
     path = small.archive(tmp_path, [member])
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         small.located(path).load()
 
 
@@ -299,8 +293,8 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, small, content):
 def test_paths_that_are_no_data_are_refused_without_opening_them(tmp_path, small):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").mkdir()
-    for name, said in (("pipe", "neither"), ("none", "no such"), ("empty", "looked for")):
-        with pytest.raises(UserError, match=said):
+    for name, message in (("pipe", "neither"), ("none", "no such"), ("empty", "looked for")):
+        with pytest.raises(UserError, match=message):
             small.located(tmp_path / name)
 
 
@@ -310,54 +304,14 @@ def test_the_other_data_set_is_recognised(tmp_path, small):
         cifar_files.locate(tmp_path, "cifar100", [*LAYOUTS[2:], small.layout])
 
 
-def test_the_published_digests_are_torchvisions():
+def test_the_published_digests_and_addresses_are_torchvisions():
     from torchvision.datasets import CIFAR10, CIFAR100
 
     for layout, theirs in ((LAYOUTS[0], CIFAR10), (LAYOUTS[2], CIFAR100)):
         assert layout.folder == theirs.base_folder
         assert layout.archive == theirs.filename
         assert layout.archive_digest == f"md5:{theirs.tgz_md5}"
+        assert theirs.url == download.SERVER + layout.archive
         expected = [*theirs.train_list, *theirs.test_list]
         expected.append([theirs.meta["filename"], theirs.meta["md5"]])
         assert layout.files == {name: f"md5:{md5}" for name, md5 in expected}
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (SHARED / "unpack_cifar10.py").exists():
-        pytest.skip("the real CIFAR-10 is not beside this project (../shared/data)")
-    folder = tmp_path_factory.mktemp("real")
-    script = [sys.executable, str(SHARED / "unpack_cifar10.py"), str(folder)]
-    subprocess.run(script, check=True, capture_output=True)
-    return folder
-
-
-def test_the_real_data_reads_as_the_plain_pickle_does(real):
-    loaded = cifar_files.locate(real, "cifar10").load()
-    assert loaded.classes == cifar_layouts.CIFAR10_CLASSES
-    content = (real / "cifar-10-batches-py" / "data_batch_3").read_bytes()
-    plain = pickle.loads(content, encoding="bytes")
-    images, labels = loaded.splits["train"]
-    planes = images[20_000:30_000].transpose(0, 3, 1, 2).reshape(-1, 3072)
-    assert np.array_equal(planes, plain[b"data"])
-    assert labels[20_000:30_000].tolist() == plain[b"labels"]
-    assert np.bincount(labels).tolist() == [5000] * 10
-
-
-def test_the_real_binary_version_has_the_digests_that_are_built_in(real, tmp_path):
-    loaded = cifar_files.locate(real, "cifar10").load()
-    folder = tmp_path / "cifar-10-batches-bin"
-    folder.mkdir()
-    (folder / "batches.meta.txt").write_text("\n".join(cifar_layouts.CIFAR10_CLASSES) + "\n\n")
-    for split, names in (("train", LAYOUTS[1].train), ("test", LAYOUTS[1].test)):
-        images, labels = loaded.splits[split]
-        planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
-        records = np.concatenate([labels.astype(np.uint8)[:, None], planes], axis=1)
-        for name, part in zip(names, np.split(records, len(names)), strict=True):
-            (folder / name).write_bytes(part.tobytes())
-    again = cifar_files.locate(folder, "cifar10").load()
-    assert all(
-        np.array_equal(ours, theirs)
-        for split in ("train", "test")
-        for ours, theirs in zip(loaded.splits[split], again.splits[split], strict=True)
-    )

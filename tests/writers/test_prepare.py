@@ -14,17 +14,17 @@ CONFIG = "data: {{train: {folder}/{name}_train.beton, test: {folder}/{name}_test
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The calls of the writer."""
-    calls: list[list[str]] = []
+    argvs: list[list[str]] = []
 
     def record(argv: Sequence[str]) -> int:
-        calls.append(list(argv))
+        argvs.append(list(argv))
         print("a path")
         return 0
 
     monkeypatch.setattr(cifar, "main", record)
-    return calls
+    return argvs
 
 
 def _prepare(folder: Path, name: str, *flags: str) -> int:
@@ -43,28 +43,28 @@ def _prepare(folder: Path, name: str, *flags: str) -> int:
 )
 def test_missing_files_are_written_in_their_folder(
     tmp_path: Path,
-    asked: list[list[str]],
+    calls: list[list[str]],
     capsys: pytest.CaptureFixture[str],
     name: str,
     flags: list[str],
 ) -> None:
     assert _prepare(tmp_path, name) == 0
-    assert asked == [[*flags, "--data.folder", str(tmp_path)]]
+    assert calls == [[*flags, "--data.folder", str(tmp_path)]]
     assert capsys.readouterr().out == ""  # it would become flags of the training
 
 
-def test_files_that_are_there_and_files_of_ones_own_are_left_to_training(
-    tmp_path: Path, asked: list[list[str]]
+def test_existing_files_and_files_with_other_names_are_left_to_training(
+    tmp_path: Path, calls: list[list[str]]
 ) -> None:
     for split in ("train", "test"):
         (tmp_path / f"synthetic_{split}.beton").touch()
     assert _prepare(tmp_path, "synthetic") == 0
     assert _prepare(tmp_path, "mine") == 0
-    assert asked == []
+    assert calls == []
 
 
-def test_real_images_are_taken_where_they_lie(
-    tmp_path: Path, asked: list[list[str]], capsys: pytest.CaptureFixture[str]
+def test_cifar10_in_the_same_folder_is_used_instead_of_the_synthetic_set(
+    tmp_path: Path, calls: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for split in ("train", "test"):
         (tmp_path / f"cifar10_{split}.beton").touch()
@@ -75,18 +75,18 @@ def test_real_images_are_taken_where_they_lie(
         "--data.test", str(tmp_path / "cifar10_test.beton"),
     ]  # fmt: skip
     assert "instead of the built-in figures" in err
-    assert asked == []
+    assert calls == []
 
 
-def test_data_named_by_a_flag_is_what_is_prepared(tmp_path: Path, asked: list[list[str]]) -> None:
+def test_data_named_by_flags_wins_over_the_config(tmp_path: Path, calls: list[list[str]]) -> None:
     flags = [f"--data.{split}={tmp_path}/mine_{split}.beton" for split in ("train", "test")]
     assert _prepare(tmp_path, "cifar10", *flags) == 0
-    assert asked == []
+    assert calls == []
 
 
 @pytest.mark.parametrize("flag", ["--list", "--print-config"])
-def test_showing_something_writes_nothing(
-    tmp_path: Path, asked: list[list[str]], flag: str
+def test_a_flag_that_only_prints_writes_nothing(
+    tmp_path: Path, calls: list[list[str]], flag: str
 ) -> None:
     assert _prepare(tmp_path, "cifar10", flag) == 0
-    assert asked == []
+    assert calls == []
