@@ -1,13 +1,15 @@
 """The command line: `--section.option value`, config files and a command's own switches.
 
-Names are taken whole (no abbreviations), each once; values may begin with one dash.
+Names are not abbreviated and given once each; values may begin with one dash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine.config.settings import Setting
 from engine.config.values import Entry, Raw, Scalar
@@ -26,15 +28,16 @@ class Flag:
     value: str | None = None  # metavar of an optional value, e.g. "GLOB"; None: a plain switch
     needs: bool = False  # the value may not be left out
     many: bool = False  # may be repeated; its values are in `lists`
+    read: Callable[[str], Any] = str  # turns the text into a value; see `readers`
 
 
 @dataclass
 class CommandLine:
-    """What was typed, sorted."""
+    """The arguments, sorted by kind."""
 
     files: list[Path] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
-    flags: dict[str, str | bool] = field(default_factory=dict)
+    flags: dict[str, Any] = field(default_factory=dict)  # True without a value
     lists: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -59,8 +62,8 @@ class _Scanner:
     def run(self) -> CommandLine:
         while self.left:
             token = self.left.pop()
-            name, given, value = token.partition("=")
-            attached = value if given else None
+            name, equals, value = token.partition("=")
+            attached = value if equals else None
             if name == FILE[0] or token == FILE[1]:
                 self.config_file(name, attached)
             elif name.startswith("--") and name[2:] in self.settings:
@@ -105,20 +108,26 @@ class _Scanner:
             self.line.problems.append(f"{option}: expected {flag.value} after it")
         elif flag.many:
             self.line.lists.setdefault(flag.name, []).append(attached or "")
+        elif attached is None:
+            self.line.flags[flag.name] = True
         else:
-            self.line.flags[flag.name] = True if attached is None else attached
+            try:
+                self.line.flags[flag.name] = flag.read(attached)
+            except ArgumentTypeError as error:
+                self.line.problems.append(f"{option}: {error}")
 
     def unknown(self, token: str) -> None:
-        name, given, _ = token.partition("=")
+        name, equals, _ = token.partition("=")
         if token.startswith("--") and token != "--":
             guess = did_you_mean(
                 name, [f"--{known}" for known in (*self.settings, *self.flags)] + [FILE[0], HELP[0]]
             )
             self.line.problems.append(f"{shown(name)}: no such option{guess}")
-            if not given:
+            if not equals:
                 self.next_value()  # most likely its value: one mistake, one line
             return
-        hint = "options are written --section.option value"
+        form = "--section.option value" if self.settings else "--option value"
+        hint = f"options are written {form}"
         if token.endswith((".yaml", ".yml")):
             hint = f"did you mean {FILE[0]} {shown(token)}?"
         self.line.problems.append(f"{shown(token)}: unexpected argument; {hint}")

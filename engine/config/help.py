@@ -20,31 +20,31 @@ _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 
 def help_text(root: type, program: str, summary: str, flags: Sequence[Flag]) -> str:
     """Every option with its type, default, limits and explanation."""
-    width = max(40, min(100, shutil.get_terminal_size().columns - 1))
-    settings = settings_of(root)
-    lines = textwrap.wrap(
-        f"usage: {program} [{FILE[0]} FILE]... [--SECTION.OPTION VALUE]..."
-        + "".join(f" [{_usage(flag)}]" + ("..." if flag.many else "") for flag in flags),
-        width,
-        subsequent_indent="    ",
-        break_on_hyphens=False,
+    width = _width()
+    usage = f"{program} [{FILE[0]} FILE]... [--SECTION.OPTION VALUE]..." + "".join(
+        f" [{_usage(flag)}]" + ("..." if flag.many else "") for flag in flags
     )
-    lines += ["", *textwrap.wrap(summary, width), "", "Options:"]
-    lines += _item(
+    lines = _item(
         f"{FILE[0]} FILE, {FILE[1]} FILE",
         "YAML file of settings; may be repeated, later files win, and options win over files",
         width,
     )
-    for flag in flags:
-        lines += _item(_usage(flag), flag.doc, width)
-    lines += _item(", ".join(HELP), "print this and stop", width)
+    settings = settings_of(root).values()
+    sections: list[str] = []
     for section, kind in sections_of(root).items():
         doc = " ".join((inspect.getdoc(kind) or "").split())
-        lines += ["", *textwrap.wrap(f"{section}: {doc}", width, subsequent_indent="    ")]
-        for setting in settings.values():
+        sections += ["", *textwrap.wrap(f"{section}: {doc}", width, subsequent_indent="    ")]
+        for setting in settings:
             if setting.section == section:
-                lines += _item(f"--{setting.key}", _about(setting), width)
-    return "\n".join(lines) + "\n"
+                sections += _item(f"--{setting.key}", _about(setting), width)
+    return "\n".join([*_head(usage, summary, width), *lines, *_flags(flags, width), *sections, ""])
+
+
+def flags_help(program: str, summary: str, flags: Sequence[Flag]) -> str:
+    """The same for a command without configuration."""
+    width = _width()
+    lines = [*_head(f"{program} [--OPTION VALUE]...", summary, width), *_flags(flags, width), ""]
+    return "\n".join(lines)
 
 
 def render_values(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
@@ -84,6 +84,22 @@ def _about(setting: Setting) -> str:
     if isinstance(setting.default, str) and setting.default:
         default = setting.default
     return f"{setting.limits.doc} ({setting.expected}; default: {default})"
+
+
+def _width() -> int:
+    return max(40, min(100, shutil.get_terminal_size().columns - 1))
+
+
+def _head(usage: str, summary: str, width: int) -> list[str]:
+    usage_lines = textwrap.wrap(
+        f"usage: {usage}", width, subsequent_indent="    ", break_on_hyphens=False
+    )
+    return [*usage_lines, "", *textwrap.wrap(summary, width), "", "Options:"]
+
+
+def _flags(flags: Sequence[Flag], width: int) -> list[str]:
+    lines = [line for flag in flags for line in _item(_usage(flag), flag.doc, width)]
+    return [*lines, *_item(", ".join(HELP), "print this and stop", width)]
 
 
 def _item(name: str, text: str, width: int) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config.fields import Limits
-from engine.config.wording import either, number
+from engine.config.wording import either, limits
 
 LARGEST_INT = 2**63 - 1  # what JSON readers, NumPy and torch take as a whole number
 
@@ -52,12 +52,13 @@ class Setting:
         if self.kind is str:
             return "text"
         one, several = _NOUNS[self.kind]
-        limits = _range(self.limits)
+        own = self.limits
+        text = limits(own.low, own.high, above=own.above, below=own.below)
         if not self.many:
-            return one + (f", {limits}" if limits else "")
+            return one + (f", {text}" if text else "")
         if self.limits.length is not None:
             several = f"{self.limits.length} {several}"
-        return f"a list of {several}" + (f", each {limits}" if limits else "")
+        return f"a list of {several}" + (f", each {text}" if text else "")
 
 
 def settings_of(root: type) -> dict[str, Setting]:
@@ -101,17 +102,6 @@ def _setting(section: str, field: dataclasses.Field[Any], hint: Any) -> Setting:
         raise TypeError(f"{section}.{field.name}: no reader for the type {hint}")
     if optional and field.default is not None:
         raise TypeError(f"{section}.{field.name}: a setting that may be None must default to it")
-    limits = field.metadata["limits"]
-    return Setting(section, field.name, kind, many, optional, field.default, limits)
-
-
-def _range(limits: Limits) -> str:
-    low, high = limits.low, limits.high
-    if low is not None and high is not None and not limits.above and not limits.below:
-        return f"{number(low)} to {number(high)}"
-    parts = []
-    if low is not None:
-        parts.append(("above " if limits.above else "at least ") + number(low))
-    if high is not None:
-        parts.append(("below " if limits.below else "at most ") + number(high))
-    return " and ".join(parts)
+    return Setting(
+        section, field.name, kind, many, optional, field.default, field.metadata["limits"]
+    )

@@ -1,4 +1,4 @@
-"""How settings and mistakes are put into words: close matches, found values, limits."""
+"""How settings and mistakes are put into words: close matches, values, limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 LONGEST_SHOWN = 60
-LONGEST_GUESSED = 80  # comparing is quadratic; nobody misspells a name into more
+LONGEST_GUESSED = 80  # comparing is quadratic; a misspelt name is not longer
 
 
 def shown(text: str, longest: int | None = LONGEST_SHOWN) -> str:
@@ -47,8 +47,21 @@ def either(words: Sequence[str]) -> str:
     return " or ".join([part for part in (", ".join(words[:-1]), words[-1]) if part])
 
 
-def number(value: float) -> str:
-    """A limit as people read it: 100,000 and 0.5."""
+def limits(
+    low: float | None, high: float | None, *, above: bool = False, below: bool = False
+) -> str:
+    """`1 to 100,000`, `at least 0 and below 1`; nothing without limits."""
+    if low is not None and high is not None and not above and not below:
+        return f"{_number(low)} to {_number(high)}"
+    parts = []
+    if low is not None:
+        parts.append(("above " if above else "at least ") + _number(low))
+    if high is not None:
+        parts.append(("below " if below else "at most ") + _number(high))
+    return " and ".join(parts)
+
+
+def _number(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else repr(value)
 
 

@@ -1,7 +1,7 @@
-"""Which networks fit a budget, and which of them none beats: `python -m engine.explore`.
+"""Which networks fit a budget, and which of them no other one beats: `python -m engine.explore`.
 
 Every design of the family within the limits is counted in closed form, equal to the built network
-to the unit; listed are those that no other one beats in all that is compared.
+to the unit; listed is the Pareto set: the designs that no other one beats in all that is compared.
 """
 
 from __future__ import annotations
@@ -12,161 +12,162 @@ if __name__ == "__main__":  # Ctrl-C among the imports below
     signals.quit_early()
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import atomic
 from engine.columns import columns
-from engine.config.schema import Model
-from engine.errors import OK, UserError, run_command, with_path
-from engine.explore import options, speed
+from engine.config.argv import HELP
+from engine.config.help import flags_help
+from engine.errors import OK, UserError, run_command
+from engine.explore import files, options, speed
 from engine.explore.designs import UNLIMITED, size
-from engine.explore.options import Asked
-from engine.explore.search import Found, Row, beaten_by, row_of, search
+from engine.explore.options import Arguments
+from engine.explore.search import Design, SearchResult, beaten_by, design_of, search
 from engine.explore.speed import Speed
-from engine.model import Variant
-from engine.model.fitting import misfits
+from engine.model.fitting import build_errors
 from engine.model.naming import name_of
 from engine.model.variants import ROWS
 
 PROGRAM = "python -m engine.explore"
 SUMMARY = (
     "List the designs of the family within a budget that no other one beats (the Pareto set) in "
-    "parameters, FLOPs, depth and predicted images a second. LIST is 3,4,5 or 1-8 or 16-64:16."
+    "parameters, FLOPs, depth and predicted images/s. LIST is 3,4,5 or 1-8 or 16-64:16."
 )
 RUNS = Path("runs")
-LARGE = 200_000_000  # designs of a grid that take some time
-SORTS: dict[str, Callable[[Row], tuple[float, ...]]] = {  # the best first
-    "parameters": lambda row: (-row.parameters, row.forward),
-    "flops": lambda row: (row.forward, -row.parameters),
-    "depth": lambda row: (-row.depth, -row.parameters),
-    "speed": lambda row: (-row.speed, -row.parameters),
+LARGE = 200_000_000  # designs of a grid that takes some time
+SORTS: dict[str, Callable[[Design], tuple[float, ...]]] = {  # the best first
+    "parameters": lambda design: (-design.parameters, design.forward),
+    "flops": lambda design: (design.forward, -design.parameters),
+    "depth": lambda design: (-design.depth, -design.parameters),
+    "speed": lambda design: (-design.speed, -design.parameters),
 }
 
 
-class Known(NamedTuple):
-    """A network of the reports beside those that were found."""
+class Final(NamedTuple):
+    """A report's final network, and the designs that beat it."""
 
     name: str
-    row: Row
-    better: list[Row]
+    design: Design
+    better: list[Design]
+
+
+class Listing(NamedTuple):
+    """All that is printed."""
+
+    arguments: Arguments
+    predict: Speed
+    result: SearchResult
+    designs: list[Design]  # sorted, at most --limit
+    finals: list[Final]
 
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    if options.asks_for_help(argv):
-        sys.stdout.write(options.help_text(PROGRAM, SUMMARY))
+    if any(word in HELP for word in argv):
+        sys.stdout.write(flags_help(PROGRAM, SUMMARY, options.OPTIONS))
         return OK
-    asked = options.read(argv)
-    predict = speed.from_runs(asked.runs or RUNS)
-    if (grid := size(asked.space)) > LARGE:
-        print(f"looking at a grid of {grid:,} designs", file=sys.stderr)
-    found = search(asked.space, asked.objectives, predict)
-    if not found.rows:
+    arguments = options.read(argv)
+    predict = speed.from_runs(arguments.runs or RUNS)
+    if (grid := size(arguments.space)) > LARGE:
+        print(f"comparing a grid of {grid:,} designs", file=sys.stderr)
+    result = search(arguments.space, arguments.objectives, predict)
+    if not result.designs:
         raise UserError(
-            f"none of {found.grid:,} designs keeps to the limits; raise --budget or --max-flops, "
+            f"none of {result.grid:,} designs is within the limits; raise --budget or --max-flops, "
             "or give smaller --widths and --blocks"
         )
-    rows = sorted(found.rows, key=SORTS[asked.sort])
-    known = beside(rows, asked, predict)
-    listed = rows[: asked.limit] if asked.limit else rows
-    files = write(listed[: asked.write], asked, len(rows)) if asked.write else []
-    if asked.json:
-        print(json.dumps(as_json(listed, found, asked, predict, known, files), indent=2))
+    ordered = sorted(result.designs, key=SORTS[arguments.sort])
+    listing = Listing(
+        arguments,
+        predict,
+        result,
+        ordered[: arguments.limit] if arguments.limit else ordered,
+        finals(ordered, arguments, predict),
+    )
+    written = []
+    if arguments.write:
+        count, budget = len(result.designs), arguments.space.budget
+        origin = [
+            f"One of the {count:,} designs within {budget:,} parameters that no other one beats in",
+            f"{objectives(arguments)}.",
+        ]
+        written = files.write(listing.designs[: arguments.write], arguments.out, origin)
+    if arguments.json:
+        print(json.dumps(as_json(listing) | {"written": written}, indent=2))
     else:
-        print(table(listed, found, asked, predict))
-        print("\n".join(sentences(known)))
-        for file in files:
-            print(f"written: {file}")
+        print("\n".join([as_text(listing), *(f"written: {path}" for path in written)]))
     return OK
 
 
-def table(listed: list[Row], found: Found, asked: Asked, predict: Speed) -> str:
-    """The list, and below it what it was chosen from and by what."""
-    heads = ("design", "parameters", "GFLOPs", "training", "depth", _speed_name(predict))
-    lines = [
-        (
-            name_of(row.variant), f"{row.parameters:,}", f"{row.forward / 1e9:.3f}",
-            f"{row.training / 1e9:.3f}", str(row.depth),
-            f"{row.speed:,.0f}" if predict.measured else f"{row.speed:.2f}",
-        )
-        for row in listed
-    ]  # fmt: skip
-    text = [columns(heads, lines)]
-    more = len(found.rows) - len(listed)
-    text += [f"... and {more:,} more (--limit 0 lists all)"] if more else []
-    return "\n".join([*text, "", *summary(found, asked, predict)])
+def finals(designs: list[Design], arguments: Arguments, predict: Speed) -> list[Final]:
+    """The reports' final networks within the budget and the FLOPs, and what beats them."""
+    space, beaten = arguments.space, []
+    for name, row in ROWS.items():
+        if not row.final or build_errors(row.variant, space.side):
+            continue
+        own = design_of(row.variant, space, predict)
+        if own.parameters <= space.budget and own.forward <= space.max_flops:
+            beaten.append(Final(name, own, beaten_by(own, designs, arguments.objectives)))
+    return beaten
 
 
-def summary(found: Found, asked: Asked, predict: Speed) -> list[str]:
-    """What was compared with what, in sentences."""
-    space = asked.space
-    limits = [f"{space.budget:,} parameters"]
-    limits += [f"{space.max_flops:,} FLOPs forward"] if space.max_flops < UNLIMITED else []
-    better = compared(asked)
-    return [
-        f"Pareto set over {better}:",
-        "no other design is as good in each of these and better in one.",
-        f"{len(found.rows):,} of {found.within:,} designs within {' and '.join(limits)}, "
-        f"of a grid of {found.grid:,}; {found.seconds:.1f} s.",
-        "GFLOPs: of an image forward; training: and backward.",
-        f"{predict.label[:1].upper()}{predict.label[1:]}.",
-    ]
-
-
-def compared(asked: Asked) -> str:
+def objectives(arguments: Arguments) -> str:
     """The objectives in words."""
     words = {"flops": "FLOPs", "speed": "images/s"}
-    return ", ".join(f"{way} {words.get(name, name)}" for name, way in asked.objectives)
+    return ", ".join(f"{way} {words.get(name, name)}" for name, way in arguments.objectives)
 
 
-def beside(rows: list[Row], asked: Asked, predict: Speed) -> list[Known]:
-    """The reports' final networks within the budget and the FLOPs, and what beats them."""
-    finals = {
-        name: row.variant for name, row in ROWS.items() if row.source.rstrip(")").endswith("final")
-    }
-    known = []
-    for name, variant in finals.items():
-        if misfits(variant, asked.space.side):
-            continue
-        own = row_of(variant, asked.space, predict)
-        if own.parameters <= asked.space.budget and own.forward <= asked.space.max_flops:
-            known.append(Known(name, own, beaten_by(own, rows, asked.objectives)))
-    return known
+def as_text(listing: Listing) -> str:
+    """The table, and below it what was compared with what."""
+    predict, result, space = listing.predict, listing.result, listing.arguments.space
+    unit = "images/s (predicted)" if predict.measured else "relative speed"
+    lines = [
+        (
+            name_of(design.variant), f"{design.parameters:,}", f"{design.forward / 1e9:.3f}",
+            f"{design.training / 1e9:.3f}", str(design.depth),
+            f"{design.speed:,.0f}" if predict.measured else f"{design.speed:.2f}",
+        )
+        for design in listing.designs
+    ]  # fmt: skip
+    text = [columns(("design", "parameters", "GFLOPs", "training", "depth", unit), lines)]
+    if more := len(result.designs) - len(listing.designs):
+        text.append(f"... and {more:,} more (--limit 0 lists all)")
+    limits = f"{space.budget:,} parameters"
+    if space.max_flops < UNLIMITED:
+        limits += f" and {space.max_flops:,} FLOPs forward"
+    text += [
+        "",
+        f"Pareto set over {objectives(listing.arguments)}:",
+        "no other design is as good in each of these and better in one.",
+        f"{len(result.designs):,} of {result.within:,} designs within {limits}, "
+        f"of a grid of {result.grid:,}; {result.seconds:.1f} s.",
+        "GFLOPs: forward, per image; training: forward and backward.",
+        f"{predict.label[:1].upper()}{predict.label[1:]}.",
+    ]
+    for name, own, better in listing.finals:
+        costs = f"{own.parameters:,}; {own.forward / 1e9:.3f} GFLOPs; depth {own.depth}"
+        verdict = "not beaten"
+        if better:
+            verdict = f"beaten by {len(better):,} of them, such as {name_of(better[0].variant)}"
+        text.append(f"{name} ({costs}): {verdict}.")
+    return "\n".join(text)
 
 
-def sentences(known: list[Known]) -> list[str]:
-    """Which of the reports' finals are beaten, and by what."""
-    lines = []
-    for name, own, better in known:
-        cost = f"{name} ({own.parameters:,}; {own.forward / 1e9:.3f} GFLOPs; depth {own.depth})"
-        by = f"beaten by {len(better):,} of them, as {name_of(better[0].variant)}" if better else ""
-        lines.append(f"{cost}: {by or 'not beaten'}.")
-    return lines
-
-
-def as_json(
-    listed: list[Row],
-    found: Found,
-    asked: Asked,
-    predict: Speed,
-    known: list[Known],
-    files: list[str],
-) -> dict[str, Any]:
+def as_json(listing: Listing) -> dict[str, Any]:
     """The same as data."""
-    space = dict(vars(asked.space))
-    if asked.space.max_flops == UNLIMITED:
+    arguments, predict, result, designs, finals = listing
+    space = dict(vars(arguments.space))
+    if arguments.space.max_flops == UNLIMITED:
         space["max_flops"] = None
     return {
         "space": space,
-        "grid": found.grid,
-        "within": found.within,
-        "pareto": len(found.rows),
-        "objectives": [f"{way}-{name}" for name, way in asked.objectives],
-        "seconds": round(found.seconds, 3),
+        "grid": result.grid,
+        "within": result.within,
+        "pareto": len(result.designs),
+        "objectives": [f"{way}-{name}" for name, way in arguments.objectives],
+        "seconds": round(result.seconds, 3),
         "speed": {
             "kind": "predicted" if predict.measured else "relative",
             "label": predict.label,
@@ -176,80 +177,21 @@ def as_json(
         },
         "designs": [
             {
-                "name": name_of(row.variant),
-                "model": settings_of(row.variant, row.parameters),
-                "parameters": row.parameters,
-                "flops": {"forward": row.forward, "training": row.training},
-                "depth": row.depth,
-                "images_per_second": round(row.speed, 1) if predict.measured else None,
-                "relative_speed": None if predict.measured else round(row.speed, 4),
+                "name": name_of(design.variant),
+                "model": files.settings_of(design),
+                "parameters": design.parameters,
+                "flops": {"forward": design.forward, "training": design.training},
+                "depth": design.depth,
+                "images_per_second": round(design.speed, 1) if predict.measured else None,
+                "relative_speed": None if predict.measured else round(design.speed, 4),
             }
-            for row in listed
+            for design in designs
         ],
         "finals": [
-            {"name": name, "beaten_by": [name_of(row.variant) for row in better[:10]]}
-            for name, _, better in known
+            {"name": name, "beaten_by": [name_of(other.variant) for other in better[:10]]}
+            for name, _, better in finals
         ],
-        "written": files,
     }
-
-
-def write(rows: list[Row], asked: Asked, unbeaten: int) -> list[str]:
-    """Write a configuration for each row, ready to train; none over a file that says otherwise."""
-    contents: dict[Path, str] = {}
-    for row in rows:
-        path = asked.out / f"{name_of(row.variant)}.yaml"
-        contents[path] = configuration(row, path, asked, unbeaten)
-    clashes = [
-        f"{path}: holds something else; take another --out, or remove it"
-        for path, content in contents.items()
-        if path.exists() and not (path.is_file() and path.read_text("utf-8") == content)
-    ]
-    if clashes:
-        raise UserError(*clashes)
-    try:
-        asked.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise with_path(error, asked.out) from None
-    for path, content in contents.items():
-        atomic.write_text(path, content)
-    return [os.fspath(path) for path in contents]
-
-
-def configuration(row: Row, path: Path, asked: Asked, unbeaten: int) -> str:
-    """The file of one design."""
-    better = compared(asked)
-    lines = [
-        f"# One of the {unbeaten:,} designs within {asked.space.budget:,} parameters that no other",
-        f"# one beats in: {better}.",
-        "#",
-        f"# train:      python -m engine.train --config-file {path}",
-        f"# parameters: {row.parameters:,}",
-        f"# FLOPs:      {row.forward:,} forward, {row.training:,} training, an image",
-        "# recipe:     none of its own: the engine's defaults, or another --config-file with it",
-        "model:",
-        *(
-            f"  {key}: {json.dumps(value)}"
-            for key, value in settings_of(row.variant, row.parameters).items()
-        ),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def settings_of(variant: Variant, parameters: int) -> dict[str, Any]:
-    """`model.*` of a configuration that gives `variant`: what is not said is the default."""
-    plain = Variant((1,) * len(variant.blocks))
-    settings: dict[str, Any] = {"blocks": list(variant.blocks), "widths": list(variant.widths)}
-    for key, value in vars(variant).items():
-        if key not in settings and value != getattr(plain, key):
-            settings[key] = list(value) if isinstance(value, tuple) else value
-    if parameters > Model.budget:
-        settings["budget"] = parameters
-    return settings
-
-
-def _speed_name(predict: Speed) -> str:
-    return "images/s (predicted)" if predict.measured else "relative speed"
 
 
 if __name__ == "__main__":

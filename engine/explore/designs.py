@@ -1,8 +1,8 @@
-"""Every design of the family within a budget, counted in closed form, a million in seconds.
+"""Every design of the family within a budget, counted in closed form, a million per second.
 
-What a design costs is a sum over its layers. So each layer is counted once for every choice of
-widths and blocks (by `budget`), and all designs are grown layer by layer as sums of those; what
-cannot end within the limits is never grown.
+The cost of a design is a sum over its layers. So each layer is counted once for every choice of
+widths and blocks (by `budget`), and designs grow layer by layer as sums of those; one that cannot
+end within the limits is dropped at once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Counts = npt.NDArray[np.int64]
 Choices = npt.NDArray[np.int64]
 
 PARAMETERS, ADDS, VALUES = range(3)  # rows of a table of costs
-CHUNK = 400_000  # designs handed out at a time, so that memory does not grow with their number
+CHUNK = 400_000  # designs per portion, so that memory does not grow with their number
 UNLIMITED = 2**62
 
 
 @dataclass(frozen=True)
 class Space:
-    """Which designs are looked at: lists are what each layer, or the network, may take."""
+    """Which designs are compared: each list holds the choices for every layer or network."""
 
     budget: int = 5_000_000
     least: int = 0  # parameters
@@ -39,10 +39,10 @@ class Space:
     layers: tuple[int, ...] = (2, 3, 4)
     blocks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
     widths: tuple[int, ...] = (16, 32, 64, 96, 128, 192, 256, 512)
-    growth: tuple[float, float] = (1.0, 3.0)  # from one layer's width to the next one's
+    growth: tuple[float, float] = (1.0, 3.0)  # factor from one layer's width to the next
     conv_kernels: tuple[int, ...] = (3, 5)
     skip_kernels: tuple[int, ...] = (1, 3)
-    mixed_kernels: bool = False  # a kernel for each layer, not one for all
+    mixed_kernels: bool = False  # each layer has kernels of its own
     se: tuple[str, ...] = ("none", "stem", "block")
     se_reduction: int = 16
     skip: tuple[str, ...] = ("conv",)
@@ -55,25 +55,25 @@ class Space:
 
 @dataclass(frozen=True)
 class Designs:
-    """Designs that differ in widths and blocks alone, and what each costs."""
+    """Designs that differ in widths and blocks alone, with their costs."""
 
-    family: Variant  # all the rest
+    family: Variant  # everything else
     widths: Choices  # designs x layers
     blocks: Choices  # designs x layers
     parameters: Counts
-    forward: Counts  # operations an image
+    forward: Counts  # FLOPs per image
     training: Counts
     depth: Counts
-    values: Counts  # numbers that the convolutions write for an image
+    values: Counts  # written by the convolutions, per image
 
     def __len__(self) -> int:
         return len(self.parameters)
 
-    def __getitem__(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Designs:
-        """Those that an index or a mask chooses."""
+    def __getitem__(self, index: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Designs:
+        """Those that an index or a mask selects."""
         arrays = (self.widths, self.blocks, self.parameters, self.forward, self.training,
                   self.depth, self.values)  # fmt: skip
-        return Designs(self.family, *(array[chosen] for array in arrays))
+        return Designs(self.family, *(array[index] for array in arrays))
 
     def variant(self, index: int) -> Variant:
         """One of the designs."""
@@ -85,13 +85,13 @@ class Designs:
 
 
 def designs(space: Space) -> Iterator[Designs]:
-    """All designs of `space`, in portions; none that could not be built."""
+    """All designs of `space` that can be built, in portions."""
     for family in families(space):
         yield from _Growth(family, space).designs()
 
 
 def families(space: Space) -> Iterator[Variant]:
-    """Every choice beside widths and blocks whose kernels fit their maps."""
+    """Every choice of all but widths and blocks that can be built."""
     for depth in space.layers:
         kernels = [*_kernels(space.conv_kernels, depth, space.mixed_kernels)]
         skips = [*_kernels(space.skip_kernels, depth - 1, space.mixed_kernels)] or [()]
@@ -107,7 +107,7 @@ def families(space: Space) -> Iterator[Variant]:
                 (1,) * depth, (space.se_reduction,) * depth, conv, (*skip[:1], *skip) or (1,),
                 "global", single[0], space.se_reduction, *single[1:],
             )  # fmt: skip
-            if not fitting.misfits(family, space.side):
+            if not fitting.build_errors(family, space.side):
                 yield family
 
 
@@ -124,18 +124,18 @@ def size(space: Space) -> int:
     return int(total)
 
 
-def misfits(space: Space) -> list[str]:
-    """Why no design of a number of layers, or of a kernel, could be built."""
-    found: list[str] = []
+def build_errors(space: Space) -> list[str]:
+    """Why designs with some numbers of layers, or some kernels, cannot be built."""
+    reasons: list[str] = []
     for depth, stride in itertools.product(space.layers, space.stem_strides):
         for conv, skip in itertools.product(space.conv_kernels, space.skip_kernels):
             variant = Variant((1,) * depth, (1,) * depth, (conv,), (skip,), stem_stride=stride)
-            found += [text for _, text in fitting.misfits(variant, space.side)]
-    return list(dict.fromkeys(found))
+            reasons += [text for _, text in fitting.build_errors(variant, space.side)]
+    return list(dict.fromkeys(reasons))
 
 
 class _Steps(NamedTuple):
-    """One layer more, from one width: every choice, and what it adds."""
+    """One more layer after a given width: every choice, and what it adds."""
 
     width: Choices  # index into the widths
     blocks: Choices
@@ -143,7 +143,7 @@ class _Steps(NamedTuple):
 
 
 class _Partial(NamedTuple):
-    """Designs that are grown up to some layer."""
+    """Designs up to some layer."""
 
     widths: Choices  # designs x layers so far, as indices
     blocks: Choices
@@ -181,9 +181,9 @@ class _Growth:
         for layer in range(len(self.steps)):
             partials = self._grown(layer, partials)
         for partial in partials:
-            found = self._finished(partial)
-            if len(found):
-                yield found
+            complete = self._finished(partial)
+            if len(complete):
+                yield complete
 
     def _grown(self, layer: int, partials: Iterator[_Partial]) -> Iterator[_Partial]:
         for partial in partials:
@@ -195,7 +195,7 @@ class _Growth:
     def _joined(
         self, layer: int, partial: _Partial, rows: Choices, steps: _Steps
     ) -> Iterator[_Partial]:
-        """Every row with every step that leaves enough for the layers to come."""
+        """Every row with every step that leaves enough for the remaining layers."""
         most = (self.space.budget, self.space.max_flops // 2)
         least = steps.costs[:2] + self.rest[layer + 1][:, steps.width]
         order = np.argsort(least[PARAMETERS], kind="stable")
@@ -254,10 +254,10 @@ def _layer_steps(
     preactivation: bool,
     narrowest: int,
 ) -> tuple[_Steps, ...]:
-    """What one layer may be after each width; the first layer (stride 1) keeps the stem's."""
+    """The choices of one layer after each width; the first layer (stride 1) keeps the stem's."""
     se = "block" if squeezes else "none"
     rest = Variant((1,), (1,), se=se, se_reduction=se_reduction, preactivation=preactivation)
-    found = []
+    choices = []
     for index, before in enumerate(widths):
         allowed = [index] if stride == 1 else np.flatnonzero(_grows(before, widths, growth))
         after = np.array([other for other in allowed if widths[other] >= narrowest], np.int64)
@@ -272,8 +272,8 @@ def _layer_steps(
             budget.layer_values(layer, map_side),
         )
         table = np.array([np.broadcast_to(each, width.shape) for each in costs], np.int64)
-        found.append(_Steps(width, count, table))
-    return tuple(found)
+        choices.append(_Steps(width, count, table))
+    return tuple(choices)
 
 
 def _narrowest(family: Variant) -> list[int]:
@@ -292,7 +292,7 @@ def _grows(
 
 
 def _ends(family: Variant, space: Space, width: int) -> tuple[list[int], list[int]]:
-    """What comes before the first layer of `width`, and after a last one: as in a table."""
+    """The costs before a first layer of `width`, and after such a last layer."""
     net = _one_layer(family, width)
     (layer,) = net.layers
     counted = budget.parameters(net, space.classes, side=space.side)
@@ -322,12 +322,12 @@ def _kernels(choices: tuple[int, ...], layers: int, mixed: bool) -> Iterator[tup
 
 
 def _portions(counts: Counts) -> Iterator[slice]:
-    """Runs of rows that give at most about `CHUNK` designs each."""
+    """Slices of rows that give at most about `CHUNK` designs each."""
     ends = np.cumsum(counts)
     start = 0
     while start < len(counts):
-        done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
-        if ends[stop - 1] > done:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + CHUNK, side="right")))
+        if ends[stop - 1] > before:
             yield slice(start, stop)
         start = stop

@@ -1,16 +1,16 @@
-"""Which of many designs no other one beats: as good in everything, and better in something."""
+"""The Pareto front of many designs: those to which no other is equal or better everywhere."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-Costs = npt.NDArray[np.float64]  # designs x objectives, all to be small
+Costs = npt.NDArray[np.float64]  # designs x objectives, less is better
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-BINS = {2: 4096, 3: 1024, 4: 96}  # a binned objective's, by how many objectives there are
-SAMPLE = 8192  # rows that the bins' edges are read from
+BINS = {2: 4096, 3: 1024, 4: 96}  # per binned objective, by the number of objectives
+SAMPLE = 8192  # rows that the edges of the bins are taken from
 
 
 def front(costs: Costs) -> Indices:
@@ -18,11 +18,11 @@ def front(costs: Costs) -> Indices:
     left = thinned(costs)
     # A row is dominated only by one that comes before it in this order.
     left = left[np.lexsort(costs[left].T[::-1])]
-    found: list[np.int64] = []
+    members: list[np.int64] = []
     while len(left):
-        found.append(left[0])
+        members.append(left[0])
         left = left[1:][~dominated(costs[left[1:]], costs[left[0]])]
-    return np.sort(np.array(found, np.int64))
+    return np.sort(np.array(members, np.int64))
 
 
 def dominated(costs: Costs, by: Costs) -> Mask:
@@ -32,15 +32,14 @@ def dominated(costs: Costs, by: Costs) -> Mask:
     for column, best in zip(costs.T, by, strict=True):
         nowhere_better &= column >= best
         worse |= column > best
-    found: Mask = nowhere_better & worse
-    return found
+    return np.logical_and(nowhere_better, worse)
 
 
 def thinned(costs: Costs) -> Indices:
     """The rows that none dominates and few others, in ascending order and in one pass.
 
-    All objectives but the last are put into bins; a table holds the least last objective over all
-    better bins. A row that some row of better bins beats in the last objective too is dominated.
+    All objectives but the last are binned; a table holds the minimum of the last objective over
+    all better bins. A row is dominated if a row of better bins also beats its last objective.
     """
     rows, objectives = costs.shape
     if rows <= SAMPLE or objectives not in BINS:
@@ -60,7 +59,7 @@ def thinned(costs: Costs) -> Indices:
 
 
 def _bins(column: Costs, most: int) -> tuple[Indices, bool]:
-    """A bin for each row, in the order of the values; and whether each bin holds one value."""
+    """The bin of each row, in the order of the values; and whether each bin holds one value."""
     low, high = column.min(), column.max()
     if high - low < most and (whole := np.floor(column)).max() == high and (whole == column).all():
         return (column - low).astype(np.int64), True

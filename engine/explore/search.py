@@ -28,28 +28,28 @@ class Objective(NamedTuple):
     way: str  # of WAYS
 
 
-class Row(NamedTuple):
-    """One design that is not beaten."""
+class Design(NamedTuple):
+    """A network with its costs."""
 
     variant: Variant
     parameters: int
-    forward: int  # operations an image
-    training: int
+    forward: int  # FLOPs per image
+    training: int  # the same, forward and backward
     depth: int
-    speed: float  # images a second, or relative
+    speed: float  # images/s, or relative
 
 
-class Found(NamedTuple):
-    """What a search came to."""
+class SearchResult(NamedTuple):
+    """The Pareto set of a search."""
 
-    rows: list[Row]
+    designs: list[Design]
     within: int  # designs within the limits
     grid: int  # designs of the space, whatever they cost
     seconds: float
 
 
-def search(space: Space, objectives: Sequence[Objective], predict: Predict) -> Found:
-    """Compare all designs of `space`; of equals all stay."""
+def search(space: Space, objectives: Sequence[Objective], predict: Predict) -> SearchResult:
+    """Compare all designs of `space`; of equal ones all stay."""
     began = time.perf_counter()
     pool: list[tuple[Designs, pareto.Costs]] = []
     within = pooled = 0
@@ -58,35 +58,36 @@ def search(space: Space, objectives: Sequence[Objective], predict: Predict) -> F
         pooled += len(portion)
         pool.append((portion, _costs(portion, objectives, predict)))
         if pooled > POOL:
-            pool = _kept(pool, pareto.thinned)
+            pool = _select(pool, pareto.thinned)
             pooled = sum(len(portion) for portion, _ in pool)
-    pool = _kept(pool, pareto.front)
-    rows = [row for portion, _ in pool for row in _rows(portion, predict)]
-    return Found(rows, within, designs.size(space), time.perf_counter() - began)
+    pool = _select(pool, pareto.front)
+    unbeaten = [design for portion, _ in pool for design in _designs(portion, predict)]
+    return SearchResult(unbeaten, within, designs.size(space), time.perf_counter() - began)
 
 
-def row_of(variant: Variant, space: Space, predict: Predict) -> Row:
-    """Any network, with what is compared."""
+def design_of(variant: Variant, space: Space, predict: Predict) -> Design:
+    """Any network with its costs."""
     total = budget.parameters(variant, space.classes, side=space.side).total
     forward, training = budget.flops(variant, space.classes, side=space.side)
     speed = float(predict(training, budget.values(variant, space.side)))
-    return Row(variant, total, forward, training, budget.depth(variant), speed)
+    return Design(variant, total, forward, training, budget.depth(variant), speed)
 
 
-def beaten_by(row: Row, others: Sequence[Row], objectives: Sequence[Objective]) -> list[Row]:
+def beaten_by(
+    design: Design, others: Sequence[Design], objectives: Sequence[Objective]
+) -> list[Design]:
     """Those of `others` that are as good in every objective and better in one."""
-    own, costs = _of_rows([row], objectives)[0], _of_rows(others, objectives)
-    better = ((costs <= own) & ~np.isclose(costs, own, rtol=1e-12, atol=0)).any(axis=1)
-    beating = (costs <= own).all(axis=1) & better
+    fields = ["forward" if name == "flops" else name for name, _ in objectives]
+    signs = [WAYS[way] for _, way in objectives]
+
+    def costs(designs: Sequence[Design]) -> pareto.Costs:
+        table = [[getattr(each, field) for field in fields] for each in designs]
+        return np.array(table, np.float64).reshape(-1, len(fields)) * signs
+
+    own, their = costs([design])[0], costs(others)
+    better = ((their <= own) & ~np.isclose(their, own, rtol=1e-12, atol=0)).any(axis=1)
+    beating = (their <= own).all(axis=1) & better
     return [other for other, beats in zip(others, beating, strict=True) if beats]
-
-
-def _of_rows(rows: Sequence[Row], objectives: Sequence[Objective]) -> pareto.Costs:
-    fields = {"flops": "forward"}
-    return np.array(
-        [[WAYS[way] * getattr(row, fields.get(name, name)) for name, way in objectives]
-         for row in rows], np.float64,
-    ).reshape(len(rows), len(objectives))  # fmt: skip
 
 
 def _costs(portion: Designs, objectives: Sequence[Objective], predict: Predict) -> pareto.Costs:
@@ -102,27 +103,27 @@ def _costs(portion: Designs, objectives: Sequence[Objective], predict: Predict) 
     )
 
 
-def _kept(
+def _select(
     pool: list[tuple[Designs, pareto.Costs]], choose: Callable[[pareto.Costs], pareto.Indices]
 ) -> list[tuple[Designs, pareto.Costs]]:
-    """What `choose` leaves of all that is pooled."""
+    """The pooled designs whose index `choose` returns."""
     if not pool:
         return []
-    chosen = choose(np.concatenate([costs for _, costs in pool]))
+    indices = choose(np.concatenate([costs for _, costs in pool]))
     starts = np.cumsum([0, *(len(portion) for portion, _ in pool)])
-    kept = []
+    selected = []
     for (portion, costs), start, stop in zip(pool, starts[:-1], starts[1:], strict=True):
-        low, high = np.searchsorted(chosen, [start, stop])
+        low, high = np.searchsorted(indices, [start, stop])
         if low < high:
-            own = chosen[low:high] - start
-            kept.append((portion[own], costs[own]))
-    return kept
+            own = indices[low:high] - start
+            selected.append((portion[own], costs[own]))
+    return selected
 
 
-def _rows(portion: Designs, predict: Predict) -> list[Row]:
+def _designs(portion: Designs, predict: Predict) -> list[Design]:
     speeds = predict(portion.training, portion.values)
     return [
-        Row(
+        Design(
             portion.variant(index), int(portion.parameters[index]), int(portion.forward[index]),
             int(portion.training[index]), int(portion.depth[index]), float(speeds[index]),
         )

@@ -1,8 +1,8 @@
-"""How fast a network that was never trained would train, from the records of those that were.
+"""Predicts the training speed of any network from the records of finished runs.
 
-The model is plain: a step's time is a share for its operations, a share for the numbers that its
-convolutions write to memory, and a constant. The three are fitted to the measured networks of one
-device and setting; without any, speed is only relative, by the operations alone.
+The model is linear: the time per image is a factor times its FLOPs, plus a factor times the values
+that its convolutions write to memory, plus a constant. The three are fitted to the measured
+networks of one device and setting; without any, speed is only relative, from the FLOPs alone.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ TERMS = ("operation", "value", "image")
 Times = npt.NDArray[np.float64]
 
 
-class Measured(NamedTuple):
-    """A network that was trained."""
+class Measurement(NamedTuple):
+    """The speed of a network that was trained."""
 
-    training: int  # operations an image
-    values: int
+    training: int  # FLOPs per image, forward and backward
+    values: int  # written by its convolutions, per image
     images_per_second: float
 
 
 @dataclass(frozen=True)
 class Speed:
-    """A prediction of images a second, and what it rests on."""
+    """A prediction of images/s, and what it rests on."""
 
-    seconds: tuple[float, float, float]  # a training operation, a value, an image
+    seconds: tuple[float, float, float]  # per operation, per value, per image
     measured: bool  # False: only relative
     conditions: dict[str, Any]
     networks: int = 0
-    errors: tuple[float, ...] = ()  # of each measured network, predicted from the others alone
+    errors: tuple[float, ...] = ()  # per network, when predicted from the others
 
     def __call__(self, training: npt.ArrayLike, values: npt.ArrayLike) -> Times:
-        """Images a second, or the relative speed."""
+        """Images/s, or the relative speed."""
         operation, value, image = self.seconds
         return 1 / (operation * np.asarray(training) + value * np.asarray(values) + image)
 
     @property
     def label(self) -> str:
-        """One line: what the figure is and how far it can be trusted."""
+        """One line: what the figure is, and how far off it may be."""
         if not self.measured:
             return (
-                f"relative speed: from the FLOPs alone, {REFERENCE} = 1; no finished run to "
-                "measure by"
+                f"relative speed: from the FLOPs alone, {REFERENCE} = 1; no finished runs to "
+                "predict from"
             )
         known = self.conditions
         many = "networks" if self.networks != 1 else "network"
@@ -65,46 +65,46 @@ class Speed:
             f"images/s: predicted from {self.networks} measured {many} on {known['device']} "
             f"({known['precision']}, batch {known['batch_size']}) by "
             + " + ".join(
-                f"{seconds:.3g} s a{'n' if term != 'value' else ''} {term}"
+                f"{seconds:.3g} s per {term}"
                 for seconds, term in zip(self.seconds, TERMS, strict=True)
                 if seconds
             )
         )
         if not self.errors:
-            return f"{text}; too few to say how well"
+            return f"{text}; too few to estimate the error"
         return (
-            f"{text}; each measured network predicted from the others is off by "
-            f"{statistics.median(self.errors):.0%} in the median and {max(self.errors):.0%} at most"
+            f"{text}; leave-one-out error: median {statistics.median(self.errors):.0%}, "
+            f"maximum {max(self.errors):.0%}"
         )
 
 
 def from_runs(root: Path) -> Speed:
-    """The prediction that the finished runs below `root` allow; of several settings (device,
-    precision, batch) the one with most networks counts.
+    """Fit the finished runs below `root`, of the setting (device, precision, batch size) with the
+    most networks.
     """
     groups: dict[tuple[Any, ...], dict[tuple[int, int], list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for conditions, found in _measured(root):
+    for conditions, one in _measurements(root):
         key = tuple(conditions.items())
-        groups[key][found.training, found.values].append(found.images_per_second)
+        groups[key][one.training, one.values].append(one.images_per_second)
     if not groups:
         return relative()
     best = max(groups, key=lambda key: (len(groups[key]), sum(map(len, groups[key].values()))))
     networks = [
-        Measured(*costs, statistics.median(speeds)) for costs, speeds in groups[best].items()
+        Measurement(*costs, statistics.median(speeds)) for costs, speeds in groups[best].items()
     ]
     return fitted(networks, dict(best))
 
 
 def relative() -> Speed:
-    """Speed by the operations alone."""
+    """Speed from the FLOPs alone."""
     reference = budget.flops(VARIANTS[REFERENCE]).training
     return Speed((1 / reference, 0.0, 0.0), False, {})
 
 
-def fitted(networks: list[Measured], conditions: dict[str, Any]) -> Speed:
-    """The model with the least relative error; one term for each network but one, at most."""
+def fitted(networks: list[Measurement], conditions: dict[str, Any]) -> Speed:
+    """The model with the least relative error; it has fewer terms than there are networks."""
     errors: list[float] = []
     if len(networks) > 2:
         for index, left_out in enumerate(networks):
@@ -114,7 +114,7 @@ def fitted(networks: list[Measured], conditions: dict[str, Any]) -> Speed:
     return Speed(_fit(networks), True, conditions, len(networks), tuple(errors))
 
 
-def _fit(networks: list[Measured]) -> tuple[float, float, float]:
+def _fit(networks: list[Measurement]) -> tuple[float, float, float]:
     """Least squares of the relative errors over the choices of terms that leave none negative."""
     times = np.array([1 / one.images_per_second for one in networks])
     table = np.array([(one.training, one.values, 1) for one in networks], np.float64)
@@ -134,8 +134,8 @@ def _fit(networks: list[Measured]) -> tuple[float, float, float]:
     return float(operation), float(value), float(image)
 
 
-def _measured(root: Path) -> list[tuple[dict[str, Any], Measured]]:
-    found = []
+def _measurements(root: Path) -> list[tuple[dict[str, Any], Measurement]]:
+    measurements = []
     for path in sorted(root.glob("[!.]*/record.json")):
         try:
             record = read_json(path) or {}
@@ -148,11 +148,11 @@ def _measured(root: Path) -> list[tuple[dict[str, Any], Measured]]:
                 "batch_size": config.train.batch_size,
                 "image_side": side,
             }
-            rate, done = record["images_per_second"], record["status"] == FINISHED
+            rate, finished = record["images_per_second"], record["status"] == FINISHED
             training = int(record["flops"]["training"])
             values = budget.values(resolve(model), side)
         except (AttributeError, KeyError, OSError, TypeError, ValueError, UserError):
-            continue  # of another version, or broken: it is no measurement for us
-        if done and isinstance(rate, int | float) and 0 < rate < math.inf:
-            found.append((conditions, Measured(training, values, float(rate))))
-    return found
+            continue  # broken, or written by another version
+        if finished and isinstance(rate, int | float) and 0 < rate < math.inf:
+            measurements.append((conditions, Measurement(training, values, float(rate))))
+    return measurements

@@ -39,7 +39,7 @@ def problems(model: Model, classes: int = 10, side: int = 32) -> list[Problem]:
         return found
     found = [
         (_blame(model, *CAUSES.get(field, (field, "blocks", "stem_stride"))), text)
-        for field, text in fitting.misfits(variant, side)
+        for field, text in fitting.build_errors(variant, side)
     ]
     total = budget.parameters(variant, classes, side=side).total
     if 0 < model.budget < total:

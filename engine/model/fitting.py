@@ -23,7 +23,7 @@ class Fit(NamedTuple):
     parameters: int
 
 
-def misfits(variant: Variant, side: int) -> list[tuple[str, str]]:
+def build_errors(variant: Variant, side: int) -> list[tuple[str, str]]:
     """What cannot be, each as (field of the variant, reason and nearest that fits)."""
     return [*_lost_layers(variant, side), *_lost_kernels(variant, side), *_lost_channels(variant)]
 

@@ -33,11 +33,11 @@ def config_of(name: str) -> str | None:
 
 
 def _row(name: str) -> dict[str, Any]:
-    variant, _, source = ROWS[name]
+    row = ROWS[name]
     return {
         "variant": name,
-        "parameters": budget.parameters(variant).total,
-        "flops": budget.flops(variant)._asdict(),
+        "parameters": budget.parameters(row.variant).total,
+        "flops": budget.flops(row.variant)._asdict(),
         "config": config_of(name),
-        "source": source,
+        "source": row.source,
     }

@@ -82,16 +82,17 @@ class Row(NamedTuple):
     variant: Variant
     parameters: int  # for 10 classes
     source: str
+    final: bool = False  # whether a report ends with it
 
 
 # fmt: off
 # ruff: noqa: E501
 ROWS: dict[str, Row] = {
     # the finals of the five reports, and the baseline that they name
-    "se_resnet443":                Row(Variant((4, 4, 3), se="stem"),                                              4_697_742, "reports 000 and 002, final"),
-    "resnet4643_w32":              Row(Variant((4, 6, 4, 3), (32,)),                                               4_902_186, "report 001, table 1, row 6 (final)"),
-    "resnet22222_maxpool_skip":    Row(Variant((2,) * 5, (64, 128, 144, 192, 256), skip="maxpool", stem_stride=2), 4_960_874, "report 003, final"),
-    "resnet453":                   Row(Variant((4, 5, 3)),                                                         4_992_586, "report 004, model 5 (final)"),
+    "se_resnet443":                Row(Variant((4, 4, 3), se="stem"),                                              4_697_742, "reports 000 and 002, final", final=True),
+    "resnet4643_w32":              Row(Variant((4, 6, 4, 3), (32,)),                                               4_902_186, "report 001, table 1, row 6 (final)", final=True),
+    "resnet22222_maxpool_skip":    Row(Variant((2,) * 5, (64, 128, 144, 192, 256), skip="maxpool", stem_stride=2), 4_960_874, "report 003, final", final=True),
+    "resnet453":                   Row(Variant((4, 5, 3)),                                                         4_992_586, "report 004, model 5 (final)", final=True),
     "resnet18":                    Row(Variant((2, 2, 2, 2)),                                                     11_173_962, "reports 000 and 004, baseline"),
     # the steps on the way there
     "resnet443":                   Row(Variant((4, 4, 3)),                                                         4_697_162, "report 000, final without SE"),

@@ -16,7 +16,7 @@ from engine.explore.designs import Space
 from engine.model import VARIANTS, Variant, budget, fitting
 from engine.model.blocks import Convolution
 from engine.model.resnet import count
-from tests.model.test_budget import on_meta
+from tests.support.networks import on_meta
 
 
 def subsets(*values: object) -> st.SearchStrategy[tuple[object, ...]]:
@@ -105,7 +105,7 @@ def test_exactly_the_designs_within_the_limits_are_there(space: Space, flops: in
         for widths in itertools.product(space.widths, repeat=len(family.blocks))
         if all(low * a <= b <= high * a for a, b in itertools.pairwise(widths))
     ]  # fmt: skip
-    fitting_ones = [variant for variant in every if not fitting.misfits(variant, space.side)]
+    fitting_ones = [variant for variant in every if not fitting.build_errors(variant, space.side)]
     assert designs.size(limited) == len(fitting_ones)
     right = {
         variant

@@ -19,7 +19,7 @@ from engine.errors import run_command
 from engine.explore import __main__ as explore
 from engine.explore import options as explore_options
 from engine.explore import speed
-from engine.explore.speed import Measured
+from engine.explore.speed import Measurement
 from engine.model import VARIANTS, budget, resolve
 from tests.support.data import Files
 from tests.support.paths import ROOT
@@ -197,12 +197,12 @@ def test_it_does_without_the_seconds_of_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def networks(*names: str) -> list[Measured]:
+def networks(*names: str) -> list[Measurement]:
     """Networks of a machine that takes 1 ps an operation, 3 ns a value and 5 us an image."""
     costs = [
         (budget.flops(VARIANTS[name]).training, budget.values(VARIANTS[name])) for name in names
     ]
-    return [Measured(f, v, 1 / (1e-12 * f + 3e-9 * v + 5e-6)) for f, v in costs]
+    return [Measurement(f, v, 1 / (1e-12 * f + 3e-9 * v + 5e-6)) for f, v in costs]
 
 
 def test_the_speed_of_networks_never_trained_is_that_of_the_machine() -> None:
@@ -224,8 +224,8 @@ def test_one_measured_network_gives_speed_by_operations_and_says_so() -> None:
 
 
 def test_no_share_is_ever_negative() -> None:
-    odd = [Measured(10**9, 10**6, 100.0), Measured(2 * 10**9, 10**5, 90.0),
-           Measured(10**8, 10**7, 500.0), Measured(5 * 10**9, 10**4, 80.0)]  # fmt: skip
+    odd = [Measurement(10**9, 10**6, 100.0), Measurement(2 * 10**9, 10**5, 90.0),
+           Measurement(10**8, 10**7, 500.0), Measurement(5 * 10**9, 10**4, 80.0)]  # fmt: skip
     assert all(share >= 0 for share in speed.fitted(odd, {}).seconds)
     assert math.isfinite(float(speed.fitted(odd, {})(10**9, 10**6)))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.explore import pareto, speed
 from engine.explore.designs import Space, designs
-from engine.explore.search import Objective, beaten_by, row_of, search
+from engine.explore.search import Objective, beaten_by, design_of, search
 from engine.model import VARIANTS
 
 
@@ -68,14 +68,16 @@ def test_a_search_lists_every_design_that_none_beats(ways: tuple[str, str]) -> N
     ]
     assert found.within == len(rows) > 200
     costs = np.array([row[:2] for row in rows], np.float64) * signs
-    assert {row.variant for row in found.rows} == {rows[i][2] for i in every_pair(costs)}
+    assert {row.variant for row in found.designs} == {rows[i][2] for i in every_pair(costs)}
 
 
 def test_what_beats_a_network_is_named_and_nothing_beats_itself() -> None:
     predict, objectives = speed.relative(), [Objective("parameters", "more"),
                                              Objective("flops", "less"),
                                              Objective("speed", "more")]  # fmt: skip
-    wide, narrow = (row_of(VARIANTS[name], Space(), predict) for name in ("resnet453", "resnet443"))
+    wide, narrow = (
+        design_of(VARIANTS[name], Space(), predict) for name in ("resnet453", "resnet443")
+    )
     assert beaten_by(wide, [wide], objectives) == []
     assert beaten_by(wide, [narrow], objectives) == []  # fewer parameters
     cheaper = wide._replace(forward=wide.forward - 1)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.config.schema import Model
-from engine.model import VARIANTS, ResNet, Variant, budget, describe, fitting, resolve
+from engine.model import VARIANTS, Variant, budget, describe, fitting, resolve
 from engine.model.resnet import count
+from tests.support.networks import observed_sides, on_meta
 
 GIGA = 1e9
 # Stem, SE, layers, classifier, as the reports' catalogue has them.
@@ -48,25 +46,6 @@ MAPS = {
     "resnet2222_w64_192_192_256": [16, 8, 4, 2],
     "resnet22222_maxpool_skip": [16, 8, 4, 2, 1],
 }
-
-
-def on_meta(variant: Variant, **options: int) -> ResNet:
-    with torch.device("meta"):
-        return ResNet(variant, **options)
-
-
-def observed_sides(network: ResNet, side: int = 32) -> list[int]:
-    sides: list[int] = []
-
-    def observe(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        assert output.shape[-1] == output.shape[-2]
-        sides.append(output.shape[-1])
-
-    for part in (network.stem, *network.layers):
-        part.register_forward_hook(observe)
-    channels = next(network.parameters()).shape[1]
-    network(torch.empty(2, channels, side, side, device="meta"))
-    return sides
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -130,7 +109,7 @@ DESIGNS = st.integers(1, 4).flatmap(
 def test_the_closed_form_is_the_built_network(
     variant: Variant, classes: int, channels: int, side: int
 ) -> None:
-    if list(fitting.misfits(variant, side)):
+    if list(fitting.build_errors(variant, side)):
         return
     network = on_meta(variant, classes=classes, channels=channels, side=side)
     closed = budget.parameters(variant, classes, channels, side)
@@ -153,7 +132,7 @@ def test_the_nearest_fits_and_is_the_nearest(name: str, limit: int) -> None:
     found = fitting.nearest(VARIANTS[name], limit)
     assert found
     for fit in found:
-        assert not list(fitting.misfits(fit.variant, 32))
+        assert not list(fitting.build_errors(fit.variant, 32))
         assert budget.parameters(fit.variant).total == fit.parameters <= limit
     assert found == sorted(found, key=lambda fit: -fit.parameters)
 

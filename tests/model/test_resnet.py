@@ -44,7 +44,7 @@ class Trace(NamedTuple):
 
 def side_of(variant: Variant) -> int:
     """The smallest side that the net allows: a sixteenth of the reports' time for most."""
-    return next(side for side in (8, 16, 24, 32) if not list(fitting.misfits(variant, side)))
+    return next(side for side in (8, 16, 24, 32) if not list(fitting.build_errors(variant, side)))
 
 
 @functools.cache
@@ -184,7 +184,7 @@ def test_kernels_of_1_to_11_keep_the_paths_of_a_block_together(
             (2, 1, 1), (4,), (conv_kernel,), (skip_kernel,), skip=skip, preactivation=preactivation
         )
         for side in (32, 23, 6):
-            assert not list(fitting.misfits(variant, side))
+            assert not list(fitting.build_errors(variant, side))
             logits = ResNet(variant, side=side)(torch.randn(2, 3, side, side))
             logits.sum().backward()
             assert logits.shape == (2, 10)

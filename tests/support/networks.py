@@ -1,0 +1,31 @@
+"""Networks on the meta device: shapes and counts without memory or time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.model import ResNet, Variant
+
+
+def on_meta(variant: Variant, **options: int) -> ResNet:
+    """A network without values."""
+    with torch.device("meta"):
+        return ResNet(variant, **options)
+
+
+def observed_sides(network: ResNet, side: int = 32) -> list[int]:
+    """The side of the map after the stem and each layer, in a forward pass."""
+    sides: list[int] = []
+
+    def observe(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        assert output.shape[-1] == output.shape[-2]
+        sides.append(output.shape[-1])
+
+    for part in (network.stem, *network.layers):
+        part.register_forward_hook(observe)
+    channels = next(network.parameters()).shape[1]
+    network(torch.empty(2, channels, side, side, device="meta"))
+    return sides
