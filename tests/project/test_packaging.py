@@ -1,12 +1,12 @@
-"""What a fresh machine relies on: one list of versions, one of packages, a set-up that mends."""
+"""What a new machine relies on: versions, system packages, and a set-up that repairs itself."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import runpy
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -21,14 +21,16 @@ from packaging.utils import canonicalize_name
 
 import engine
 from tests.support.paths import ROOT
+from tests.support.processes import run, succeed
 from tools import build_deps, ffcv_wheel, logged_run, setup_venv
 
 PLATFORM = re.sub(r"[-.]", "_", sysconfig.get_platform())
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
+@functools.cache
 def declared() -> dict[str, Any]:
-    """What setup.py tells setuptools."""
+    """The arguments that setup.py passes to setuptools."""
     with mock.patch("setuptools.setup") as setup:
         runpy.run_path(str(ROOT / "setup.py"))
     keywords = setup.call_args.kwargs
@@ -37,14 +39,14 @@ def declared() -> dict[str, Any]:
 
 
 def pins(python: str) -> dict[str, Requirement]:
-    """The versions that constraints.txt holds a Python version to."""
+    """The entries of constraints.txt for a Python version."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     entries = [Requirement(line) for line in lines if line and not line.startswith("#")]
     environment = {"python_version": python}
-    found = [e for e in entries if e.marker is None or e.marker.evaluate(environment)]
-    names = [canonicalize_name(entry.name) for entry in found]
+    valid = [e for e in entries if e.marker is None or e.marker.evaluate(environment)]
+    names = [canonicalize_name(entry.name) for entry in valid]
     assert len(set(names)) == len(names), "a package is pinned twice"
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, valid, strict=True))
 
 
 def version_of(pin: Requirement) -> str:
@@ -64,7 +66,7 @@ def test_every_requirement_is_pinned_inside_its_declared_range(python: str) -> N
         assert requirement.specifier.contains(version_of(pin)), f"{text} excludes {pin}"
 
 
-def test_what_ffcv_and_fastargs_need_without_saying_so_is_declared() -> None:
+def test_undeclared_dependencies_of_ffcv_and_fastargs_are_declared() -> None:
     needed = [Requirement(text) for text in declared()["install_requires"]]
     names = {entry.name for entry in needed}
     assert {"terminaltables", "pyyaml", "pillow", "setuptools"} <= names
@@ -88,15 +90,15 @@ def test_the_version_is_written_in_one_place() -> None:
     assert not [p for p in others if f'"{engine.__version__}"' in p.read_text(encoding="utf-8")]
 
 
-def test_every_supported_python_is_announced() -> None:
+def test_every_supported_python_has_a_classifier() -> None:
     setup = declared()
-    announced = {c.rsplit(" ")[-1] for c in setup["classifiers"] if "Python :: 3." in c}
-    assert announced == set(PYTHONS)
+    classified = {c.rsplit(" ")[-1] for c in setup["classifiers"] if "Python :: 3." in c}
+    assert classified == set(PYTHONS)
     assert setup["python_requires"] == ">=3.10,<3.14"
 
 
 @pytest.mark.parametrize("entry", declared()["entry_points"]["console_scripts"])
-def test_a_console_command_is_a_function_that_is_there(entry: str) -> None:
+def test_a_console_command_names_an_existing_function(entry: str) -> None:
     module, _, function = entry.partition(" = ")[2].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
 
@@ -117,7 +119,7 @@ def test_the_reports_templates_are_shipped() -> None:
     assert set((ROOT / "benchmarks" / "report" / "templates").iterdir()) <= shipped
 
 
-def test_one_list_of_system_packages_serves_setup_image_message_and_guide() -> None:
+def test_setup_image_message_and_guide_name_the_same_system_packages() -> None:
     assert "$(cat tools/apt.txt)" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert set(build_deps.APT) == {"g++", "libopencv-dev", "libturbojpeg0-dev", "pkg-config"}
     guide = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
@@ -127,7 +129,7 @@ def test_one_list_of_system_packages_serves_setup_image_message_and_guide() -> N
         assert re.search(rf"^  {system} +{re.escape(command)}$", message, re.MULTILINE)
 
 
-def test_the_conda_environment_uses_the_same_lists() -> None:
+def test_the_conda_environment_has_the_same_packages() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *system, pip = environment["dependencies"]
     assert set(build_deps.INSTALL["conda"].split()[4:]) <= set(system)
@@ -136,15 +138,15 @@ def test_the_conda_environment_uses_the_same_lists() -> None:
 
 
 def test_make_lists_every_target() -> None:
-    done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
+    listing = succeed("make")
     (phony,) = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for target in phony.split():
-        assert re.search(rf"^  make {target} +\S", done.stdout, re.MULTILINE), target
+        assert re.search(rf"^  make {target} +\S", listing, re.MULTILINE), target
 
 
 def test_tools_run_on_a_bare_interpreter() -> None:
     for path in (ROOT / "tools").glob("*.py"):
-        if path.name == "roundtrip.py":  # it runs in an environment that is ready
+        if path.name == "roundtrip.py":  # it runs in a finished environment
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
@@ -155,7 +157,7 @@ def test_tools_run_on_a_bare_interpreter() -> None:
 
 
 def dummy_wheel(folder: Path, tag: str) -> None:
-    """A wheel that says it is FFCV, for one kind of interpreter and machine."""
+    """An empty FFCV wheel for one kind of interpreter and machine."""
     info = "ffcv-1.0.2.dist-info"
     with zipfile.ZipFile(folder / f"ffcv-1.0.2-{tag}.whl", "w") as wheel:
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: ffcv\nVersion: 1.0.2\n")
@@ -166,19 +168,20 @@ def dummy_wheel(folder: Path, tag: str) -> None:
 @pytest.mark.parametrize(
     ("tag", "fits"),
     [
-        ("py3-none-any", True),
         (f"cp310-abi3-{PLATFORM}", True),
         (f"cp27-cp27m-{PLATFORM}", False),
         (None, False),
     ],
 )
-def test_a_wheel_is_used_only_where_it_fits(tmp_path: Path, tag: str | None, fits: bool) -> None:
+def test_a_wheel_is_used_only_if_it_fits_this_interpreter_and_machine(
+    tmp_path: Path, tag: str | None, fits: bool
+) -> None:
     if tag:
         dummy_wheel(tmp_path, tag)
     assert setup_venv.wheel_fits(sys.executable, tmp_path) is fits
 
 
-def test_another_release_of_ffcv_is_not_changed_blindly() -> None:
+def test_an_unknown_setup_script_of_ffcv_is_refused() -> None:
     known = "\n".join(ffcv_wheel.CHANGES)
     changed = ffcv_wheel.change(known)
     assert "opencv-python-headless" in changed
@@ -188,27 +191,27 @@ def test_another_release_of_ffcv_is_not_changed_blindly() -> None:
             ffcv_wheel.change(known.replace(old, ""))
 
 
-def find_python(choice: str) -> subprocess.CompletedProcess[str]:
-    command = ["sh", str(ROOT / "tools" / "find_python.sh")]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHON": choice}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def find_python(choice: str | Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the search for an interpreter."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHON": str(choice)}
+    result = run("sh", ROOT / "tools" / "find_python.sh", environment=environment)
+    return result.returncode, result.stdout, result.stderr
 
 
-def test_a_named_interpreter_is_taken() -> None:
-    done = find_python(sys.executable)
-    assert (done.returncode, done.stdout.strip()) == (0, sys.executable)
+def test_the_interpreter_named_by_the_user_is_taken() -> None:
+    assert find_python(sys.executable) == (0, f"{sys.executable}\n", "")
 
 
 @pytest.mark.parametrize("choice", ["/bin/false", "python2.6", "/no/such/python"])
-def test_an_interpreter_that_does_not_do_is_refused_in_one_line(choice: str) -> None:
-    done = find_python(choice)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: PYTHON={choice} is ")
-    assert done.stderr.count("\n") == 1
+def test_an_unusable_interpreter_is_refused_in_one_line(choice: str) -> None:
+    code, stdout, stderr = find_python(choice)
+    assert (code, stdout) == (2, "")
+    assert stderr.startswith(f"error: PYTHON={choice} is ")
+    assert stderr.count("\n") == 1
 
 
 def a_venv(folder: Path) -> Path:
-    """As much of an environment as the set-up looks at."""
+    """The parts of an environment that the set-up looks at."""
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").symlink_to(sys.executable)
     (folder / "pyvenv.cfg").touch()
@@ -220,7 +223,7 @@ def test_only_a_finished_environment_is_ready(tmp_path: Path) -> None:
     assert not setup_venv.is_ready(venv)
     (venv / setup_venv.READY).write_text(setup_venv.recipe(), encoding="utf-8")
     assert setup_venv.is_ready(venv)
-    assert setup_venv.main([str(venv)]) == 0  # and nothing is done
+    assert setup_venv.main([str(venv)]) == 0  # without changing anything
     (venv / "bin" / "python").unlink()  # as when the interpreter was uninstalled
     assert not setup_venv.is_ready(venv)
 
@@ -233,7 +236,7 @@ def test_changed_requirements_are_noticed(tmp_path: Path, monkeypatch: pytest.Mo
     assert setup_venv.recipe() != before
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(
+def test_a_folder_that_is_no_environment_is_not_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.tex").write_text("ten years of work")
@@ -242,7 +245,7 @@ def test_a_folder_that_is_no_environment_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_place_where_no_environment_can_be_is_told_in_one_line(
+def test_an_impossible_folder_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -250,7 +253,9 @@ def test_a_place_where_no_environment_can_be_is_told_in_one_line(
     assert capsys.readouterr().err == f"error: {tmp_path}/file/below: Not a directory\n"
 
 
-def test_a_set_up_without_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_up_without_network_names_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -260,7 +265,7 @@ def test_a_set_up_without_network_says_so(tmp_path: Path, monkeypatch: pytest.Mo
         setup_venv._pip(sys.executable, "trying", nothing, tmp_path / "log")
 
 
-def test_a_failed_command_leaves_its_words_in_the_log(tmp_path: Path) -> None:
+def test_the_output_of_a_failed_command_is_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert not logged_run.run("trying", [sys.executable, "-c", "exit('no such luck')"], log)
     assert logged_run.last_lines(log, 3) == ["no such luck"]
