@@ -23,16 +23,16 @@ from engine import atomic, train
 from engine.errors import OK, RESUMABLE, run_command
 from engine.signals import Stop
 from engine.step import device
-from engine.sweep import queue, selection, table
-from engine.sweep.arguments import Asked, ask
-from engine.sweep.driver import Conductor
+from engine.sweep import dry_run, queue, results
+from engine.sweep.arguments import Arguments, ask
+from engine.sweep.driver import Driver
 from engine.sweep.estimate import Speeds
 from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess
-from engine.sweep.live import Live
+from engine.sweep.live import LiveView
 from engine.sweep.processes import VISIBLE, Processes, devices_of
 from engine.sweep.queue import Queue
-from engine.sweep.results import Results
+from engine.sweep.records import Records
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,10 +47,10 @@ def main(argv: Sequence[str]) -> int:
         return run(asked, stop)
 
 
-def run(asked: Asked, stop: Stop) -> int:
+def run(asked: Arguments, stop: Stop) -> int:
     """Make every run that is not made yet; returns the exit code."""
     speeds = partial(speeds_of, device_name(asked))
-    results = Results(asked.root)
+    results = Records(asked.root)
     quiet = "quiet" in asked.flags
     with Queue(asked.folder, warn) as claims:
         with claims.alone():
@@ -59,9 +59,9 @@ def run(asked: Asked, stop: Stop) -> int:
         finished = {f for f in names if results.finished(f) is not None}
         claims.enrol(names, finished, retry="retry-failed" in asked.flags)
         executor = executor_of(asked, stop)
-        with Live(asked.runs, results, speeds, executor.slots, quiet=quiet) as live:
+        with LiveView(asked.runs, results, speeds, executor.slots, quiet=quiet) as live:
             live.note(f"{len(names)} runs, {len(finished)} done before; {asked.folder}")
-            code = Conductor(
+            code = Driver(
                 asked.runs, claims, results, executor, live, stop,
                 retries=asked.retries, logs=asked.folder / "logs",
             ).run()  # fmt: skip
@@ -74,7 +74,7 @@ def run(asked: Asked, stop: Stop) -> int:
     return code
 
 
-def executor_of(asked: Asked, stop: Stop) -> Executor:
+def executor_of(asked: Arguments, stop: Stop) -> Executor:
     """Where the runs are executed: `--jobs` processes a device, or this process."""
     folder, cores = asked.folder / "configs", len(os.sched_getaffinity(0))
     if asked.jobs == 0:
@@ -84,9 +84,9 @@ def executor_of(asked: Asked, stop: Stop) -> Executor:
     return Processes(folder, devices, asked.jobs, cores)
 
 
-def show_plan(asked: Asked) -> int:
+def show_plan(asked: Arguments) -> int:
     """What would run, what is done, what it costs."""
-    results, rows = Results(asked.root), queue.peek(asked.folder)
+    results, rows = Records(asked.root), queue.peek(asked.folder)
     speeds = speeds_of(device_name(asked), results)
     if "json" in asked.flags:
         found = table.content(asked.plan, asked.runs, results, rows, speeds)
@@ -96,9 +96,9 @@ def show_plan(asked: Asked) -> int:
     return OK
 
 
-def show_results(asked: Asked) -> int:
+def show_results(asked: Arguments) -> int:
     """What the finished runs came to, and which have not finished."""
-    results = Results(asked.root)
+    results = Records(asked.root)
     found = selection.select(asked.runs, results, queue.peek(asked.folder))
     if "json" in asked.flags:
         content = selection.content(asked.plan, found)
@@ -109,7 +109,7 @@ def show_results(asked: Asked) -> int:
     return OK
 
 
-def tell_set_aside(asked: Asked) -> None:
+def tell_set_aside(asked: Arguments) -> None:
     """The runs that failed too often, with their last lines."""
     rows = queue.peek(asked.folder)
     once = {run.fingerprint: run for run in asked.runs}
@@ -122,13 +122,13 @@ def tell_set_aside(asked: Asked) -> None:
             warn("  try it again with: --retry-failed")
 
 
-def device_name(asked: Asked) -> str:
+def device_name(asked: Arguments) -> str:
     """The processor that runs will be on; one that is not there is refused."""
     chosen = device.select(asked.settings.runtime)
     return device.Machine(chosen, "fp32", compile=False).name()
 
 
-def speeds_of(name: str, results: Results) -> Speeds:
+def speeds_of(name: str, results: Records) -> Speeds:
     """What the records say of the speed of the device `name`."""
     return Speeds(results.records(), name)
 

@@ -13,9 +13,9 @@ from engine.config.options import Flag
 from engine.config.schema import Checkpoint, Data, Runtime
 from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
-from engine.sweep.data import Files
+from engine.sweep.data import DataFiles
 from engine.sweep.files import read_files
-from engine.sweep.plan import Plan, PlannedRun, Wishes, make_plan, selected
+from engine.sweep.plan import Plan, PlannedRun, Overrides, make_plan, selected
 
 PROGRAM = "python -m engine.sweep"
 SUMMARY = (
@@ -65,7 +65,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Arguments:
     """A checked command."""
 
     plan: Plan
@@ -83,7 +83,7 @@ class Asked:
         return self.root / "sweeps" / self.plan.name
 
 
-def ask(argv: Sequence[str]) -> Asked:
+def ask(argv: Sequence[str]) -> Arguments:
     """Read the command line and the sweep files; all problems are raised together."""
     parsed, problems = options.collect(
         Settings, argv, program=PROGRAM, summary=SUMMARY, flags=FLAGS
@@ -99,9 +99,9 @@ def ask(argv: Sequence[str]) -> Asked:
         problems.append("--sweep-file: missing; expected the name of a YAML file after it")
     sheet = read_files(paths)
     problems += sheet.problems
-    files = Files()
-    wishes = Wishes(parsed.entries, tuple(range(seeds)) if seeds else None, scale)
-    plan = make_plan(paths, sheet, wishes, files, problems)
+    files = DataFiles()
+    overrides = Overrides(parsed.entries, tuple(range(seeds)) if seeds else None, scale)
+    plan = make_plan(paths, sheet, overrides, files, problems)
     only = parsed.lists.get("only", [])
     problems += _unmatched(only, plan.runs) if not problems else []
     shows = not flags.keys().isdisjoint({"dry-run", "summary"})
@@ -109,7 +109,7 @@ def ask(argv: Sequence[str]) -> Asked:
         problems += files.missing.values()
     if problems:
         raise UserError(*dict.fromkeys(problems))
-    return Asked(
+    return Arguments(
         plan,
         selected(plan.runs, only),
         Path(parsed.config.run.root),

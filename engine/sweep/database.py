@@ -1,4 +1,4 @@
-"""The SQLite file of a queue: opened, checked, kept aside and made anew where it is damaged."""
+"""The SQLite file of a queue: opened and checked; a damaged one is kept and begun anew."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ CREATE TABLE executions (
 """
 
 
-def opened(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
+def open_database(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
     """The database; a damaged one is kept beside it and begun anew."""
-    base = _connected(path)
+    try:
+        # A rollback journal, not WAL: it needs no shared memory, and there is little to write.
+        base = sqlite3.connect(path, timeout=SECONDS_FOR_A_LOCK, isolation_level=None)
+    except sqlite3.Error as error:
+        raise UserError(f"{path}: cannot be opened ({error})") from None
     try:
         if base.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("its pages do not fit together")
@@ -47,30 +51,24 @@ def opened(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
         elif version != FORMAT:
             base.close()
             raise UserError(
-                f"{path}: a queue of format {version}; this version reads {FORMAT}. Records stay "
-                "good without it: move it away to begin a new one"
+                f"{path}: a queue of format {version}; this version reads {FORMAT}. The records "
+                "do not depend on it: move it away to begin a new one"
             )
         base.execute(f"SELECT {COLUMNS} FROM runs LIMIT 1")
     except sqlite3.DatabaseError as error:
         base.close()
         if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
             raise UserError(f"{path}: cannot be used ({error})") from None
-        kept = _set_aside(path)
-        warn(f"warning: {path}: damaged ({error}), kept as {kept.name}; made anew from the records")
-        return opened(path, warn)
+        kept = _keep_aside(path)
+        warn(
+            f"warning: {path}: damaged ({error}), kept as {kept.name}; "
+            "a new one is made from the records"
+        )
+        return open_database(path, warn)
     return base
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    try:
-        # A rollback journal, not WAL: it needs no shared memory, and there is little to write.
-        base = sqlite3.connect(path, timeout=SECONDS_FOR_A_LOCK, isolation_level=None)
-    except sqlite3.Error as error:
-        raise UserError(f"{path}: cannot be opened ({error})") from None
-    return base
-
-
-def _set_aside(path: Path) -> Path:
+def _keep_aside(path: Path) -> Path:
     number = 1
     while (kept := path.with_name(f"{path.name}.bad-{number}")).exists():
         number += 1
@@ -82,9 +80,11 @@ def _set_aside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """A fault of the database, in one line."""
+def as_user_error(path: Path) -> Iterator[None]:
+    """Turn an error of the database into a user's error of one line."""
     try:
         yield
     except sqlite3.Error as error:
-        raise UserError(f"{path}: {error}; the same command goes on from the records") from None
+        raise UserError(
+            f"{path}: {error}; run the same command again: it continues from the records"
+        ) from None

@@ -1,7 +1,7 @@
 """Where a run is executed, behind one small interface: submit, poll, cancel.
 
-An executor takes a job with all that it needs and says at some later poll how it ended. Nothing
-else in the sweep knows where a run lives; its result is read from its record.
+An executor takes a job with all that it needs; a later poll returns how it ended. Nothing else in
+the sweep knows where a run is executed; its result is read from its record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from engine.config.schema import Config
 
 LAST_LINES = 12
-LONGEST_TAIL = 20_000  # bytes of a log that are looked at for them
+LONGEST_TAIL = 20_000  # bytes of a log in which they are looked for
 
 
 class Outcome(Enum):
@@ -22,26 +22,26 @@ class Outcome(Enum):
 
     DONE = "done"
     STOPPED = "stopped"  # its state is saved; submitted again it goes on
-    BUSY = "busy"  # another process is at this run
+    BUSY = "busy"  # the run is already running in another process
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be made, or to be continued."""
+    """One run to begin or to continue."""
 
     name: str
-    config: Config  # complete; run.root and run.name say where the run lies
-    log: Path  # what it says is added here
-    isolated: bool = False  # it may have brought a process down before: give it one of its own
+    config: Config  # complete; run.root and run.name give the run's folder
+    log: Path  # its output is appended here
+    isolated: bool = False  # its process died once: give it one of its own
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How it ended, and the last lines of what it said."""
+class JobEnd:
+    """How a job ended, and the last lines of its output."""
 
     outcome: Outcome
-    said: str = ""
+    output: str = ""
 
 
 class Executor(Protocol):
@@ -49,30 +49,30 @@ class Executor(Protocol):
 
     @property
     def room(self) -> int:
-        """How many more jobs it would begin at once."""
+        """How many more jobs may be submitted now."""
 
     @property
     def slots(self) -> int:
-        """How many jobs it works on at a time."""
+        """How many jobs run at a time."""
 
     def submit(self, job: Job) -> int:
         """Begin a job, or have it begin at the next poll; returns its ticket."""
 
-    def poll(self, ticket: int) -> Ended | None:
-        """How the job ended, or None while it has not; asked no more after that."""
+    def poll(self, ticket: int) -> JobEnd | None:
+        """How the job ended, None while it runs; not called again for a job that has ended."""
 
     def cancel(self, ticket: int) -> None:
-        """Ask a job to save its state and stop; `poll` will say that it has."""
+        """Ask a job to save a checkpoint and stop; `poll` then returns that it has."""
 
 
 def begin_log(log: Path) -> int:
-    """Make sure of the log's folder; returns where in it a job will begin to speak."""
+    """Make sure that the log's folder exists; returns the log's size before the job."""
     log.parent.mkdir(parents=True, exist_ok=True)
     return log.stat().st_size if log.exists() else 0
 
 
 def last_lines(log: Path, since: int) -> str:
-    """What a job said last, of what it said after the first `since` bytes."""
+    """The last lines of a log, of those after its first `since` bytes."""
     try:
         with open(log, "rb") as file:
             file.seek(0, 2)

@@ -14,7 +14,7 @@ from engine.config.schema import Config
 from engine.errors import OK, RESUMABLE, RunFailed, UserError
 from engine.runs.directory import LOCKED
 from engine.signals import Stop
-from engine.sweep.executor import Ended, Executor, Job, Outcome, begin_log, last_lines
+from engine.sweep.executor import JobEnd, Executor, Job, Outcome, begin_log, last_lines
 
 
 class Train(Protocol):
@@ -25,19 +25,19 @@ class Train(Protocol):
 
 
 class InProcess:
-    """Executes a job within `poll`; `stop`, which training asks at every step, is its cancel.
+    """Executes a job within `poll`; `stop`, which training checks at every step, cancels it.
 
-    After an error that nobody foresaw this process is not trusted any more (a GPU's context may be
-    broken, memory used up): from then on, and for isolated jobs, `apart` has them.
+    After an unexpected error this process is not trusted any more (a GPU's context may be broken,
+    memory used up): later jobs, as isolated ones always, go to the executor that `other` makes.
     """
 
     slots = 1
 
-    def __init__(self, train: Train, stop: Stop, apart: Callable[[], Executor]) -> None:
+    def __init__(self, train: Train, stop: Stop, other: Callable[[], Executor]) -> None:
         self._train, self._stop = train, stop
-        self._make_apart = apart
-        self._apart: Executor | None = None
-        self._elsewhere: dict[int, int] = {}  # tickets of `apart` by ours
+        self._make_other = other
+        self._other: Executor | None = None
+        self._elsewhere: dict[int, int] = {}  # tickets of `other` by ours
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Job] = {}
         self._trusted = True
@@ -52,28 +52,28 @@ class InProcess:
         """Begin it at the next poll."""
         ticket = next(self._tickets)
         if job.isolated or not self._trusted:
-            self._apart = self._apart or self._make_apart()
-            self._elsewhere[ticket] = self._apart.submit(job)
+            self._other = self._other or self._make_other()
+            self._elsewhere[ticket] = self._other.submit(job)
         else:
             self._waiting[ticket] = job
         return ticket
 
-    def poll(self, ticket: int) -> Ended | None:
-        """Do the job now."""
+    def poll(self, ticket: int) -> JobEnd | None:
+        """Run the job now."""
         if ticket not in self._elsewhere:
-            return self._do(self._waiting.pop(ticket))
-        assert self._apart is not None
-        ended = self._apart.poll(self._elsewhere[ticket])
+            return self._run(self._waiting.pop(ticket))
+        assert self._other is not None
+        ended = self._other.poll(self._elsewhere[ticket])
         if ended is not None:
             del self._elsewhere[ticket]
         return ended
 
     def cancel(self, ticket: int) -> None:
-        """The signal that asks the sweep to stop has asked the run already."""
-        if self._apart is not None and ticket in self._elsewhere:
-            self._apart.cancel(self._elsewhere[ticket])
+        """The signal that stops the sweep has stopped the run in this process already."""
+        if self._other is not None and ticket in self._elsewhere:
+            self._other.cancel(self._elsewhere[ticket])
 
-    def _do(self, job: Job) -> Ended:
+    def _run(self, job: Job) -> JobEnd:
         since = begin_log(job.log)
         with (
             open(job.log, "a", encoding="utf-8", buffering=1) as log,
@@ -82,13 +82,13 @@ class InProcess:
         ):
             outcome = self._outcome(job)
         self._free()
-        return Ended(outcome, last_lines(job.log, since))
+        return JobEnd(outcome, last_lines(job.log, since))
 
     def _free(self) -> None:
-        """A run's network and data lie in cycles, which would keep their memory until much later.
+        """A run's network and data are in reference cycles, which would keep their memory long.
 
-        What is left after the first run are libraries: later collections pass them over, or each
-        would take half a second.
+        What is left after the first run are libraries: frozen, or each collection would take half
+        a second.
         """
         gc.collect()
         if not self._frozen:
@@ -96,7 +96,7 @@ class InProcess:
             self._frozen = True
 
     def _outcome(self, job: Job) -> Outcome:
-        """As `run_command` would end it, but for this process."""
+        """As `run_command` would end it, but this process goes on."""
         if self._stop.requested:  # before it began
             return Outcome.STOPPED
         try:

@@ -1,7 +1,7 @@
-"""What the person at the terminal sees of a sweep: a live table, or plain lines in a log.
+"""The progress of a sweep on stderr: a live table on a terminal, plain lines in a log.
 
-All of it goes to stderr. A thread redraws the table, because a run in this process does not let
-go of the main one; it reads records and never asks the queue or an executor.
+A thread redraws the table, because a run in this process occupies the main one; it reads records
+and uses neither the queue nor an executor.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from engine.runs.console import percent
 from engine.runs.progress import duration
 from engine.sweep.estimate import Speeds
 from engine.sweep.plan import PlannedRun
-from engine.sweep.results import Record, Results
+from engine.sweep.records import Record, Records
 
 REDRAW_SECONDS = 0.5
 MOST_ROWS = 12  # of runs in the table
 
 
-class Live:
+class LiveView:
     """While entered, the table is redrawn; lines that stay go above it."""
 
     def __init__(
         self,
         runs: Sequence[PlannedRun],
-        results: Results,
-        speeds: Callable[[Results], Speeds],
+        records: Records,
+        device: str,
         slots: int,
         *,
         quiet: bool,
     ) -> None:
         self._runs = {run.fingerprint: run for run in runs}
-        self._results, self._speeds, self._slots, self._quiet = results, speeds, slots, quiet
-        self._stream = sys.stderr  # runs in this process have another one meanwhile
+        self._records, self._device, self._slots, self._quiet = records, device, slots, quiet
+        self._stream = sys.stderr  # a run in this process sends sys.stderr to its log
         self._live = not quiet and self._stream.isatty()
         self._running: dict[str, float] = {}  # when they began, by fingerprint
         self._set_aside: set[str] = set()
@@ -46,7 +46,7 @@ class Live:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._redraw, name="table", daemon=True)
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveView:
         if self._live:
             self._thread.start()
         return self
@@ -60,20 +60,17 @@ class Live:
 
     def note(self, line: str) -> None:
         """A line that stays."""
-        if self._quiet:
-            return
-        with self._lock:
-            self._erase()
-            self._write(line + "\n")
+        if not self._quiet:
+            self.warn(line)
 
     def warn(self, line: str) -> None:
-        """A line that stays, wanted quiet or not."""
+        """A line that stays, even with --quiet."""
         with self._lock:
             self._erase()
             self._write(line + "\n")
 
     def began(self, run: PlannedRun) -> None:
-        """A run was given to an executor."""
+        """A run was submitted."""
         with self._lock:
             self._running[run.fingerprint] = time.monotonic()
         if not self._live:
@@ -85,19 +82,19 @@ class Live:
         accuracy = record.get("test_accuracy")
         result = percent(accuracy) if isinstance(accuracy, float) else "done"
         seconds = duration(float(record.get("seconds") or 0))
-        self.note(f"{run.name}: {result} in {seconds}; {self._summary(self._results)}")
+        self.note(f"{run.name}: {result} in {seconds}; {self._summary(self._records)}")
 
     def stopped(self, run: PlannedRun) -> None:
-        """A run saved its state."""
+        """A run stopped with a checkpoint."""
         self._forget(run)
-        self.note(f"{run.name}: stopped, its state is saved")
+        self.note(f"{run.name}: stopped, checkpoint saved")
 
-    def failed(self, run: PlannedRun, said: str, attempts: int, *, set_aside: bool) -> None:
-        """A run failed for the so-manieth time."""
+    def failed(self, run: PlannedRun, output: str, attempts: int, *, set_aside: bool) -> None:
+        """A run has failed in `attempts` attempts."""
         self._forget(run)
         if set_aside:
             self._set_aside.add(run.fingerprint)
-        last = said.splitlines()[-1] if said.strip() else "nothing was said"
+        last = output.splitlines()[-1] if output.strip() else "no output"
         what = f"set aside after {attempts} failures" if set_aside else "failed, will be retried"
         self.warn(f"{run.name}: {what}: {last}")
 
@@ -105,40 +102,40 @@ class Live:
         with self._lock:
             self._running.pop(run.fingerprint, None)
 
-    def _summary(self, results: Results) -> str:
-        done = [f for f in self._runs if results.finished(f) is not None]
+    def _summary(self, records: Records) -> str:
+        done = [f for f in self._runs if records.finished(f) is not None]
         parts = [f"{len(done)} of {len(self._runs)} done"]
         if self._running:
             parts.append(f"{len(self._running)} running")
         if self._set_aside:
             parts.append(f"{len(self._set_aside)} set aside")
         left = [run for f, run in self._runs.items() if f not in done and f not in self._set_aside]
-        seconds, unknown = self._speeds(results).total(left)
+        seconds, unknown = Speeds(records.all(), self._device).total(left)
         if left and unknown < len(left):
             more = f" and {unknown} of unknown length" if unknown else ""
             parts.append(f"about {duration(seconds / self._slots)} left{more}")
         return ", ".join(parts)
 
     def _redraw(self) -> None:
-        results = Results(self._results.root)  # the main thread has its own
+        records = Records(self._records.root)  # the main thread has its own
         while not self._over.wait(REDRAW_SECONDS):
-            results.refresh()
+            records.refresh()
             with self._lock, contextlib.suppress(Exception):  # a table never stops a sweep
-                self._draw(results)
+                self._draw(records)
 
-    def _draw(self, results: Results) -> None:
+    def _draw(self, records: Records) -> None:
         columns = shutil.get_terminal_size().columns
         lines = []
         for fingerprint, began in list(self._running.items())[:MOST_ROWS]:
             run = self._runs[fingerprint]
-            record = results.of(fingerprint) or {}
+            record = records.of(fingerprint) or {}
             epochs = f"epoch {record.get('epochs', 0)}/{run.config.train.epochs}"
             rate = record.get("images_per_second")
             speed = f"{rate:,.0f} images/s" if isinstance(rate, (int, float)) else ""
             passed = duration(time.monotonic() - began)
             lines.append(f"  {run.name}  {run.variant}  {epochs}  {speed}  {passed}")
         self._erase()
-        text = [line[: columns - 1] for line in [self._summary(results), *lines]]
+        text = [line[: columns - 1] for line in [self._summary(records), *lines]]
         self._write("".join(line + "\n" for line in text))
         self._drawn = len(text)
 

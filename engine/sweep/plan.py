@@ -19,10 +19,10 @@ from engine.errors import UserError
 from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
 from engine.runs import compatibility
-from engine.sweep.data import Counts, Files, counts
+from engine.sweep.data import ImageCounts, DataFiles, counts
 from engine.sweep.points import Point, points_of
 from engine.sweep.scale import scaled
-from engine.sweep.sheets import Claim, Sheet
+from engine.sweep.experiments import Experiment, ReportedValue, SweepFiles
 
 FORMAT = 1
 MOST_RUNS = 100_000
@@ -48,24 +48,22 @@ class PlannedRun:
     differs: dict[str, Any]  # what the experiment's runs and axes set, by dotted name
     fingerprint: str  # empty where the data is not there
     folder: str
-    reported: tuple[Claim, ...]
+    reported: tuple[ReportedValue, ...]
     notes: tuple[str, ...]
     epochs_unscaled: int
-    images: Counts
 
     def content(self) -> dict[str, Any]:
         """As plan.json has it."""
-        claims = [
-            {"value": c.value, "evidence": c.evidence, "statistic": c.statistic, "note": c.note}
-            for c in self.reported
-        ]
         kept = (
             "name", "report", "experiment", "title", "recipe", "why", "variant", "params",
             "petaflops", "seed", "differs", "fingerprint", "folder",
         )  # fmt: skip
         return {name: getattr(self, name) for name in kept} | {
             "config": as_dict(self.config),
-            "reported": claims,
+            "reported": [
+                {key: getattr(value, key) for key in ("value", "evidence", "statistic", "note")}
+                for value in self.reported
+            ],
             "notes": list(self.notes),
         }
 
@@ -93,36 +91,48 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the command asks of all runs."""
+class Overrides:
+    """What the command line sets for all runs."""
 
-    entries: tuple[Entry, ...] = ()  # settings of the command line, which win
-    seeds: tuple[int, ...] | None = None  # over the files'
+    entries: tuple[Entry, ...] = ()  # settings, which win over the files'
+    seeds: tuple[int, ...] | None = None  # in place of the files'
     epochs_scale: float = 1.0
 
 
 def make_plan(
-    paths: Sequence[Path], sheet: Sheet, wishes: Wishes, files: Files, problems: list[str]
+    paths: Sequence[Path],
+    sweep_files: SweepFiles,
+    overrides: Overrides,
+    data: DataFiles,
+    problems: list[str],
 ) -> Plan:
-    """The plan of what `paths` hold; what is wrong is added to `problems`."""
+    """The plan of `sweep_files`, read from `paths`; what is wrong is added to `problems`."""
     runs: list[PlannedRun] = []
-    for experiment in sheet.experiments:
+    for experiment in sweep_files.experiments:
+        seeds = experiment.seeds if overrides.seeds is None else overrides.seeds
         for point in points_of(experiment, problems):
-            config = _configured(point, wishes, files, problems)
-            seeds = experiment.seeds if wishes.seeds is None else wishes.seeds
+            config = _configured(point, overrides, data, problems)
             if config is None:
                 continue
             if len(runs) + len(seeds) > MOST_RUNS:
                 problems.append(f"{experiment.place}: more than {MOST_RUNS:,} runs in one sweep")
                 break
-            labels = (experiment.report, experiment.id, experiment.title)
-            runs += [_planned(point, labels, config, seed, wishes, files) for seed in seeds]
+            scale = overrides.epochs_scale
+            runs += [_planned(experiment, point, config, seed, scale, data) for seed in seeds]
     sweep = "+".join(dict.fromkeys(path.stem for path in paths))[:LONGEST_LABEL]
-    limit = merge(Config, wishes.entries).config.data.limit
-    scale = wishes.epochs_scale
+    limit = merge(Config, overrides.entries).config.data.limit
+    scale = overrides.epochs_scale
     name = sweep + (f".epochs-{scale:g}" if scale != 1 else "") + (f".limit-{limit}" * bool(limit))
-    title = "; ".join(dict.fromkeys(sheet.titles))
+    title = "; ".join(dict.fromkeys(sweep_files.titles))
     return Plan(name, sweep, title, scale, limit, tuple(runs))
+
+
+def different(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Each run once: experiments may share one. Without data only names tell runs apart."""
+    once: dict[str, PlannedRun] = {}
+    for run in runs:
+        once.setdefault(run.fingerprint or run.name, run)
+    return list(once.values())
 
 
 def selected(runs: Sequence[PlannedRun], globs: Sequence[str]) -> list[PlannedRun]:
@@ -135,12 +145,14 @@ def _matches(run: PlannedRun, glob: str) -> bool:
     return any(fnmatchcase(name, glob) for name in names)
 
 
-def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str]) -> Config | None:
+def _configured(
+    point: Point, overrides: Overrides, data: DataFiles, problems: list[str]
+) -> Config | None:
     """The point's configuration, or None where something is wrong with it."""
 
     @check("data.", "augment.", "model.", "train.")
     def fits_its_data(config: Config) -> Problems:
-        train, test = files.of(config)
+        train, test = data.of(config)
         try:
             images = counts(config, train, test).train
         except UserError as error:
@@ -149,7 +161,7 @@ def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str])
             return
         yield from compatibility.problems(config, train.classes, train.side, images)
 
-    entries = (*point.entries, *wishes.entries)
+    entries = (*point.entries, *overrides.entries)
     merged = merge(Config, entries, (*checks.TRAINING, fits_its_data), origin=point.place)
     problems += [*merged.wrong_values, *merged.contradictions]
     if merged.wrong_values or merged.contradictions:
@@ -158,17 +170,16 @@ def _configured(point: Point, wishes: Wishes, files: Files, problems: list[str])
 
 
 def _planned(
+    experiment: Experiment,
     point: Point,
-    labels: tuple[str, str, str],
-    config: Config,
+    unscaled: Config,
     seed: int,
-    wishes: Wishes,
-    files: Files,
+    scale: float,
+    data: DataFiles,
 ) -> PlannedRun:
-    unscaled = config.train.epochs
-    config = scaled(config, wishes.epochs_scale)
+    config = scaled(unscaled, scale)
     config = replace(config, train=replace(config.train, seed=seed))
-    train, test = files.of(config)
+    train, test = data.of(config)
     images = counts(config, train, test)
     variant = resolve(config.model)
     label, params, flops = _cost(variant, train.classes, train.side)
@@ -176,17 +187,18 @@ def _planned(
     if train.sha256 and test.sha256:
         identity = fingerprint(config, {"train": train.sha256, "test": test.sha256})
     folder = f"{label[:LONGEST_LABEL]}-s{seed}-{identity[:8] or 'unknown'}"
-    content = as_dict(config)
-    differs = {
-        key: content[key.partition(".")[0]][key.partition(".")[2]] for key in point.differing
+    values = {
+        f"{section}.{key}": value
+        for section, settings in as_dict(config).items()
+        for key, value in settings.items()
     }
     name = point.name + (label if point.name.endswith("/") else "")
     return PlannedRun(
         name=f"{name}/s{seed}",
         point=name,
-        report=labels[0],
-        experiment=labels[1],
-        title=labels[2],
+        report=experiment.report,
+        experiment=experiment.id,
+        title=experiment.title,
         recipe=None if point.recipe is None else point.recipe.name,
         why=point.why,
         variant=label,
@@ -194,17 +206,16 @@ def _planned(
         petaflops=operations(config, flops, images) / 1e15,
         seed=seed,
         config=replace(config, run=replace(config.run, name=folder)),
-        differs=differs,
+        differs={key: values[key] for key in point.differing},
         fingerprint=identity,
         folder=folder,
-        reported=point.claims,
+        reported=point.reported,
         notes=point.notes,
-        epochs_unscaled=unscaled,
-        images=images,
+        epochs_unscaled=unscaled.train.epochs,
     )
 
 
-def operations(config: Config, flops: budget.Flops, images: Counts) -> float:
+def operations(config: Config, flops: budget.Flops, images: ImageCounts) -> float:
     """Floating-point operations of a whole run, its evaluations among them."""
     epochs, every = config.train.epochs, config.train.evaluate_every
     evaluations = -(-epochs // every)  # the last epoch always has one

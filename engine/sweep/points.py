@@ -1,4 +1,4 @@
-"""From an experiment to its points: runs times axes, each with a name, settings and claims."""
+"""From an experiment to its points: runs times axes, each with a name and its settings."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.config.values import Entry, InvalidValue, text_of, value_of
 from engine.config.wording import shown
+from engine.sweep.experiments import Experiment, ExplicitRun, ReportedValue
 from engine.sweep.recipes import Recipe
-from engine.sweep.sheets import Claim, Experiment, RunSheet
 
 MOST_POINTS = 10_000  # of one experiment; more is a slip of the pen, not an experiment
 
@@ -23,78 +23,66 @@ _SETTINGS = settings_of(Config)
 
 @dataclass(frozen=True)
 class Point:
-    """One network trained in one way; with a seed it is a run."""
+    """One network trained in one way; with a seed it is a run.
 
-    name: (
-        str  # `0.8/lr=0.05,momentum=0.1`; `4.1/` where nothing differs: the network's name follows
-    )
+    Its name is such as `0.8/lr=0.05,momentum=0.1`, or `4.1/` where nothing differs: the network's
+    name is then added.
+    """
+
+    name: str
     place: str
     recipe: Recipe | None
     why: str
     entries: tuple[Entry, ...]  # of the recipe, the file, the experiment, the run, the axes
     differing: tuple[str, ...]  # dotted names of what the run and the axes set
-    claims: tuple[Claim, ...]
+    reported: tuple[ReportedValue, ...]
     notes: tuple[str, ...]
 
 
 def points_of(experiment: Experiment, problems: list[str]) -> list[Point]:
     """The points of an experiment, in its order; what is wrong is added to `problems`."""
-    sheets = experiment.runs or [RunSheet(experiment.place)]
+    runs = experiment.runs or (ExplicitRun(experiment.place),)
     axes = [axis for axis in experiment.axes if axis.entries]
     count = math.prod(len(axis.entries) for axis in axes)
-    if count * len(sheets) > MOST_POINTS:
+    if count * len(runs) > MOST_POINTS:
         problems.append(
-            f"{experiment.place}: axes: {count * len(sheets):,} runs of one experiment; "
+            f"{experiment.place}: axes: {count * len(runs):,} runs of one experiment; "
             f"at most {MOST_POINTS:,}"
         )
         return []
     keys = [axis.key for axis in axes]
-    choices = list(itertools.product(*(axis.entries for axis in axes)))
-    points = [_point(experiment, sheet, keys, choice) for sheet in sheets for choice in choices]
-    for sheet in sheets:
-        if count > 1 and sheet.claims:
+    combinations = list(itertools.product(*(axis.entries for axis in axes)))
+    points = [_point(experiment, run, keys, values) for run in runs for values in combinations]
+    for run in runs:
+        if count > 1 and run.reported:
             what = f"belongs to {count} runs; give it under the experiment, with `at:`"
-            problems.append(f"{sheet.claims[0].place}: reported: {what}")
-    given = [sheet.name for sheet in sheets if sheet.name]
-    names = Counter(point.name for point in points)
-    if len(set(given)) < len(given):  # which the file's reader has told
-        names.clear()
-    for name, times in names.items():
-        places = [point.place for point in points if point.name == name]
-        if times > 1:
-            where = f"; also at {places[0]}" if places[-1] != places[0] else ""
-            text = f"{shown(name)}: {times} runs of this name; give each a `name:`{where}"
-            problems.append(f"{places[-1]}: {text}")
-    return _with_claims(experiment, points, problems)
+            problems.append(f"{run.reported[0].place}: reported: {what}")
+    given = [run.name for run in runs if run.name]
+    if len(set(given)) == len(given):  # the reader of the file refuses equal names by itself
+        problems += _equal_names(points)
+    return _with_reported(experiment.reported, points, problems)
 
 
 def _point(
-    experiment: Experiment, sheet: RunSheet, keys: Sequence[str], choice: tuple[Entry, ...]
+    experiment: Experiment, run: ExplicitRun, keys: Sequence[str], values: tuple[Entry, ...]
 ) -> Point:
-    recipe = sheet.recipe or experiment.recipe
-    given = () if recipe is None else recipe.entries
-    label = [sheet.name or _default_name(sheet.entries)] if experiment.runs else []
-    label += [_named(entry, keys) for entry in choice]
-    differing = dict.fromkeys(entry.key for entry in (*sheet.entries, *choice))
-    name = ",".join(part for part in label if part)
+    recipe = run.recipe or experiment.recipe
+    own_keys = [entry.key for entry in run.entries]
+    labels = [run.name] if run.name else [_label(entry, own_keys) for entry in run.entries]
+    labels += [_label(entry, keys) for entry in values]
     return Point(
-        f"{experiment.id}/{name}",
-        sheet.place,
+        f"{experiment.id}/{','.join(labels)}",
+        run.place,
         recipe,
-        sheet.why or experiment.why,
-        (*given, *experiment.entries, *sheet.entries, *choice),
-        tuple(differing),
-        tuple(sheet.claims),
-        (*experiment.notes, *sheet.notes),
+        run.why or experiment.why,
+        (*(recipe.entries if recipe else ()), *experiment.entries, *run.entries, *values),
+        tuple(dict.fromkeys(entry.key for entry in (*run.entries, *values))),
+        run.reported,
+        (*experiment.notes, *run.notes),
     )
 
 
-def _default_name(entries: Sequence[Entry]) -> str:
-    keys = [entry.key for entry in entries]
-    return ",".join(_named(entry, keys) for entry in entries)
-
-
-def _named(entry: Entry, keys: Sequence[str]) -> str:
+def _label(entry: Entry, keys: Sequence[str]) -> str:
     """`lr=0.1`, or a network's name alone; the whole key where its last part is not enough."""
     last = entry.key.rpartition(".")[2]
     raw = entry.raw
@@ -106,59 +94,61 @@ def _named(entry: Entry, keys: Sequence[str]) -> str:
     return f"{last if alone else entry.key}={text}"
 
 
-def _with_claims(experiment: Experiment, points: list[Point], problems: list[str]) -> list[Point]:
-    """The points with those of the experiment's claims that belong to them."""
-    extra: list[list[Claim]] = [[] for _ in points]
-    for claim in experiment.claims:
-        belongs = _belongs(claim, points, problems)
-        if belongs == [] and not _wrong(claim):
-            problems.append(f"{claim.place}: reported: no run is at these settings")
-        if not claim.at and len(points) > 1:
+def _equal_names(points: Sequence[Point]) -> list[str]:
+    problems = []
+    for name, times in Counter(point.name for point in points).items():
+        if times > 1:
+            first, *_, last = [point.place for point in points if point.name == name]
+            where = f"; also at {first}" if last != first else ""
+            text = f"{shown(name)}: {times} runs of this name; give each a `name:`{where}"
+            problems.append(f"{last}: {text}")
+    return problems
+
+
+def _with_reported(
+    reported: Sequence[ReportedValue], points: list[Point], problems: list[str]
+) -> list[Point]:
+    """The points, each with those of the experiment's reported values that belong to it."""
+    added: list[list[ReportedValue]] = [[] for _ in points]
+    for value in reported:
+        try:
+            wanted = {entry.key: _meaning(entry) for entry in value.at}
+        except _WrongEntry as error:
+            problems.append(str(error))
+            continue
+        matches = [
+            values
+            for values, point in zip(added, points, strict=True)
+            if all(_setting(point, key) == meaning for key, meaning in wanted.items())
+        ]
+        if not matches:
+            problems.append(f"{value.place}: reported: no run is at these settings")
+        if not wanted and len(points) > 1:
             what = f"of {len(points)} runs; say of which, with `at:`"
-            problems.append(f"{claim.place}: reported: {what}")
-        for index in belongs:
-            extra[index].append(claim)
+            problems.append(f"{value.place}: reported: {what}")
+        for values in matches:
+            values.append(value)
     return [
-        _claiming(point, claims) if claims else point
-        for point, claims in zip(points, extra, strict=True)
+        replace(point, reported=(*point.reported, *values))
+        for point, values in zip(points, added, strict=True)
     ]
 
 
-def _belongs(claim: Claim, points: list[Point], problems: list[str]) -> list[int]:
-    wanted: dict[str, Any] = {}
-    for entry in claim.at:
-        try:
-            wanted[entry.key] = value_of(_SETTINGS[entry.key], entry.raw)
-        except InvalidValue as error:
-            problems.append(entry.problem(error.expected, error.hint))
-            return []
-    return [
-        index
-        for index, point in enumerate(points)
-        if all(_value(point, key) == value for key, value in wanted.items())
-    ]
+class _WrongEntry(ValueError):
+    """An entry whose value its setting does not take."""
 
 
-def _wrong(claim: Claim) -> bool:
-    for entry in claim.at:
-        try:
-            value_of(_SETTINGS[entry.key], entry.raw)
-        except InvalidValue:
-            return True
-    return False
+def _meaning(entry: Entry) -> Any:
+    try:
+        return value_of(_SETTINGS[entry.key], entry.raw)
+    except InvalidValue as error:
+        raise _WrongEntry(entry.problem(error.expected, error.hint)) from None
 
 
-def _value(point: Point, key: str) -> Any:
-    """What a point sets `key` to, or its default."""
+def _setting(point: Point, key: str) -> Any:
+    """What a point sets `key` to, or its default; None where the value is wrong."""
     entries = [entry for entry in point.entries if entry.key == key]
     try:
-        return value_of(_SETTINGS[key], entries[-1].raw) if entries else _SETTINGS[key].default
-    except InvalidValue:
+        return _meaning(entries[-1]) if entries else _SETTINGS[key].default
+    except _WrongEntry:
         return None
-
-
-def _claiming(point: Point, claims: list[Claim]) -> Point:
-    return Point(
-        point.name, point.place, point.recipe, point.why, point.entries, point.differing,
-        (*point.claims, *claims), point.notes,
-    )  # fmt: skip

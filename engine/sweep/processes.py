@@ -1,4 +1,4 @@
-"""Runs as processes of their own on this machine, so many a device at a time."""
+"""Runs as processes of their own on this machine, a number of them per device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.errors import OK, RESUMABLE, USER_ERROR
 from engine.runs.directory import LOCKED
-from engine.sweep.executor import Ended, Job, Outcome, begin_log, last_lines
+from engine.sweep.executor import JobEnd, Job, Outcome, begin_log, last_lines
 
 CHILD = "engine.sweep.child"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -30,15 +30,15 @@ class _Running:
     process: subprocess.Popen[bytes]
     job: Job
     device: str | None
-    since: int  # where in the log it begins to speak
+    since: int  # size of the log before it
     cancelled: bool = False
 
 
 class Processes:
     """Each job is a `python -m engine.train` with its configuration in a file.
 
-    `devices` holds what CUDA_VISIBLE_DEVICES is to be for each device that jobs are spread over,
-    None where it stays as it is. The cores are shared out, unless `runtime.threads` is given.
+    `devices` has a value of CUDA_VISIBLE_DEVICES for each device that jobs are spread over, None
+    where it stays as it is. The cores are divided among them, unless `runtime.threads` is given.
     """
 
     def __init__(self, folder: Path, devices: Sequence[str | None], jobs: int, cores: int) -> None:
@@ -76,30 +76,30 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 env=_environment(device),
-                start_new_session=True,  # Ctrl-C is ours to hand on, in order
+                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
             )
         self._running[ticket] = _Running(process, job, device, since)
         return ticket
 
-    def poll(self, ticket: int) -> Ended | None:
+    def poll(self, ticket: int) -> JobEnd | None:
         """Whether the process has ended, and how."""
         running = self._running[ticket]
         code = running.process.poll()
         if code is None:
             return None
         del self._running[ticket]
-        said = last_lines(running.job.log, running.since)
+        output = last_lines(running.job.log, running.since)
         if code == OK:
-            return Ended(Outcome.DONE, said)
+            return JobEnd(Outcome.DONE, output)
         if code == RESUMABLE or (code < 0 and running.cancelled):
-            return Ended(Outcome.STOPPED, said)
-        if code == USER_ERROR and said.endswith(LOCKED):
-            return Ended(Outcome.BUSY, said)
+            return JobEnd(Outcome.STOPPED, output)
+        if code == USER_ERROR and output.endswith(LOCKED):
+            return JobEnd(Outcome.BUSY, output)
         how = f"killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        return Ended(Outcome.FAILED, f"{said}\n{how}".lstrip())
+        return JobEnd(Outcome.FAILED, f"{output}\n{how}".lstrip())
 
     def cancel(self, ticket: int) -> None:
-        """Ask the process and all that it began to stop."""
+        """Ask the process and all that it started to stop."""
         running = self._running[ticket]
         running.cancelled = True
         with contextlib.suppress(ProcessLookupError):
@@ -107,9 +107,9 @@ class Processes:
 
 
 def devices_of(config_device: str, count: int, visible: str | None) -> list[str | None]:
-    """What jobs are spread over: every GPU where the device is `auto`, else what was named.
+    """The devices for `Processes`: every GPU where the device is `auto`, else the one configured.
 
-    `count` GPUs are seen, of those that CUDA_VISIBLE_DEVICES (`visible`) names if it is set.
+    `count` GPUs are visible, of those that CUDA_VISIBLE_DEVICES (`visible`) lists if it is set.
     """
     if config_device != "auto" or count < 2:
         return [None]

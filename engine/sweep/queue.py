@@ -1,7 +1,7 @@
-"""Who does which run: one SQLite file a sweep, shared by all processes that work on it.
+"""Which process has which run: one SQLite file per sweep, shared by all processes that work on it.
 
-The queue is no result. What is done is known from the runs' records; a queue that was damaged or
-deleted is made anew from them. Claims are made in transactions. A claim belongs to a process that
+The queue holds no results: what is done is known from the runs' records, and a damaged or deleted
+queue is made again from them. Runs are claimed in transactions. A claim belongs to a process that
 holds the lock of a file, which the kernel frees when it dies; then others take the claim over.
 """
 
@@ -15,20 +15,20 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import atomic
 from engine.errors import with_path
-from engine.sweep.database import COLUMNS, opened, told
+from engine.sweep.database import COLUMNS, as_user_error, open_database
 
 FILE, WORKERS, LOCK = "queue.sqlite", "workers", "lock"
 QUEUED, RUNNING, DONE, FAILED, SET_ASIDE = "queued", "running", "done", "failed", "set_aside"
 
 
 @dataclass(frozen=True)
-class Row:
-    """How the queue sees one run."""
+class QueueRow:
+    """One run in the queue."""
 
     state: str
     attempts: int = 0
@@ -55,7 +55,7 @@ class Queue:
             raise with_path(error, error.filename or self.folder) from None
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         with self.alone():
-            self._base = opened(self.folder / FILE, self._warn)
+            self._base = open_database(self.folder / FILE, self._warn)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -68,7 +68,7 @@ class Queue:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Meanwhile no other sweep opens the queue or writes its plan."""
+        """While entered, no other process opens the queue or writes the plan."""
         lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -96,7 +96,7 @@ class Queue:
                 elif retry and row.state in (SET_ASIDE, FAILED):
                     self._set(base, fingerprint, QUEUED, attempts=0)
 
-    def claim(self, fingerprints: Sequence[str]) -> tuple[str, Row] | None:
+    def claim(self, fingerprints: Sequence[str]) -> tuple[str, QueueRow] | None:
         """Take the first of `fingerprints` that is free; those that failed before come last."""
         with self._transaction() as base:
             rows = _rows(base)
@@ -104,34 +104,34 @@ class Queue:
             free.sort(key=lambda fingerprint: rows[fingerprint].state == FAILED)
             if not free:
                 return None
-            chosen = free[0]
-            before = rows[chosen]
-            orphaned = before.orphaned + (before.state == RUNNING)
-            self._set(base, chosen, RUNNING, owner=self._owner, orphaned=orphaned)
+            fingerprint = free[0]
+            row = rows[fingerprint]
+            changes = {"owner": self._owner, "orphaned": row.orphaned + (row.state == RUNNING)}
+            self._set(base, fingerprint, RUNNING, **changes)
             base.execute(
                 "INSERT INTO executions (fingerprint, owner, began) VALUES (?, ?, ?)",
-                (chosen, self._owner, time.time()),
+                (fingerprint, self._owner, time.time()),
             )
-            return chosen, Row(RUNNING, before.attempts, self._owner, orphaned, before.error)
+            return fingerprint, replace(row, state=RUNNING, **changes)
 
     def done(self, fingerprint: str) -> None:
         """The run has its result."""
         self._end(fingerprint, DONE, DONE)
 
     def release(self, fingerprint: str, why: str) -> None:
-        """Give a claim back: nothing is wrong with the run."""
+        """Give a claim back without a result or a failure."""
         self._end(fingerprint, QUEUED, why)
 
-    def failed(self, fingerprint: str, error: str, retries: int) -> Row:
+    def failed(self, fingerprint: str, error: str, retries: int) -> QueueRow:
         """Count a failure; past `retries` further attempts the run is set aside."""
         attempts = self.rows()[fingerprint].attempts + 1
         state = SET_ASIDE if attempts > retries else FAILED
         self._end(fingerprint, state, FAILED, attempts=attempts, error=error)
-        return Row(state, attempts, error=error)
+        return QueueRow(state, attempts, error=error)
 
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> dict[str, QueueRow]:
         """Every run of the queue by its fingerprint."""
-        with told(self.folder / FILE):
+        with as_user_error(self.folder / FILE):
             assert self._base is not None
             return _rows(self._base)
 
@@ -148,12 +148,12 @@ class Queue:
         self, base: sqlite3.Connection, fingerprint: str, state: str, **more: int | str
     ) -> None:
         values = {"state": state, "changed": time.time()} | more
-        columns = ", ".join(f"{name} = ?" for name in values)  # names of ours, never of a file's
+        columns = ", ".join(f"{name} = ?" for name in values)  # names from this module alone
         base.execute(
             f"UPDATE runs SET {columns} WHERE fingerprint = ?", (*values.values(), fingerprint)
         )
 
-    def _is_free(self, row: Row) -> bool:
+    def _is_free(self, row: QueueRow) -> bool:
         if row.state == RUNNING:
             return row.owner != self._owner and not self._lives(row.owner)
         return row.state in (QUEUED, FAILED)
@@ -169,7 +169,7 @@ class Queue:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         assert self._base is not None
-        with told(self.folder / FILE):
+        with as_user_error(self.folder / FILE):
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield self._base
@@ -179,8 +179,8 @@ class Queue:
             self._base.execute("COMMIT")
 
 
-def peek(folder: Path) -> dict[str, Row]:
-    """The rows of a sweep that may be running or not exist; nothing is written."""
+def peek(folder: Path) -> dict[str, QueueRow]:
+    """The rows of a sweep that may be running, or may not exist; writes nothing."""
     path = folder / FILE
     if not path.exists():
         return {}
@@ -193,6 +193,6 @@ def peek(folder: Path) -> dict[str, Row]:
         return {}
 
 
-def _rows(base: sqlite3.Connection) -> dict[str, Row]:
-    found = base.execute(f"SELECT {COLUMNS} FROM runs")
-    return {fingerprint: Row(*rest) for fingerprint, *rest in found}
+def _rows(base: sqlite3.Connection) -> dict[str, QueueRow]:
+    rows = base.execute(f"SELECT {COLUMNS} FROM runs")
+    return {fingerprint: QueueRow(*rest) for fingerprint, *rest in rows}

@@ -24,14 +24,14 @@ class Recipe:
 
 
 class Recipes:
-    """The recipes that were asked for; each is read once, and its problems told once."""
+    """The recipes that sweep files name; each is read once, and its problems reported once."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
         self._known: dict[Path, Recipe] = {}
 
     def find(self, name: str, sweep_file: Path) -> Recipe | str:
-        """The recipe that `sweep_file` means, or why there is none."""
+        """The recipe that `sweep_file` names, or a message why there is none."""
         folders = _folders(sweep_file)
         for folder in folders:
             path = folder / f"{name}.yaml"
@@ -39,7 +39,7 @@ class Recipes:
                 return self._read(name, path)
         names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
         where = did_you_mean(name, names) or (
-            f"; there are {', '.join(names)}" if names else f"; {shown(str(folders[0]))} holds none"
+            f"; there are {', '.join(names)}" if names else f"; {shown(str(folders[0]))} has none"
         )
         return f"no recipe {shown(name)}{where}"
 

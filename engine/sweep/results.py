@@ -1,83 +1,176 @@
-"""The records below `run.root`: which runs are finished, whoever made them and under what name."""
+"""The results of a sweep, without choosing on the test set.
+
+The result is the test accuracy of the last epoch, over seeds. The best epoch on the test set, which
+the reports give, is computed too and labelled so. Runs under different conditions (epochs scaled,
+data limited, another precision) are never averaged together.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from engine.runs.directory import FINISHED, RunFolder
+from engine.columns import columns
+from engine.statistics import summary
+from engine.sweep.plan import Plan, PlannedRun
+from engine.sweep.queue import QueueRow
+from engine.sweep.records import Record, Records
+from engine.sweep.status import Status, status_of
 
-Record = dict[str, Any]
+HEAD = ("run", "variant", "conditions", "n", "last epoch", "best epoch *", "reported")
+UNFAIR = "best epoch, chosen on the test set: not a fair result"
 
 
-class Results:
-    """The records by fingerprint; `refresh` reads again only what has changed."""
+@dataclass(frozen=True)
+class Conditions:
+    """What must be equal for accuracies to be averaged together."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.broken: dict[Path, str] = {}  # records that do not read, and why
-        self._read: dict[Path, tuple[tuple[int, int], Record | None]] = {}
-        self._known: dict[str, tuple[Path, Record]] = {}
-        self.refresh()
+    epochs: int
+    epochs_unscaled: int
+    data_limit: int
+    precision: str
 
-    def refresh(self) -> None:
-        """Look at every run's folder."""
-        try:
-            folders = sorted(path for path in self.root.iterdir() if path.name[0] != ".")
-        except OSError:
-            folders = []
-        read = {}
-        for folder in folders:
-            path = folder / "record.json"
-            try:
-                stat = path.stat()
-            except OSError:
-                continue
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            before = self._read.get(path)
-            read[path] = before if before and before[0] == stamp else (stamp, self._load(path))
-        self._read = read
-        known: dict[str, tuple[Path, Record]] = {}
-        for path, (_, record) in read.items():
-            if record is None:
-                continue
-            other = known.get(record["fingerprint"])
-            if other is None or other[1]["status"] != FINISHED:
-                known[record["fingerprint"]] = (path.parent, record)
-        self._known = known
+    def text(self) -> str:
+        """In a few words."""
+        epochs = f"{self.epochs} epochs"
+        if self.epochs != self.epochs_unscaled:
+            epochs = f"{self.epochs} of {self.epochs_unscaled} epochs"
+        images = f", {self.data_limit:,} images" if self.data_limit else ""
+        return f"{epochs}{images}, {self.precision}"
 
-    def records(self) -> list[Record]:
-        """All that read well."""
-        return [record for _, record in self._known.values()]
 
-    def of(self, fingerprint: str) -> Record | None:
-        """The record of a run, the finished one where there are several."""
-        found = self._known.get(fingerprint)
-        return None if found is None else found[1]
+@dataclass
+class Result:
+    """One point over its seeds, all under the same conditions; accuracies in percent."""
 
-    def folder(self, fingerprint: str) -> Path | None:
-        """Where a run lies."""
-        found = self._known.get(fingerprint)
-        return None if found is None else found[0]
+    run: PlannedRun  # the first of its seeds
+    conditions: Conditions
+    seeds: list[int] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)  # test accuracy of the last epoch
+    best: list[float] = field(default_factory=list)  # over the epochs, on the test set
+    validation: list[float] = field(default_factory=list)  # over the epochs, on held-out images
+    missing: list[tuple[str, Status]] = field(default_factory=list)  # seeds without a result
 
-    def finished(self, fingerprint: str) -> Record | None:
-        """The record of a run that has its result."""
-        record = self.of(fingerprint)
-        return record if record is not None and record["status"] == FINISHED else None
+    def add(self, record: Record, seed: int) -> None:
+        """Add a finished run."""
+        self.seeds.append(seed)
+        for values, key in (
+            (self.last, "test_accuracy"),
+            (self.best, "best_test_accuracy"),
+            (self.validation, "best_validation_accuracy"),
+        ):
+            accuracy = record.get(key)
+            if isinstance(accuracy, (int, float)):
+                values.append(100 * accuracy)
 
-    def running(self, fingerprint: str) -> bool:
-        """Whether a process is at it; its first record comes when its data is open."""
-        folder = self.folder(fingerprint)
-        return folder is not None and RunFolder(folder).locked()
+    def content(self) -> dict[str, Any]:
+        """As JSON."""
+        run = self.run
+        return {
+            "run": run.point,
+            "report": run.report,
+            "experiment": run.experiment,
+            "title": run.title,
+            "variant": run.variant,
+            "params": run.params,
+            "recipe": run.recipe,
+            "conditions": asdict(self.conditions),
+            "seeds": self.seeds,
+            "last_epoch_test_accuracy": _numbers(self.last),
+            "best_epoch_on_the_test_set": _numbers(self.best),
+            "best_epoch_on_validation": _numbers(self.validation),
+            "reported": run.content()["reported"],
+            "notes": list(run.notes),
+            "incomplete": [
+                {"run": name, "state": status.state, "epochs": status.epochs, "error": status.error}
+                for name, status in self.missing
+            ],
+        }
 
-    def _load(self, path: Path) -> Record | None:
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if not (isinstance(record["fingerprint"], str) and isinstance(record["status"], str)):
-                raise TypeError("fingerprint and status are no texts")
-        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-            self.broken[path] = f"not readable as a record ({error!r})"
-            return None
-        self.broken.pop(path, None)
-        return dict(record)
+
+def select(
+    runs: Sequence[PlannedRun], records: Records, rows: Mapping[str, QueueRow]
+) -> list[Result]:
+    """The results of `runs`, in their order; a point without any finished run is there as well."""
+    points: dict[str, dict[Conditions, Result]] = {run.point: {} for run in runs}
+    missing = []
+    for run in runs:
+        record = records.finished(run.fingerprint)
+        if record is None:
+            missing.append(run)
+            continue
+        conditions = conditions_of(run, str(record.get("precision")))
+        points[run.point].setdefault(conditions, Result(run, conditions)).add(record, run.seed)
+    for run in missing:
+        results = points[run.point]
+        if not results:
+            conditions = conditions_of(run, run.config.runtime.precision)
+            results[conditions] = Result(run, conditions)
+        first = next(iter(results.values()))
+        first.missing.append((run.name, status_of(run, records, rows)))
+    return [result for results in points.values() for result in results.values()]
+
+
+def conditions_of(run: PlannedRun, precision: str) -> Conditions:
+    """Those of a run that was, or will be, computed in `precision`."""
+    limit = run.config.data.limit
+    return Conditions(run.config.train.epochs, run.epochs_unscaled, limit, precision)
+
+
+def content(plan: Plan, results: Sequence[Result]) -> dict[str, Any]:
+    """All results as JSON."""
+    return {
+        "sweep": plan.sweep,
+        "title": plan.title,
+        "conditions": plan.content()["conditions"],
+        "unit": "percent",
+        "results": [result.content() for result in results],
+    }
+
+
+def table(results: Sequence[Result]) -> str:
+    """All results for a person: the last epoch, the best epoch, the reported values."""
+    rows = []
+    for result in results:
+        best = _mean(result.best) if result.best else _mean(result.validation, " (validation)")
+        reported = [f"{r.value:g} {r.statistic} ({r.evidence})" for r in result.run.reported]
+        rows.append(
+            (
+                result.run.point,
+                result.run.variant,
+                result.conditions.text(),
+                str(len(result.last)),
+                _mean(result.last),
+                best,
+                "; ".join(reported) or "-",
+            )
+        )
+    lines = [
+        columns(HEAD, rows, right=()),
+        "",
+        "test accuracy in percent; mean ± standard deviation over seeds [95 % interval]",
+        f"* {UNFAIR}",
+    ]
+    missing = [
+        f"  {name}: {status.text(result.conditions.epochs)}"
+        for result in results
+        for name, status in result.missing
+    ]
+    return "\n".join([*lines, *(["", "without a result:", *missing] if missing else [])])
+
+
+def _numbers(values: Sequence[float]) -> dict[str, Any] | None:
+    if not values:
+        return None
+    return asdict(summary(values)) | {"values": list(values)}
+
+
+def _mean(values: Sequence[float], what: str = "") -> str:
+    if not values:
+        return "-"
+    seeds = summary(values)
+    text = f"{seeds.mean:.2f}"
+    if seeds.std is not None:
+        text += f" ± {seeds.std:.2f} [{seeds.low:.2f}, {seeds.high:.2f}]"
+    return text + what

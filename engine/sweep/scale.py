@@ -1,4 +1,4 @@
-"""Rehearsals: every length that is counted in epochs, made shorter by one factor."""
+"""Rehearsals: every length that is counted in epochs, scaled by one factor."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WHOLE_LENGTHS = {"period", "step_size"}  # whole epochs, at least one
 def scaled(config: Config, factor: float) -> Config:
     """The same training in about `factor` of its epochs, at least one.
 
-    The schedule keeps its shape over the run: its lengths shrink as the epochs did after rounding;
-    what it does not use stays as it was, for anything else would be refused.
-    Factors that act once a move (`schedule.gamma`) stay what they are.
+    The schedule keeps its shape over the run: its lengths are scaled as the epochs were after
+    rounding; those that it does not use keep their defaults, or the configuration would be
+    refused. Factors that act once per change (`schedule.gamma`) are not touched.
     """
     epochs = max(1, round(config.train.epochs * factor))
     ratio = epochs / config.train.epochs
@@ -30,7 +30,7 @@ def scaled(config: Config, factor: float) -> Config:
     }
     changes |= {name: _whole(getattr(schedule, name), ratio) for name in WHOLE_LENGTHS & used}
     milestones: list[int] = []
-    for epoch in schedule.milestones:  # each stays an epoch of its own
+    for epoch in schedule.milestones:  # no two become equal
         milestones.append(max(_whole(epoch, ratio), milestones[-1] + 1 if milestones else 1))
     every = _whole(config.train.evaluate_every, ratio)
     return replace(

@@ -1,4 +1,4 @@
-"""How each run of a plan stands, from its record, the lock of its folder and the queue."""
+"""The state of each run of a plan, from its record, the lock of its folder and the queue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from engine.runs.console import percent
 from engine.runs.directory import FAILED
 from engine.sweep import queue
 from engine.sweep.plan import PlannedRun
-from engine.sweep.queue import Row
-from engine.sweep.results import Results
+from engine.sweep.queue import QueueRow
+from engine.sweep.records import Records
 
 TO_DO, RUNNING, DONE, STOPPED, FAILING, SET_ASIDE = (
     "to do", "running", "done", "stopped", "failed", "set aside",
@@ -25,7 +25,7 @@ class Status:
     state: str
     epochs: int = 0  # that are trained
     accuracy: float | None = None  # on the test set, after the last epoch
-    error: str = ""  # last lines of what it said
+    error: str = ""  # last lines of its output
 
     def text(self, epochs: int) -> str:
         """In a few words."""
@@ -36,21 +36,18 @@ class Status:
         return self.state
 
 
-def status_of(run: PlannedRun, results: Results, rows: Mapping[str, Row]) -> Status:
-    """How a run stands."""
-    if not run.fingerprint:
-        return Status(TO_DO)
-    record = results.of(run.fingerprint)
-    if results.finished(run.fingerprint) is not None and record is not None:
+def status_of(run: PlannedRun, records: Records, rows: Mapping[str, QueueRow]) -> Status:
+    """The state of a run."""
+    record = records.of(run.fingerprint)
+    if record is not None and records.finished(run.fingerprint):
         return Status(DONE, record["epochs"], record.get("test_accuracy"))
     epochs = 0 if record is None else int(record.get("epochs") or 0)
-    if results.running(run.fingerprint):
+    if records.running(run.fingerprint):
         return Status(RUNNING, epochs)
     row = rows.get(run.fingerprint)
-    if row is not None and row.state == queue.SET_ASIDE:
-        return Status(SET_ASIDE, epochs, error=row.error)
-    if row is not None and row.state == queue.FAILED:
-        return Status(FAILING, epochs, error=row.error)
+    if row is not None and row.state in (queue.SET_ASIDE, queue.FAILED):
+        state = SET_ASIDE if row.state == queue.SET_ASIDE else FAILING
+        return Status(state, epochs, error=row.error)
     if record is None:
         return Status(TO_DO)
     if record["status"] == FAILED:

@@ -15,7 +15,7 @@ from engine.config.schema import Config, Schedule, Train, from_dict
 from engine.config.settings import settings_of
 from engine.errors import run_command
 from engine.model import budget, resolve
-from engine.sweep.data import Counts
+from engine.sweep.data import ImageCounts
 from engine.sweep.driver import ordered
 from engine.sweep.plan import PlannedRun
 from engine.sweep.scale import LENGTHS, WHOLE_LENGTHS, scaled
@@ -171,7 +171,7 @@ def _run(variant: str, number: int) -> PlannedRun:
         name=f"x/{number}", point="x", report="", experiment="x", title="", recipe=None, why="",
         variant=variant, params=1, petaflops=1.0, seed=number, config=Config(), differs={},
         fingerprint=f"{number}", folder="", reported=(), notes=(), epochs_unscaled=200,
-        images=Counts(1, 1, 1, False),
+        images=ImageCounts(1, 1, 1, False),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from engine.step import compiled as compiled_step
 from engine.step import device
 from engine.sweep import driver
 from engine.sweep.__main__ import main
-from engine.sweep.executor import Ended, Job, Outcome
+from engine.sweep.executor import JobEnd, Job, Outcome
 from engine.sweep.in_process import InProcess
 from tests.support.data import Files
 from tests.support.sweeps import Sweep
@@ -146,15 +146,15 @@ def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
     first = json.loads(capsys.readouterr().out)["runs"][0]["folder"]
     folder = RunFolder(sweep.root / first).__enter__()
     looks: list[int] = []
-    real = driver.Conductor._left
+    real = driver.Driver._left
 
-    def left(conductor: driver.Conductor) -> bool:
+    def left(conductor: driver.Driver) -> bool:
         looks.append(len(sweep.stamps()))
         if len(looks) == 3:  # the others are made, this one was looked at again and again
             folder.__exit__()
         return real(conductor)
 
-    monkeypatch.setattr(driver.Conductor, "_left", left)
+    monkeypatch.setattr(driver.Driver, "_left", left)
     assert sweep() == 0
     assert looks[:3] == [3, 3, 3]
     err = capsys.readouterr().err
@@ -203,8 +203,8 @@ class _Apart:
         self.jobs.append(job)
         return len(self.jobs)
 
-    def poll(self, ticket: int) -> Ended | None:
-        return Ended(Outcome.DONE)
+    def poll(self, ticket: int) -> JobEnd | None:
+        return JobEnd(Outcome.DONE)
 
     def cancel(self, ticket: int) -> None:
         raise AssertionError("nobody asked for that")

@@ -11,13 +11,13 @@ import pytest
 
 from engine.config.schema import Config, Data, Runtime, Train
 from engine.statistics import summary
-from engine.sweep import selection, table
-from engine.sweep.data import Counts
+from engine.sweep import dry_run, results
+from engine.sweep.data import ImageCounts
 from engine.sweep.estimate import Speeds
 from engine.sweep.plan import Plan, PlannedRun
-from engine.sweep.queue import SET_ASIDE, Row
-from engine.sweep.results import Results
-from engine.sweep.sheets import Claim
+from engine.sweep.queue import SET_ASIDE, QueueRow
+from engine.sweep.records import Records
+from engine.sweep.experiments import ReportedValue
 
 
 def _run(point: str, seed: int, **more: Any) -> PlannedRun:
@@ -27,8 +27,8 @@ def _run(point: str, seed: int, **more: Any) -> PlannedRun:
             recipe="T4", why="", variant="resnet453", params=4_992_586, petaflops=2.0, seed=seed,
             config=Config(train=Train(epochs=200, seed=seed)), differs={},
             fingerprint=f"{point}-{seed}", folder=f"resnet453-s{seed}", notes=(),
-            reported=(Claim(95.66, "report", "best", "epoch 189", (), ""),),
-            epochs_unscaled=200, images=Counts(50_000, 10_000, 10_000, False),
+            reported=(ReportedValue(95.66, "report", "best", "epoch 189", (), ""),),
+            epochs_unscaled=200, images=ImageCounts(50_000, 10_000, 10_000, False),
         ),
         **more,
     )  # fmt: skip
@@ -51,7 +51,7 @@ def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Pat
     runs = [_run("4.5/a", seed) for seed in range(3)]
     for run, accuracy in zip(runs, (0.95, 0.952, 0.957), strict=True):
         _record(tmp_path, run, accuracy)
-    (result,) = selection.select(runs, Results(tmp_path), {})
+    (result,) = selection.select(runs, Records(tmp_path), {})
     found = summary([95.0, 95.2, 95.7])
     content = result.content()
     last, best = content["last_epoch_test_accuracy"], content["best_epoch_on_the_test_set"]
@@ -71,7 +71,7 @@ def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Pat
 def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
     run = _run("4.5/a", 0)
     _record(tmp_path, run, 0.95)
-    (result,) = selection.select([run], Results(tmp_path), {})
+    (result,) = selection.select([run], Records(tmp_path), {})
     last = result.content()["last_epoch_test_accuracy"]
     assert (last["n"], last["std"], last["low"], last["high"]) == (1, None, None, None)
     assert "±" not in selection.table([result]).splitlines()[1]
@@ -85,7 +85,7 @@ def test_different_conditions_are_never_put_together(tmp_path: Path) -> None:
     few = [_run("4.5/b", 0, config=scaled), _run("4.5/b", 1)]
     for run in few:
         _record(tmp_path, run, 0.3)
-    found = selection.select([*runs, *few], Results(tmp_path), {})
+    found = selection.select([*runs, *few], Records(tmp_path), {})
     assert [(result.run.point, result.conditions.text(), result.seeds) for result in found] == [
         ("4.5/a", "200 epochs, bf16", [0, 2]),
         ("4.5/a", "200 epochs, fp32", [1, 3]),
@@ -99,7 +99,7 @@ def test_held_out_images_choose_the_best_epoch_where_there_are_any(tmp_path: Pat
     run = _run("3.9/a", 0)
     validated = {"best_test_accuracy": None, "best_validation_accuracy": 0.9154}
     _record(tmp_path, run, 0.9101, **validated)
-    (result,) = selection.select([run], Results(tmp_path), {})
+    (result,) = selection.select([run], Records(tmp_path), {})
     assert result.content()["best_epoch_on_the_test_set"] is None
     assert "91.54 (validation)" in selection.table([result])
 
@@ -109,8 +109,8 @@ def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> Non
     _record(tmp_path, runs[0], 0.95)
     _record(tmp_path, runs[1], 0.99, status="interrupted", epochs=7)
     _record(tmp_path, runs[2], 0.99, status="failed", error="loss became nan")
-    rows = {runs[2].fingerprint: Row(SET_ASIDE, 2, error="loss became nan")}
-    found = selection.select(runs, Results(tmp_path), rows)
+    rows = {runs[2].fingerprint: QueueRow(SET_ASIDE, 2, error="loss became nan")}
+    found = selection.select(runs, Records(tmp_path), rows)
     assert [result.run.point for result in found] == ["4.5/a", "4.5/b"]
     assert [result.last for result in found] == [[95.0], []]
     states = [(entry["run"], entry["state"]) for entry in found[0].content()["incomplete"]]
@@ -124,7 +124,7 @@ def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
     other = _run("4.1/b", 0, variant="resnet1111")
     fp32 = _run("4.5/c", 0, config=Config(runtime=Runtime(precision="fp32")))
     _record(tmp_path, run, 0.95)
-    results = Results(tmp_path)
+    results = Records(tmp_path)
     here, elsewhere = (Speeds(results.records(), name) for name in ("a machine", "another"))
     assert here.seconds(run) == pytest.approx(2e15 / 5e12)
     assert here.seconds(other) == pytest.approx(2e15 / 5e12)  # at the rate of any network
@@ -136,7 +136,7 @@ def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
     assert here.seconds(run) == pytest.approx(2e15 / 5e12)
     assert here.seconds(other) == pytest.approx(1e15 / 5e12)
     _record(tmp_path, _run("4.1/c", 0), 0.9, variant="resnet1111", images_per_second=1, epochs=1)
-    assert Speeds(Results(tmp_path).records(), "a machine").seconds(other) == here.seconds(other)
+    assert Speeds(Records(tmp_path).records(), "a machine").seconds(other) == here.seconds(other)
     runs = [run, _run("4.5/d", 0), fp32]
     text = table.text(runs, results, {}, here)
     assert "3 runs: 1 done, 2 to do" in text
