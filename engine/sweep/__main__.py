@@ -1,12 +1,12 @@
 """Train every run of a report: `python -m engine.sweep --sweep-file configs/sweeps/X.yaml`.
 
-The same command goes on where it stopped, and repeats nothing; started twice, two processes share
+The same command continues where it stopped and repeats nothing; started twice, two processes share
 the work.
 """
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # a signal in the seconds of the imports below is to be heard as well
+if __name__ == "__main__":  # a signal during the seconds of imports below must not be lost
     from engine import signals
 
     signals.listen_early()
@@ -15,7 +15,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 
@@ -23,13 +22,15 @@ from engine import atomic, train
 from engine.errors import OK, RESUMABLE, run_command
 from engine.signals import Stop
 from engine.step import device
-from engine.sweep import dry_run, queue, results
-from engine.sweep.arguments import Arguments, ask
+from engine.sweep import arguments, queue, results
+from engine.sweep.arguments import Arguments
 from engine.sweep.driver import Driver
+from engine.sweep.dry_run import Overview
 from engine.sweep.estimate import Speeds
 from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess
 from engine.sweep.live import LiveView
+from engine.sweep.plan import different
 from engine.sweep.processes import VISIBLE, Processes, devices_of
 from engine.sweep.queue import Queue
 from engine.sweep.records import Records
@@ -37,100 +38,93 @@ from engine.sweep.records import Records
 
 def main(argv: Sequence[str]) -> int:
     """The command: show the plan, show the results, or run."""
-    asked = ask(argv)
-    warn(*asked.warnings)
-    if "dry-run" in asked.flags:
-        return show_plan(asked)
-    if "summary" in asked.flags:
-        return show_results(asked)
+    args = arguments.read(argv)
+    warn(*args.warnings)
+    if "dry-run" in args.flags:
+        return show_plan(args)
+    if "summary" in args.flags:
+        return show_results(args)
     with Stop() as stop:
-        return run(asked, stop)
+        return run(args, stop)
 
 
-def run(asked: Arguments, stop: Stop) -> int:
-    """Make every run that is not made yet; returns the exit code."""
-    speeds = partial(speeds_of, device_name(asked))
-    results = Records(asked.root)
-    quiet = "quiet" in asked.flags
-    with Queue(asked.folder, warn) as claims:
+def run(args: Arguments, stop: Stop) -> int:
+    """Train every run that is not finished; returns the exit code."""
+    machine, quiet = device_name(args), "quiet" in args.flags
+    runs, records = different(args.runs), Records(args.root)
+    with Queue(args.folder, warn) as claims:
         with claims.alone():
-            atomic.write_json(asked.folder / "plan.json", asked.plan.content())
-        names = {run.fingerprint: run.name for run in reversed(asked.runs)}
-        finished = {f for f in names if results.finished(f) is not None}
-        claims.enrol(names, finished, retry="retry-failed" in asked.flags)
-        executor = executor_of(asked, stop)
-        with LiveView(asked.runs, results, speeds, executor.slots, quiet=quiet) as live:
-            live.note(f"{len(names)} runs, {len(finished)} done before; {asked.folder}")
+            atomic.write_json(args.folder / "plan.json", args.plan.content())
+        names = {run.fingerprint: run.name for run in runs}
+        finished = {f for f in names if records.finished(f) is not None}
+        claims.enrol(names, finished, retry="retry-failed" in args.flags)
+        executor = executor_of(args, stop)
+        with LiveView(runs, records, machine, executor.slots, quiet=quiet) as live:
+            live.note(f"{len(runs)} runs, {len(finished)} done before; {args.folder}")
             code = Driver(
-                asked.runs, claims, results, executor, live, stop,
-                retries=asked.retries, logs=asked.folder / "logs",
+                runs, claims, records, executor, live, stop,
+                retries=args.numbers.retries, logs=args.folder / "logs",
             ).run()  # fmt: skip
     if code == RESUMABLE:
-        done = sum(results.finished(fingerprint) is not None for fingerprint in names)
-        warn(f"stopped with {done} of {len(names)} runs done; the same command goes on from there")
+        done = sum(records.finished(fingerprint) is not None for fingerprint in names)
+        warn(f"stopped with {done} of {len(runs)} runs done; the same command continues")
         return code
-    show_results(asked)
-    tell_set_aside(asked)
+    show_results(args)
+    show_set_aside(args)
     return code
 
 
-def executor_of(asked: Arguments, stop: Stop) -> Executor:
-    """Where the runs are executed: `--jobs` processes a device, or this process."""
-    folder, cores = asked.folder / "configs", len(os.sched_getaffinity(0))
-    if asked.jobs == 0:
+def executor_of(args: Arguments, stop: Stop) -> Executor:
+    """Where the runs are executed: `--jobs` processes per device, or this process."""
+    folder, cores, jobs = args.folder / "configs", len(os.sched_getaffinity(0)), args.numbers.jobs
+    if jobs == 0:
         return InProcess(train.train, stop, lambda: Processes(folder, [None], 1, cores))
-    wanted = asked.settings.runtime.device
+    wanted = args.settings.runtime.device
     devices = devices_of(wanted, torch.cuda.device_count(), os.environ.get(VISIBLE))
-    return Processes(folder, devices, asked.jobs, cores)
+    return Processes(folder, devices, jobs, cores)
 
 
-def show_plan(asked: Arguments) -> int:
-    """What would run, what is done, what it costs."""
-    results, rows = Records(asked.root), queue.peek(asked.folder)
-    speeds = speeds_of(device_name(asked), results)
-    if "json" in asked.flags:
-        found = table.content(asked.plan, asked.runs, results, rows, speeds)
-        print(json.dumps(found, indent=2, allow_nan=False))
+def show_plan(args: Arguments) -> int:
+    """Every run with its state and cost."""
+    records = Records(args.root)
+    speeds = Speeds(records.all(), device_name(args))
+    overview = Overview(args.runs, records, queue.peek(args.folder), speeds)
+    if "json" in args.flags:
+        print(json.dumps(overview.content(args.plan), indent=2, allow_nan=False))
     else:
-        print(table.text(asked.runs, results, rows, speeds))
+        print(overview.text())
     return OK
 
 
-def show_results(asked: Arguments) -> int:
-    """What the finished runs came to, and which have not finished."""
-    results = Records(asked.root)
-    found = selection.select(asked.runs, results, queue.peek(asked.folder))
-    if "json" in asked.flags:
-        content = selection.content(asked.plan, found)
+def show_results(args: Arguments) -> int:
+    """The results of the finished runs, and which runs have none."""
+    records = Records(args.root)
+    selected = results.select(args.runs, records, queue.peek(args.folder))
+    if "json" in args.flags:
+        content = results.content(args.plan, selected)
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
-        print(selection.table(found))
-    warn(*(f"warning: {path}: {what}; left out" for path, what in results.broken.items()))
+        print(results.table(selected))
+    warn(*(f"warning: {problem}; left out" for problem in records.broken.values()))
     return OK
 
 
-def tell_set_aside(asked: Arguments) -> None:
-    """The runs that failed too often, with their last lines."""
-    rows = queue.peek(asked.folder)
-    once = {run.fingerprint: run for run in asked.runs}
-    for fingerprint, run in once.items():
-        row = rows.get(fingerprint)
+def show_set_aside(args: Arguments) -> None:
+    """The runs that failed too often, with the last lines of their output."""
+    rows = queue.peek(args.folder)
+    for run in different(args.runs):
+        row = rows.get(run.fingerprint)
         if row is not None and row.state == queue.SET_ASIDE:
-            log = asked.folder / "logs" / f"{run.folder}.log"
+            log = args.folder / "logs" / f"{run.folder}.log"
             warn(f"{run.name}: set aside after {row.attempts} failures ({log}); its last lines:")
             warn(*(f"    {line}" for line in row.error.splitlines()))
             warn("  try it again with: --retry-failed")
 
 
-def device_name(asked: Arguments) -> str:
+def device_name(args: Arguments) -> str:
     """The processor that runs will be on; one that is not there is refused."""
-    chosen = device.select(asked.settings.runtime)
-    return device.Machine(chosen, "fp32", compile=False).name()
-
-
-def speeds_of(name: str, results: Records) -> Speeds:
-    """What the records say of the speed of the device `name`."""
-    return Speeds(results.records(), name)
+    runtime = args.settings.runtime
+    return device.Machine(device.select(runtime), "fp32", compile=False).name()
 
 
 def warn(*lines: str) -> None:

@@ -1,54 +1,69 @@
-"""What the command line asks of a sweep; its problems and those of the files are told at once."""
+"""The command line of a sweep; its problems and those of the sweep files are raised together."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.config import options
 from engine.config.fields import option, section
 from engine.config.options import Flag
 from engine.config.schema import Checkpoint, Data, Runtime
+from engine.config.settings import settings_of
+from engine.config.values import Entry, InvalidValue, Scalar, value_of
 from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
 from engine.sweep.data import DataFiles
 from engine.sweep.files import read_files
-from engine.sweep.plan import Plan, PlannedRun, Overrides, make_plan, selected
+from engine.sweep.plan import Overrides, Plan, PlannedRun, make_plan, selected
 
 PROGRAM = "python -m engine.sweep"
 SUMMARY = (
-    "Train every run of one or more sweep files. What is done is not done again, what was stopped "
-    "goes on at its exact step: the same command continues. Settings given here hold for all runs."
+    "Train every run of one or more sweep files. Finished runs are skipped, stopped ones continue "
+    "at their exact step: run the same command again to continue. Settings given here apply to all "
+    "runs."
 )
-MOST_SEEDS, MOST_JOBS, MOST_RETRIES = 10_000, 1024, 1000
-LEAST_SCALE = 1e-4
-
 FLAGS = (
     Flag("sweep-file", "YAML file of experiments, such as configs/sweeps/reports.yaml", "FILE",
          needs=True, many=True),
     Flag("only", "only runs whose name, experiment or report matches", "GLOB",
          needs=True, many=True),
-    Flag("seeds", "train each run from the seeds 0 to N-1, in place of the files' seeds", "N",
+    Flag("seeds", "train each run with the seeds 0 to N-1, instead of the files' seeds", "N",
          needs=True),
     Flag("epochs-scale", "a rehearsal: every length in epochs times F, at least one epoch", "F",
          needs=True),
-    Flag("jobs", "processes a device; 0 (the default): one run after another in this process, "
+    Flag("jobs", "processes per device; 0 (the default): one run after another in this process, "
          "where runs of one architecture share compiled code", "N", needs=True),
-    Flag("retries", "times that a failed run is tried again before it is set aside (default 1)",
+    Flag("retries", "how often a failed run is tried again before it is set aside (default 1)",
          "N", needs=True),
     Flag("retry-failed", "try the runs again that were set aside"),
-    Flag("dry-run", "show what would run, what is done, the cost; write nothing"),
-    Flag("summary", "show the results so far and run nothing"),
+    Flag("dry-run", "show every run with its state and cost; write nothing"),
+    Flag("summary", "show the results so far; run nothing"),
     Flag("json", "print the plan (--dry-run) or the results as JSON"),
     Flag("quiet", "print the results only"),
-    Flag("resume", "go on where the sweep stopped; always done, given or not"),
+    Flag("resume", "continue where the sweep stopped; always done, given or not"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Where:
+class Numbers:
+    """The flags that are numbers."""
+
+    seeds: int = option(0, "0: those of the files", low=1, high=10_000)
+    epochs_scale: float = option(1.0, "", low=1e-4, high=100)
+    jobs: int = option(0, "", low=0, high=1024)
+    retries: int = option(1, "", low=0, high=1000)
+
+
+@dataclass(frozen=True)
+class _Flags:
+    flags: Numbers = section(Numbers)
+
+
+@dataclass(frozen=True)
+class Runs:
     """Where the runs are written."""
 
     root: str = option("runs", "folder of all runs; the sweep's own is below it, in sweeps/")
@@ -60,107 +75,79 @@ class Settings:
 
     data: Data = section(Data)
     runtime: Runtime = section(Runtime)
-    run: Where = section(Where)
+    run: Runs = section(Runs)
     checkpoint: Checkpoint = section(Checkpoint)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """A checked command."""
+    """A checked command line."""
 
     plan: Plan
-    runs: list[PlannedRun]  # those that --only leaves
-    root: Path
+    runs: list[PlannedRun]  # those that --only selects
     settings: Settings
-    jobs: int
-    retries: int
-    flags: Mapping[str, str | bool]
+    numbers: Numbers
+    flags: Mapping[str, Any]
     warnings: tuple[str, ...]
 
     @property
+    def root(self) -> Path:
+        """The folder of all runs."""
+        return Path(self.settings.run.root)
+
+    @property
     def folder(self) -> Path:
-        """Of the sweep itself."""
+        """The folder of the sweep itself."""
         return self.root / "sweeps" / self.plan.name
 
 
-def ask(argv: Sequence[str]) -> Arguments:
+def read(argv: Sequence[str]) -> Arguments:
     """Read the command line and the sweep files; all problems are raised together."""
     parsed, problems = options.collect(
         Settings, argv, program=PROGRAM, summary=SUMMARY, flags=FLAGS
     )
     flags = parsed.flags
-    seeds = _whole(flags, "seeds", 0, 1, MOST_SEEDS, problems)
-    jobs = _whole(flags, "jobs", 0, 0, MOST_JOBS, problems)
-    retries = _whole(flags, "retries", 1, 0, MOST_RETRIES, problems)
-    scale = _scale(flags, problems)
+    numbers = _numbers(flags, problems)
     problems += _contradictions(flags)
     paths = [Path(text) for text in parsed.lists.get("sweep-file", [])]
     if not paths and not any("--sweep-file" in problem for problem in problems):
         problems.append("--sweep-file: missing; expected the name of a YAML file after it")
-    sheet = read_files(paths)
-    problems += sheet.problems
-    files = DataFiles()
-    overrides = Overrides(parsed.entries, tuple(range(seeds)) if seeds else None, scale)
-    plan = make_plan(paths, sheet, overrides, files, problems)
+    sweep_files = read_files(paths)
+    problems += sweep_files.problems
+    data = DataFiles()
+    seeds = tuple(range(numbers.seeds)) or None
+    overrides = Overrides(parsed.entries, seeds, numbers.epochs_scale)
+    plan = make_plan(paths, sweep_files, overrides, data, problems)
     only = parsed.lists.get("only", [])
     problems += _unmatched(only, plan.runs) if not problems else []
-    shows = not flags.keys().isdisjoint({"dry-run", "summary"})
-    if not shows:
-        problems += files.missing.values()
+    if flags.keys().isdisjoint({"dry-run", "summary"}):
+        problems += data.missing.values()
     if problems:
         raise UserError(*dict.fromkeys(problems))
-    return Arguments(
-        plan,
-        selected(plan.runs, only),
-        Path(parsed.config.run.root),
-        parsed.config,
-        jobs,
-        retries,
-        flags,
-        tuple(f"{problem}; counted as CIFAR-10" for problem in files.missing.values()),
-    )
+    warnings = tuple(f"{problem}; CIFAR-10 is assumed" for problem in data.missing.values())
+    return Arguments(plan, selected(plan.runs, only), parsed.config, numbers, flags, warnings)
 
 
-def _whole(
-    flags: Mapping[str, str | bool],
-    name: str,
-    default: int,
-    low: int,
-    high: int,
-    problems: list[str],
-) -> int:
-    text = flags.get(name)
-    if not isinstance(text, str):
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
-        wanted = f"expected a whole number, {low} to {high:,}"
-        problems.append(f"--{name} {shown(text)}: {wanted}")
-        return default
-    return int(text)
+def _numbers(flags: Mapping[str, Any], problems: list[str]) -> Numbers:
+    values = {}
+    for setting in settings_of(_Flags).values():
+        name = setting.name.replace("_", "-")
+        if isinstance(text := flags.get(name), str):
+            entry = Entry(name, Scalar(text), f"--{name}", by_flag=True)
+            try:
+                values[setting.name] = value_of(setting, entry.raw)
+            except InvalidValue as error:
+                problems.append(entry.problem(error.expected, error.hint))
+    return Numbers(**values)
 
 
-def _scale(flags: Mapping[str, str | bool], problems: list[str]) -> float:
-    text = flags.get("epochs-scale")
-    if not isinstance(text, str):
-        return 1.0
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not LEAST_SCALE <= value <= 100:
-        wanted = f"expected a factor, {LEAST_SCALE:g} to 100, such as 0.05"
-        problems.append(f"--epochs-scale {shown(text)}: {wanted}")
-        return 1.0
-    return value
-
-
-def _contradictions(flags: Mapping[str, str | bool]) -> list[str]:
-    found = []
+def _contradictions(flags: Mapping[str, Any]) -> list[str]:
+    problems = []
     if "dry-run" in flags and "summary" in flags:
-        found.append("--summary: shows results, --dry-run the plan; keep one")
+        problems.append("--summary: shows results, --dry-run the plan; keep one")
     if "retry-failed" in flags and not flags.keys().isdisjoint({"dry-run", "summary"}):
-        found.append("--retry-failed: nothing is tried with --dry-run or --summary")
-    return found
+        problems.append("--retry-failed: nothing runs with --dry-run or --summary; keep one")
+    return problems
 
 
 def _unmatched(globs: Sequence[str], runs: Sequence[PlannedRun]) -> list[str]:

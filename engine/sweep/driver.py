@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.errors import FAILED, OK, RESUMABLE
 from engine.runs.directory import RunFolder
 from engine.signals import Stop
-from engine.sweep.executor import JobEnd, Executor, Job, Outcome
+from engine.sweep.executor import Executor, Job, JobEnd, Outcome
 from engine.sweep.live import LiveView
 from engine.sweep.plan import PlannedRun
 from engine.sweep.queue import FAILED as FAILED_ONCE

@@ -232,4 +232,3 @@ class _Reader(NodeReader):
         if "/" in name or name != name.strip():
             self.problem(node, f"{what}: {shown(name)}: expected a name without / or outer spaces")
         known.setdefault(name, self.at(node))
-

@@ -14,7 +14,7 @@ from engine.config.schema import Config
 from engine.errors import OK, RESUMABLE, RunFailed, UserError
 from engine.runs.directory import LOCKED
 from engine.signals import Stop
-from engine.sweep.executor import JobEnd, Executor, Job, Outcome, begin_log, last_lines
+from engine.sweep.executor import Executor, Job, JobEnd, Outcome, begin_log, last_lines
 
 
 class Train(Protocol):

@@ -19,10 +19,10 @@ from engine.errors import UserError
 from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
 from engine.runs import compatibility
-from engine.sweep.data import ImageCounts, DataFiles, counts
+from engine.sweep.data import DataFiles, ImageCounts, counts
+from engine.sweep.experiments import Experiment, ReportedValue, SweepFiles
 from engine.sweep.points import Point, points_of
 from engine.sweep.scale import scaled
-from engine.sweep.experiments import Experiment, ReportedValue, SweepFiles
 
 FORMAT = 1
 MOST_RUNS = 100_000

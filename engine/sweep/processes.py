@@ -19,7 +19,7 @@ from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.errors import OK, RESUMABLE, USER_ERROR
 from engine.runs.directory import LOCKED
-from engine.sweep.executor import JobEnd, Job, Outcome, begin_log, last_lines
+from engine.sweep.executor import Job, JobEnd, Outcome, begin_log, last_lines
 
 CHILD = "engine.sweep.child"
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -106,13 +106,13 @@ class Queue:
                 return None
             fingerprint = free[0]
             row = rows[fingerprint]
-            changes = {"owner": self._owner, "orphaned": row.orphaned + (row.state == RUNNING)}
-            self._set(base, fingerprint, RUNNING, **changes)
+            orphaned = row.orphaned + (row.state == RUNNING)
+            self._set(base, fingerprint, RUNNING, owner=self._owner, orphaned=orphaned)
             base.execute(
                 "INSERT INTO executions (fingerprint, owner, began) VALUES (?, ?, ?)",
                 (fingerprint, self._owner, time.time()),
             )
-            return fingerprint, replace(row, state=RUNNING, **changes)
+            return fingerprint, replace(row, state=RUNNING, owner=self._owner, orphaned=orphaned)
 
     def done(self, fingerprint: str) -> None:
         """The run has its result."""

@@ -20,11 +20,11 @@ WRONG = [  # the file, where the problem stands, what is said
     ("experiments: []\n", 1, "title: missing"),
     ("title: ''\nexperiments: []\n", 1, "title: empty"),
     ("- a\n", 1, "expected a sweep file, with title, include, report"),
-    (ONE + "reprot: x\n", 6, "reprot: a sweep file has no such part; did you mean report?"),
-    (ONE + "    tilte: x\n", 6, "tilte: an experiment has no such part; did you mean title?"),
+    (ONE + "reprot: x\n", 6, "reprot: no such key in a sweep file; did you mean report?"),
+    (ONE + "    tilte: x\n", 6, "tilte: no such key in an experiment; did you mean title?"),
     (ONE + "    title: Two\n", 6, "title: already given on line 5"),
     (ONE.replace("'1'", "4.1"), 4, "id: expected text, found 4.1; put it in quotes"),
-    (ONE.replace("'1'", "a/b"), 4, "id: a/b: a name is without /"),
+    (ONE.replace("'1'", "a/b"), 4, "id: a/b: expected a name without /"),
     (ONE + "  - id: '1'\n    title: Two\n", 6, "id: 1: already given at"),
     (ONE + "    recipe: T44\n", 6, "recipe: no recipe T44; did you mean T4?"),
     (ONE + "    recipe: ../quickstart\n", 6, "recipe: no recipe ../quickstart"),
@@ -48,7 +48,7 @@ WRONG = [  # the file, where the problem stands, what is said
     (ONE + "    runs: {a: 1}\n", 6, "runs: expected a list, each entry begun with a dash"),
     (ONE + "    runs: [{name: a}, {name: a}]\n", 6, "name: a: already given at"),
     (ONE + "    runs: [{settings: {optim: {lr: 1}}}, {settings: {optim.lr: 1}}]\n", 6, "1/lr=1: 2"),
-    (ONE + "    reported: [{evidence: log}]\n", 6, "value: missing; a claim without a number is"),
+    (ONE + "    reported: [{evidence: log}]\n", 6, "value: missing; a remark without a number b"),
     (ONE + "    reported: [{value: 101}]\n", 6, "value: expected a number, 0 to 100, found 101"),
     (ONE + "    reported: [{value: 9, evidence: me}]\n", 6, "evidence: expected report, log, a"),
     (ONE + "    reported: [{value: 9, statistic: top}]\n", 6, "statistic: expected best, last, m"),
@@ -111,12 +111,12 @@ def test_all_mistakes_of_all_files_and_of_the_command_are_told_at_once(
     err = capsys.readouterr().err
     for said in (
         "a.yaml, line 6: model.name: 11,173,962",
-        "a.yaml, line 7: whi: an experiment has no such part; did you mean why?",
+        "a.yaml, line 7: whi: no such key in an experiment; did you mean why?",
         "b.yaml, line 6: recipe: no recipe T",
         "b.yaml, line 7: axes: x: no such option",
         "--seeds x: expected a whole number",
         "--jobs -3: expected a whole number",
-        "--epochs-scale 0: expected a factor",
+        "--epochs-scale 0: expected a number, 0.0001 to 100",
         "--optim.lr: no such option",
     ):
         assert said in err

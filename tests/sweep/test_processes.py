@@ -156,7 +156,7 @@ def test_a_run_that_is_cancelled_saves_its_state(sweep: Sweep, tmp_path: Path) -
     while (ended := executor.poll(ticket)) is None:
         time.sleep(0.02)
     assert ended.outcome is Outcome.STOPPED
-    assert "stopped after step" in ended.said
+    assert "stopped after step" in ended.output
     assert _gone([child])
     (record,) = sweep.records().values()
     assert record["status"] == "interrupted" and record["saved_step"] == record["steps"] > 0

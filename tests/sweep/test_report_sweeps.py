@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from engine.config.fingerprint import fingerprint
-from engine.sweep.arguments import ask
+from engine.sweep.arguments import read
 from engine.sweep.plan import PlannedRun
 from tests.support.paths import ROOT, SHARED
 
 FOLDER = ROOT / "configs" / "sweeps"
 REPORTS = ("000", "001", "002", "003", "004")
 CATALOGUE = json.loads((ROOT / "tests/support/catalogue_experiments.json").read_text())
-README = (ROOT / "README.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "sweeps.md").read_text("utf-8")
 EXPERIMENTS = {each["id"]: each for each in CATALOGUE["experiments"]}
 BUDGET = 5_000_000
 NO_DATA = {"train": "", "test": ""}
@@ -29,7 +29,7 @@ def planned(name: str = "reports") -> tuple[PlannedRun, ...]:
     """Every run of a sweep file; no data is needed, CIFAR-10's numbers are taken."""
     argv = ["--sweep-file", str(FOLDER / f"{name}.yaml"), "--dry-run"]
     argv += ["--data.train", "nowhere/train.beton", "--data.test", "nowhere/test.beton"]
-    return ask(argv).plan.runs
+    return read(argv).plan.runs
 
 
 def runs_of(experiment: str) -> list[PlannedRun]:
@@ -134,12 +134,12 @@ def test_the_budget_is_lifted_where_it_must_be_and_then_said() -> None:
 
 
 @pytest.mark.parametrize("name", [*(f"report_{number}" for number in REPORTS), "reports"])
-def test_the_readmes_table_counts_what_is_there(name: str) -> None:
+def test_the_table_in_docs_counts_what_is_there(name: str) -> None:
     runs = planned(name)
     different = {fingerprint(run.config, NO_DATA): run.petaflops for run in runs}
     experiments = len({run.experiment for run in runs})
     costs = f"{experiments} | {len(runs)} | {len(different)} | {sum(different.values()):,.0f} |"
-    assert f"[`{name}.yaml`](configs/sweeps/{name}.yaml) | {costs}" in README
+    assert f"[`{name}.yaml`](../configs/sweeps/{name}.yaml) | {costs}" in PAGE
 
 
 def test_finals_have_several_seeds() -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from engine.config.schema import Config, Data, Runtime, Train
 from engine.statistics import summary
-from engine.sweep import dry_run, results
-from engine.sweep.data import ImageCounts
+from engine.sweep import results
+from engine.sweep.dry_run import Overview
 from engine.sweep.estimate import Speeds
+from engine.sweep.experiments import ReportedValue
 from engine.sweep.plan import Plan, PlannedRun
 from engine.sweep.queue import SET_ASIDE, QueueRow
 from engine.sweep.records import Records
-from engine.sweep.experiments import ReportedValue
 
 
 def _run(point: str, seed: int, **more: Any) -> PlannedRun:
@@ -28,7 +28,7 @@ def _run(point: str, seed: int, **more: Any) -> PlannedRun:
             config=Config(train=Train(epochs=200, seed=seed)), differs={},
             fingerprint=f"{point}-{seed}", folder=f"resnet453-s{seed}", notes=(),
             reported=(ReportedValue(95.66, "report", "best", "epoch 189", (), ""),),
-            epochs_unscaled=200, images=ImageCounts(50_000, 10_000, 10_000, False),
+            epochs_unscaled=200,
         ),
         **more,
     )  # fmt: skip
@@ -51,19 +51,20 @@ def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Pat
     runs = [_run("4.5/a", seed) for seed in range(3)]
     for run, accuracy in zip(runs, (0.95, 0.952, 0.957), strict=True):
         _record(tmp_path, run, accuracy)
-    (result,) = selection.select(runs, Records(tmp_path), {})
-    found = summary([95.0, 95.2, 95.7])
+    (result,) = results.select(runs, Records(tmp_path), {})
+    expected = summary([95.0, 95.2, 95.7])
     content = result.content()
     last, best = content["last_epoch_test_accuracy"], content["best_epoch_on_the_test_set"]
-    assert last["mean"] == pytest.approx(found.mean) and last["n"] == 3
-    assert last["std"] == pytest.approx(found.std)
-    assert (last["low"], last["high"]) == pytest.approx((found.low, found.high))
-    assert best["mean"] == pytest.approx(found.mean + 1)
+    assert last["mean"] == pytest.approx(expected.mean) and last["n"] == 3
+    assert last["std"] == pytest.approx(expected.std)
+    assert (last["low"], last["high"]) == pytest.approx((expected.low, expected.high))
+    assert best["mean"] == pytest.approx(expected.mean + 1)
     assert content["reported"] == [
         {"value": 95.66, "evidence": "report", "statistic": "best", "note": "epoch 189"}
     ]
-    text = selection.table([result])
-    assert f"{found.mean:.2f} ± {found.std:.2f} [{found.low:.2f}, {found.high:.2f}]" in text
+    text = results.table([result])
+    interval = f"[{expected.low:.2f}, {expected.high:.2f}]"
+    assert f"{expected.mean:.2f} ± {expected.std:.2f} {interval}" in text
     assert "95.66 best (report)" in text
     assert "* best epoch, chosen on the test set: not a fair result" in text
 
@@ -71,10 +72,10 @@ def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Pat
 def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
     run = _run("4.5/a", 0)
     _record(tmp_path, run, 0.95)
-    (result,) = selection.select([run], Records(tmp_path), {})
+    (result,) = results.select([run], Records(tmp_path), {})
     last = result.content()["last_epoch_test_accuracy"]
     assert (last["n"], last["std"], last["low"], last["high"]) == (1, None, None, None)
-    assert "±" not in selection.table([result]).splitlines()[1]
+    assert "±" not in results.table([result]).splitlines()[1]
 
 
 def test_different_conditions_are_never_put_together(tmp_path: Path) -> None:
@@ -85,23 +86,23 @@ def test_different_conditions_are_never_put_together(tmp_path: Path) -> None:
     few = [_run("4.5/b", 0, config=scaled), _run("4.5/b", 1)]
     for run in few:
         _record(tmp_path, run, 0.3)
-    found = selection.select([*runs, *few], Records(tmp_path), {})
-    assert [(result.run.point, result.conditions.text(), result.seeds) for result in found] == [
+    selected = results.select([*runs, *few], Records(tmp_path), {})
+    assert [(result.run.point, result.conditions.text(), result.seeds) for result in selected] == [
         ("4.5/a", "200 epochs, bf16", [0, 2]),
         ("4.5/a", "200 epochs, fp32", [1, 3]),
         ("4.5/b", "10 of 200 epochs, 2,000 images, bf16", [0]),
         ("4.5/b", "200 epochs, bf16", [1]),
     ]
-    assert [set(result.last) for result in found[:2]] == [{95.0}, {50.0}]
+    assert [set(result.last) for result in selected[:2]] == [{95.0}, {50.0}]
 
 
 def test_held_out_images_choose_the_best_epoch_where_there_are_any(tmp_path: Path) -> None:
     run = _run("3.9/a", 0)
     validated = {"best_test_accuracy": None, "best_validation_accuracy": 0.9154}
     _record(tmp_path, run, 0.9101, **validated)
-    (result,) = selection.select([run], Records(tmp_path), {})
+    (result,) = results.select([run], Records(tmp_path), {})
     assert result.content()["best_epoch_on_the_test_set"] is None
-    assert "91.54 (validation)" in selection.table([result])
+    assert "91.54 (validation)" in results.table([result])
 
 
 def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> None:
@@ -110,12 +111,12 @@ def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> Non
     _record(tmp_path, runs[1], 0.99, status="interrupted", epochs=7)
     _record(tmp_path, runs[2], 0.99, status="failed", error="loss became nan")
     rows = {runs[2].fingerprint: QueueRow(SET_ASIDE, 2, error="loss became nan")}
-    found = selection.select(runs, Records(tmp_path), rows)
-    assert [result.run.point for result in found] == ["4.5/a", "4.5/b"]
-    assert [result.last for result in found] == [[95.0], []]
-    states = [(entry["run"], entry["state"]) for entry in found[0].content()["incomplete"]]
+    selected = results.select(runs, Records(tmp_path), rows)
+    assert [result.run.point for result in selected] == ["4.5/a", "4.5/b"]
+    assert [result.last for result in selected] == [[95.0], []]
+    states = [(entry["run"], entry["state"]) for entry in selected[0].content()["incomplete"]]
     assert states == [("4.5/a/s1", "stopped"), ("4.5/a/s2", "set aside"), ("4.5/a/s3", "to do")]
-    text = selection.table(found)
+    text = results.table(selected)
     assert "4.5/a/s1: stopped, epoch 7/200" in text and "4.5/b/s0: to do" in text
 
 
@@ -124,27 +125,28 @@ def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
     other = _run("4.1/b", 0, variant="resnet1111")
     fp32 = _run("4.5/c", 0, config=Config(runtime=Runtime(precision="fp32")))
     _record(tmp_path, run, 0.95)
-    results = Records(tmp_path)
-    here, elsewhere = (Speeds(results.records(), name) for name in ("a machine", "another"))
+    records = Records(tmp_path)
+    here, elsewhere = (Speeds(records.all(), name) for name in ("a machine", "another"))
     assert here.seconds(run) == pytest.approx(2e15 / 5e12)
     assert here.seconds(other) == pytest.approx(2e15 / 5e12)  # at the rate of any network
     assert here.seconds(fp32) is None
     assert elsewhere.seconds(run) is None
     _record(tmp_path, other, 0.9, images_per_second=2000.0)
-    results.refresh()
-    here = Speeds(results.records(), "a machine")
+    records.refresh()
+    here = Speeds(records.all(), "a machine")
     assert here.seconds(run) == pytest.approx(2e15 / 5e12)
     assert here.seconds(other) == pytest.approx(1e15 / 5e12)
     _record(tmp_path, _run("4.1/c", 0), 0.9, variant="resnet1111", images_per_second=1, epochs=1)
-    assert Speeds(Records(tmp_path).records(), "a machine").seconds(other) == here.seconds(other)
+    assert Speeds(Records(tmp_path).all(), "a machine").seconds(other) == here.seconds(other)
     runs = [run, _run("4.5/d", 0), fp32]
-    text = table.text(runs, results, {}, here)
+    overview = Overview(runs, records, {}, here)
+    text = overview.text()
     assert "3 runs: 1 done, 2 to do" in text
     assert "0.11 hours left, one run after another and 1 of unknown length" in text
     assert [line.split()[5] for line in text.splitlines()[1:4]] == ["0.11", "0.11", "-"]
     plan = Plan("x", "x", "x", 1.0, 0, tuple(runs))
-    content = table.content(plan, runs, results, {}, here)
+    content = overview.content(plan)
     assert [entry["estimated_hours"] is None for entry in content["runs"]] == [False, False, True]
     assert content["totals"]["states"] == {"done": 1, "to do": 2}
-    unknown = table.text(runs, results, {}, elsewhere)
-    assert "no run was measured on another: no times" in unknown
+    unknown = Overview(runs, records, {}, elsewhere).text()
+    assert "no finished run on another yet: hours unknown" in unknown

@@ -21,7 +21,7 @@ from engine.step import compiled as compiled_step
 from engine.step import device
 from engine.sweep import driver
 from engine.sweep.__main__ import main
-from engine.sweep.executor import JobEnd, Job, Outcome
+from engine.sweep.executor import Job, JobEnd, Outcome
 from engine.sweep.in_process import InProcess
 from tests.support.data import Files
 from tests.support.sweeps import Sweep
@@ -124,9 +124,7 @@ def test_a_stop_saves_the_exact_step_and_the_same_command_goes_on(
     assert sweep() == 75
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-1] == (
-        "stopped with 1 of 4 runs done; the same command goes on from there"
-    )
+    assert err.splitlines()[-1] == ("stopped with 1 of 4 runs done; the same command continues")
     statuses = [record["status"] for record in sweep.records().values()]
     assert sorted(statuses) == ["finished", "interrupted"]
     codes = []
@@ -158,7 +156,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
     assert sweep() == 0
     assert looks[:3] == [3, 3, 3]
     err = capsys.readouterr().err
-    assert err.count("another process is at it; left to it") == 1
+    assert err.count("already running in another process; skipped") == 1
     assert len(sweep.stamps()) == 4
     assert sweep.asked("SELECT count(*) FROM runs WHERE attempts > 0") == [(0,)]
 
@@ -187,7 +185,7 @@ def test_a_record_that_does_not_read_costs_its_run_alone(
     capsys.readouterr()
     assert sweep("--summary") == 0
     out, err = capsys.readouterr()
-    assert "strange/record.json: not readable as a record" in err
+    assert "strange/record.json: not readable as JSON" in err
     assert "1/lr=0.05,momentum=0.5/s0: to do" in out
 
 
@@ -231,7 +229,7 @@ def test_after_an_unforeseen_crash_runs_get_processes_of_their_own(tmp_path: Pat
     outcomes = [each.outcome.value if each else None for each in ended]
     assert outcomes == ["done", "failed", "done", "done"]
     assert ended[1] is not None
-    assert ended[1].said.splitlines()[-1] == "RuntimeError: CUDA error: an illegal memory access"
+    assert ended[1].output.splitlines()[-1] == "RuntimeError: CUDA error: an illegal memory access"
     assert [job.name for job in apart.jobs] == ["run 2", "run 3"]
     assert executor.room == 1
 
