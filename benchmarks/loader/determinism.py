@@ -18,7 +18,7 @@ from benchmarks.measuring import machine
 from benchmarks.measuring.turns import Spread, spread_of
 from engine.data import order
 from engine.data.augment.cpu import augment
-from engine.data.augment.transform import Transform
+from engine.data.transform import Transform
 
 EPOCHS = 3
 BATCH_SIZES = (1, 7, 512)

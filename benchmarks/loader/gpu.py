@@ -21,8 +21,8 @@ from benchmarks.measuring.turns import Spread
 from engine.config.schema import Config, Model, Runtime
 from engine.data.augment import cpu
 from engine.data.augment.gpu import augment
-from engine.data.augment.transform import Transform
 from engine.data.loader import Batch
+from engine.data.transform import Transform
 from engine.model import ResNet, resolve
 from engine.optim.schedules import rates
 from engine.step import device as devices

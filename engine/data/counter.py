@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from engine.errors import UserError
 
+Ids = npt.NDArray[np.int64]  # of samples
 Words = npt.NDArray[np.uint32]  # draws x 4
 
 MASK = np.uint64(0xFFFFFFFF)
@@ -28,15 +29,15 @@ class Purpose(IntEnum):
     """What a draw is for; two purposes never share a stream. Numbers are never reused."""
 
     ORDER = 1  # of the samples in an epoch
-    AUGMENT = 2  # words: crop row, crop column, flip, (free)
+    AUGMENT = 2  # words: crop row, crop column, flip, cutout row and column
     SPLIT = 3  # of the training set into training and validation
     INIT = 4  # of the weights
     DROPOUT = 5
-    AUTOAUGMENT = 6  # words: sub-policy, whether its first and second are done, signs
-    LIMIT = 7  # which images are used where not all are
+    AUTOAUGMENT = 6  # words: sub-policy, whether each of its two operations is applied, signs
+    LIMIT = 7  # which images a limited training set keeps
 
 
-def draws(seed: int, purpose: Purpose, epoch: int, samples: npt.NDArray[np.int64]) -> Words:
+def draws(seed: int, purpose: Purpose, epoch: int, samples: Ids) -> Words:
     """Four uniform 32-bit words for each sample id."""
     low, high = halves(seed, epoch)
     counters = np.empty((len(samples), 4), np.uint32)
@@ -48,13 +49,13 @@ def draws(seed: int, purpose: Purpose, epoch: int, samples: npt.NDArray[np.int64
 
 
 def derive(seed: int, purpose: Purpose, index: int = 0) -> int:
-    """One 63-bit number, to seed a foreign generator (torch's) for one purpose and moment."""
+    """A 63-bit seed for another generator (torch's), for one purpose and index."""
     words = draws(seed, purpose, 0, np.array([index], np.int64))[0]
     return (int(words[0]) << 31) ^ int(words[1])
 
 
 def halves(seed: int, epoch: int) -> tuple[int, int]:
-    """The low and the high 32 bits of a seed; a seed or an epoch out of range is refused."""
+    """The low and the high 32 bits of a seed; a seed or an epoch out of range is an error."""
     if not 0 <= seed < 2**64 or not 0 <= epoch < 2**32:
         raise UserError(
             f"seed {seed}, epoch {epoch}: expected 0 to {2**64 - 1:,} and 0 to {2**32 - 1:,}"

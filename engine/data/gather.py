@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.counter import Ids
 from engine.data.kernels.threads import share
-from engine.data.order import Ids
 from engine.errors import UserError
 
 

@@ -1,7 +1,7 @@
-"""Batches in memory that stays where it is, for work that is recorded once and replayed.
+"""Batches in memory that stays in place, for work that is recorded once and replayed.
 
-A resident set is augmented by the recorded work itself: the device knows from counters of its own
-which batch comes next. Other sets are fed by their loader, and copied.
+A resident set is augmented by the recorded work itself: counters on the device say which batch
+comes next. Batches of other sets are made by their loader and copied.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.data.augment import cpu, gpu
+from engine.data.augment import gpu
+from engine.data.counter import Ids
 from engine.data.loader import Batch, Loader
-from engine.data.order import Ids
-from engine.data.stores import Resident, Store
+from engine.data.stores import Resident
 
 
 class GraphInputs(Protocol):
-    """What recorded work takes its batches from."""
+    """Where recorded work finds its batches."""
 
     def ids(self, epoch: int) -> Ids:
         """The sample ids that the epoch visits, in order."""
 
     def prepare(self, epoch: int) -> None:
-        """Have ready what `epoch` will need of the host; best while the device is busy."""
+        """Do the host's work for `epoch`; best called while the device is busy."""
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """A batch for each step: the memory that will hold it when the work comes to it."""
+        """A batch for each step: the memory that holds it once the recorded work has run."""
 
     def fill(self, batch: Batch, step: Tensor) -> None:
-        """The part of the recorded work that fills `batch`, the epoch's number `step`."""
+        """The part of the recorded work that writes `batch`, at `step` of the epoch."""
 
 
 def graph_inputs(loader: Loader, dtype: torch.dtype) -> GraphInputs:
-    """The quickest feed that the loader's set allows."""
-    recordable = isinstance(loader.store, Resident) and not loader.draws_on_the_host
-    return (
-        AugmentedInputs(loader, loader.store, dtype) if recordable else CopiedInputs(loader, dtype)
-    )
+    """The fastest inputs that the loader's set allows."""
+    store = loader.store
+    if isinstance(store, Resident) and not loader.autoaugment:  # whose steps the host draws
+        return AugmentedInputs(loader, store, dtype)
+    return CopiedInputs(loader, dtype)
 
 
 class CopiedInputs:
-    """The loader's batches, each copied to where the recorded work looks for it."""
+    """The loader's batches, each copied to where the recorded work reads it."""
 
     def __init__(self, loader: Loader, dtype: torch.dtype) -> None:
         self._loader = loader
@@ -54,103 +54,83 @@ class CopiedInputs:
         return self._loader.ids(epoch)
 
     def prepare(self, epoch: int) -> None:
-        """Nothing: the loader reads ahead by itself."""
+        """Nothing: the loader itself prepares the next epoch."""
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The loader's batches, copied."""
-        for made in self._loader.epoch(epoch, skip):
-            batch = _first(self._memory, len(made.labels))
-            batch.images.copy_(made.images)
-            batch.labels.copy_(made.labels)
+        for images, labels in self._loader.epoch(epoch, skip):
+            batch = _first(self._memory, len(labels))
+            batch.images.copy_(images)
+            batch.labels.copy_(labels)
             yield batch
 
     def fill(self, batch: Batch, step: Tensor) -> None:
-        """It is full."""
+        """Nothing: it is already filled."""
 
 
 class AugmentedInputs:
-    """Made of a resident set by one launch within the recorded work; nothing else is needed."""
+    """Batches of a resident set, made by one kernel launch within the recorded work."""
 
-    def __init__(self, loader: Loader, store: Store, dtype: torch.dtype) -> None:
-        assert isinstance(store, Resident)
+    def __init__(self, loader: Loader, store: Resident, dtype: torch.dtype) -> None:
         self._loader, self._store = loader, store
         self._memory = _memory(loader, dtype)
         device = store.device
         self._order = torch.zeros(loader.samples, dtype=torch.int64, device=device)
         self._epoch = torch.zeros((), dtype=torch.int64, device=device)
-        self._first = torch.zeros((), dtype=torch.int64, device=device)  # of a short batch's steps
-        self._held = -1  # the epoch that the device holds
-        self._ready: dict[int, tuple[Ids, Tensor]] = {}  # in memory that a GPU can fetch from
+        self._zero = torch.zeros((), dtype=torch.int64, device=device)
+        self._epoch_on_device = -1
+        self._prepared: dict[int, tuple[Ids, Tensor]] = {}  # ids, also in memory a GPU can read
 
     def ids(self, epoch: int) -> Ids:
         """As the loader's."""
-        return self._prepared(epoch)[0]
+        return self._prepare(epoch)[0]
 
     def prepare(self, epoch: int) -> None:
-        """Draw the order of `epoch`; forget those before."""
-        self._prepared(epoch)
-        self._ready = {known: each for known, each in self._ready.items() if known >= epoch - 1}
+        """Draw the order of `epoch`; drop those of past epochs."""
+        self._prepare(epoch)
+        self._prepared = {key: ids for key, ids in self._prepared.items() if key >= epoch - 1}
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The same memory at every step."""
-        if epoch != self._held:
-            self._order.copy_(self._prepared(epoch)[1], non_blocking=True)
+        if epoch != self._epoch_on_device:
+            self._order.copy_(self._prepare(epoch)[1], non_blocking=True)
             self._epoch.fill_(epoch)
-            self._held = epoch
+            self._epoch_on_device = epoch
         size, samples = self._loader.batch_size, self._loader.samples
         for first in range(skip * size, samples, size):
             yield _first(self._memory, min(size, samples - first))
 
     def fill(self, batch: Batch, step: Tensor) -> None:
-        """Gather, crop, flip, normalise, cast: one launch."""
+        """Gather, crop, flip, normalise and cast in one launch."""
         count = len(batch.labels)
         order = self._order
-        if count < self._loader.batch_size:  # the last one: not a multiple of its size from 0
-            order, step = order[len(order) - count :], self._first
-        store, spec = self._store, self._loader.augment_spec
-        scale, shift = (each.tolist() for each in spec.constants)
-        if store.device.type != "cpu":
-            gpu.augment(
-                store.images,
-                order,
-                order,
-                spec.transform,
-                spec.seed,
-                self._epoch,
-                batch.images.dtype,
-                scale,
-                shift,
-                out=batch.images,
-                step=step,
-                labels=store.labels,
-                labels_out=batch.labels,
-            )
-            return
-        # The kernel of the CPU reads its arguments where they lie, as a GPU's does.
-        first = int(step.numpy()) * count
-        rows = order.numpy()[first : first + count]
-        memory = batch.images.permute(0, 2, 3, 1)
-        if memory.dtype == torch.bfloat16:
-            memory = memory.view(torch.uint16)
-        cpu.augment(
-            store.images.numpy(),
-            rows,
-            rows,
-            spec.transform,
-            spec.seed,
-            int(self._epoch.numpy()),
-            memory.numpy(),
-            spec.constants,
+        if count < self._loader.batch_size:  # the short last batch does not begin at step * count
+            order, step = order[len(order) - count :], self._zero
+        transform, seed, constants = self._loader.augment_spec
+        scale, shift = (each.tolist() for each in constants)
+        gpu.augment(
+            self._store.images,
+            order,
+            order,
+            transform,
+            seed,
+            self._epoch,
+            batch.images.dtype,
+            scale,
+            shift,
+            out=batch.images,
+            step=step,
+            labels=self._store.labels,
+            labels_out=batch.labels,
         )
-        batch.labels.numpy()[:] = store.labels.numpy()[rows]
 
-    def _prepared(self, epoch: int) -> tuple[Ids, Tensor]:
-        if epoch not in self._ready:
+    def _prepare(self, epoch: int) -> tuple[Ids, Tensor]:
+        if epoch not in self._prepared:
             ids = self._loader.ids(epoch)
             order = torch.from_numpy(ids)
             pinned = order.pin_memory() if self._store.device.type == "cuda" else order
-            self._ready[epoch] = ids, pinned
-        return self._ready[epoch]
+            self._prepared[epoch] = ids, pinned
+        return self._prepared[epoch]
 
 
 def _memory(loader: Loader, dtype: torch.dtype) -> Batch:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.data.counter import Purpose, halves
-
-Ids = npt.NDArray[np.int64]
+from engine.data.counter import Ids, Purpose, halves
 
 
 def shuffled(ids: Ids, seed: int, epoch: int) -> Ids:
-    """The order in which an epoch visits `ids`; neighbouring seeds share nothing."""
+    """The order in which an epoch visits `ids`; orders of other seeds or epochs are unrelated."""
     return _by_key(ids, seed, Purpose.ORDER, epoch)
 
 
@@ -22,21 +19,21 @@ def split(samples: int, held_out: int, seed: int) -> tuple[Ids, Ids]:
 
 
 def limited(labels: Ids, count: int, seed: int) -> Ids:
-    """`count` ids, ascending, drawn so that no class has two more than another, as far as it lasts.
+    """`count` random ids, ascending, as evenly from all classes as their sizes allow.
 
-    The choice of fewer is part of the choice of more.
+    A smaller `count` gives a subset of a larger one.
     """
     mixed = _by_key(np.arange(len(labels), dtype=np.int64), seed, Purpose.LIMIT, 0)
     by_class = np.argsort(labels[mixed], kind="stable")
     sizes = np.bincount(labels[mixed])
-    place = np.empty_like(mixed)  # among those of its class
-    place[by_class] = np.arange(len(mixed)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen: Ids = np.sort(mixed[np.argsort(place, kind="stable")[:count]])
-    return chosen
+    rank = np.empty_like(mixed)  # within the class
+    rank[by_class] = np.arange(len(mixed)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept: Ids = np.sort(mixed[np.argsort(rank, kind="stable")[:count]])
+    return kept
 
 
 def _by_key(ids: Ids, seed: int, purpose: Purpose, epoch: int) -> Ids:
-    """`ids` by the 64 bits of their first two words, equal ones as they came."""
+    """`ids` sorted, stably, by the 64 bits of their first two words."""
     from engine.data.kernels import sort  # loads Numba
 
     low, high = halves(seed, epoch)

@@ -1,4 +1,4 @@
-"""The loaders of one run: training, what is watched every epoch, and the test set."""
+"""The loaders of one run: for training, for evaluation after each epoch, and for the test set."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import torch
 from engine.config.schema import Augment, Config
 from engine.data import order
 from engine.data.beton import Beton
+from engine.data.counter import Ids
 from engine.data.loader import Loader
-from engine.data.order import Ids
-from engine.data.stores import Store, open_store
+from engine.data.source import Store
+from engine.data.stores import open_store
 from engine.errors import UserError
 
-AS_THEY_ARE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and deviation that change nothing
+NOT_NORMALISED = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that change nothing
 
 
 @dataclass(frozen=True)
 class DataSets:
-    """What a run reads."""
+    """The data of a run."""
 
     train: Loader
-    watched: Loader  # evaluated during training: the validation images, else the test set
+    watched: Loader  # evaluated after each epoch: the validation images, else the test set
     test: Loader
-    validated: bool  # the test set is read once, at the end
+    validated: bool  # there are validation images: the test set is evaluated only at the end
     classes: tuple[str, ...]
     side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digests: dict[str, str]
-    memory_bytes: int  # of the pixels and labels as they are held
+    memory_bytes: int  # of pixels and labels as they are stored
     warnings: tuple[str, ...]
 
 
 def open_sets(config: Config, device: torch.device) -> DataSets:
-    """Check both files and bring them to the device."""
+    """Check both files and load them to the device."""
     paths = (config.data.train, config.data.test)
     train, test = (open_store(path, device, config.data.mode) for path in paths)
     _check_pair(train.beton, test.beton)
@@ -46,9 +47,9 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
                 f"{store.beton.path}: holds images without a label; train on labelled files and "
                 "predict such a set with: python -m engine.evaluate RUN --data FILE"
             )
-    if wrong := augment_problems(config.augment, min(train.beton.height, train.beton.width)):
-        raise UserError(*(f"{key} {message}" for key, message in wrong))
-    mean, std = constants(config.augment, train.beton)
+    if problems := augment_problems(config.augment, min(train.beton.height, train.beton.width)):
+        raise UserError(*(f"{key} {message}" for key, message in problems))
+    mean, std = mean_and_std(config.augment, train.beton)
     train_ids, held_out = _split(config, train.beton)
     batch = config.train.evaluate_batch_size
 
@@ -79,7 +80,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
         std=std,
         digests={"train": train.beton.sha256, "test": test.beton.sha256},
         memory_bytes=train.memory_bytes + test.memory_bytes,
-        warnings=tuple(_doubts(train.beton, test.beton)),
+        warnings=tuple(_warnings(train.beton, test.beton)),
     )
 
 
@@ -104,20 +105,20 @@ def evaluation_loader(
 
 
 def tested_ids(beton: Beton, limit: int) -> Ids | None:
-    """Which images of a test set count under `data.limit`, alike for all seeds; None: all."""
+    """Which test images `data.limit` keeps, the same for all seeds; None: all."""
     return order.limited(beton.labels, limit, seed=0) if 0 < limit < len(beton) else None
 
 
 def augment_problems(augment: Augment, side: int) -> list[tuple[str, str]]:
-    """What the settings' own limits cannot know: that images of that side are too small."""
-    found = []
+    """Settings that images of this side are too small for, as (key, problem)."""
+    problems = []
     if augment.crop_padding >= side:
         text = f"{augment.crop_padding}: padding must be smaller than the image ({side}x{side})"
-        found.append(("augment.crop_padding", text))
+        problems.append(("augment.crop_padding", text))
     if augment.cutout > side:
         text = f"{augment.cutout}: expected 0 to {side}, the side of the image"
-        found.append(("augment.cutout", text))
-    return found
+        problems.append(("augment.cutout", text))
+    return problems
 
 
 def class_names(beton: Beton) -> tuple[str, ...]:
@@ -127,10 +128,10 @@ def class_names(beton: Beton) -> tuple[str, ...]:
     return tuple(str(i) for i in range(beton.classes))
 
 
-def constants(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation to normalise with, as given or as the training file records."""
+def mean_and_std(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std to normalise with: as given, or those of the training file."""
     if not augment.normalize:
-        return AS_THEY_ARE
+        return NOT_NORMALISED
     known = beton.sidecar
     if known is None and "data" in (augment.mean, augment.std):
         raise UserError(
@@ -148,7 +149,7 @@ def constants(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tuple[
 
 
 def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
-    """The ids to train on and those held out, of all that `data.limit` leaves."""
+    """The ids to train on and the held-out ones, of those that `data.limit` keeps."""
     limit = config.data.limit
     used = np.arange(len(beton), dtype=np.int64)
     if 0 < limit < len(beton):
@@ -159,16 +160,16 @@ def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
 
 
 def held_out_of(config: Config, samples: int) -> int:
-    """How many of `samples` images `data.validation` takes; too many or none are refused."""
-    limit, wanted = config.data.limit, config.data.validation
-    held_out = round(wanted * samples) if wanted < 1 else int(wanted)
+    """How many of `samples` images `data.validation` holds out; too many or none is an error."""
+    limit, validation = config.data.limit, config.data.validation
+    held_out = round(validation * samples) if validation < 1 else int(validation)
     least, what = config.train.batch_size, "one batch"
-    if limit and samples // 2 < least:  # a rehearsal of few images: its batches are short
+    if limit and samples // 2 < least:  # few images, for a rehearsal: their one batch is short
         least, what = samples - samples // 2, "half of them"
-    if wanted and not 0 < held_out <= samples - least:
+    if validation and not 0 < held_out <= samples - least:
         raise UserError(
-            f"data.validation {wanted:g}: holds out {held_out:,} of {samples:,} images; leave at "
-            f"least {what} ({least}) to train on, and hold out at least one"
+            f"data.validation {validation:g}: holds out {held_out:,} of {samples:,} images; leave "
+            f"at least {what} ({least}) to train on, and hold out at least one"
         )
     return held_out
 
@@ -198,20 +199,20 @@ def _check_pair(train: Beton, test: Beton) -> None:
         )
 
 
-def _doubts(train: Beton, test: Beton) -> list[str]:
-    """What is allowed but should not go unseen."""
-    doubts = [
-        f"{beton.path} has no sidecar: damage to it cannot be seen"
+def _warnings(train: Beton, test: Beton) -> list[str]:
+    """What is allowed but deserves a warning."""
+    warnings = [
+        f"{beton.path} has no sidecar: damage to it cannot be detected"
         for beton in (train, test)
         if beton.sidecar is None
     ]
     if train.sha256 == test.sha256:
-        doubts.append("training and test set are the same file: the accuracy says nothing new")
+        warnings.append("training and test set are the same file: the test accuracy means nothing")
     elif _split_of(train) == "test":
-        doubts.append(f"{train.path} is a test set, and is trained on")
+        warnings.append(f"{train.path} is a test set, but is used for training")
     elif _split_of(test) == "train":
-        doubts.append(f"{test.path} is a training set, and is tested on")
-    return doubts
+        warnings.append(f"{test.path} is a training set, but is used for testing")
+    return warnings
 
 
 def _split_of(beton: Beton) -> str | None:

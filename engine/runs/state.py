@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from engine.config.schema import Config
-from engine.data.counter import Purpose, derive
+from engine.data.counter import Ids, Purpose, derive
 from engine.data.loader import Batch
-from engine.data.order import Ids
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, initialise, resolve

@@ -12,9 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from engine.data.counter import Ids
 from engine.data.graph_inputs import graph_inputs
 from engine.data.loader import Batch, Loader
-from engine.data.order import Ids
 from engine.optim.schedules import Rates
 from engine.optim.update import DeviceRates
 from engine.step.device import Machine

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import functional
 
 from engine.data.augment import reference
-from engine.data.augment.transform import FLIPS, Transform, geometry
+from engine.data.transform import FLIPS, Transform, geometry
 from engine.errors import UserError
 
 MODES = ("zeros", "reflect", "edge")

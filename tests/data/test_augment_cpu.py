@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.augment import cpu, reference
-from engine.data.augment.transform import FLIPS, IDENTITY, PADDING_MODES, Transform
+from engine.data.transform import FLIPS, IDENTITY, PADDING_MODES, Transform
 from engine.errors import UserError
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

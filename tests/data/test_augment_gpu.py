@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from engine.data.augment import gpu, reference
-from engine.data.augment.transform import IDENTITY, Transform
+from engine.data.transform import IDENTITY, Transform
 from engine.errors import UserError
 from tests.support.paths import ROOT
 
@@ -371,7 +371,7 @@ def test_a_machine_without_a_gpu_imports_it_and_is_told_what_is_missing(
 ) -> None:
     code = (
         f"import sys; {prepare}\n"
-        "import torch; from engine.data.augment import gpu, transform\n"
+        "import torch; from engine.data import transform; from engine.data.augment import gpu\n"
         "from engine.errors import UserError\n"
         "assert 'engine.data.augment.gpu_kernel' not in sys.modules\n"
         "n = torch.zeros(1).long()\n"

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -17,8 +16,8 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, Interpolation
 from torchvision.transforms.autoaugment import _apply_op
 
 from engine.data.augment import autoaugment_gpu
-from engine.data.augment.autoaugment import POLICY, apply, autoaugment, plan
-from engine.data.augment.operations import (
+from engine.data.augment.autoaugment import POLICY, apply, draw_steps
+from engine.data.autoaugment_operations import (
     ALL_STEPS,
     MAGNITUDES,
     NOTHING,
@@ -30,8 +29,9 @@ from engine.data.augment.operations import (
 from engine.data.counter import Purpose, below, draws
 from engine.data.kernels import autoaugment as autoaugment_cpu
 from engine.errors import UserError
+from tests.support.autoaugment import Images, torchvisions
+from tests.support.autoaugment import ours as augmented
 
-Images = npt.NDArray[np.uint8]  # N H W 3
 Way = Callable[[Images, Steps], Images]
 
 SIZES = [(32, 32), (20, 28), (7, 5), (2, 9), (3, 3), (1, 1)]
@@ -44,7 +44,7 @@ def on_the_cpu(images: Images, steps: Steps) -> Images:
 
 
 def by_groups(images: Images, steps: Steps) -> Images:
-    """The writing for GPUs, here on the CPU."""
+    """The GPU implementation, here on the CPU."""
     out = torch.from_numpy(np.empty_like(images))
     autoaugment_gpu.apply(torch.from_numpy(images), steps, out)
     return out.numpy()
@@ -56,7 +56,7 @@ ways = pytest.mark.parametrize("way", [on_the_cpu, by_groups])
 def pictures(count: int, height: int = 32, width: int = 32, seed: int = 0) -> Images:
     """Smooth and noisy ones, dark and bright ones, some of one colour or of two values."""
     random = np.random.default_rng(seed)
-    made = []
+    images = []
     for k in range(count):
         coarse = random.integers(0, 256, (*random.integers(1, 9, 2), 3), dtype=np.uint8)
         smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -66,8 +66,8 @@ def pictures(count: int, height: int = 32, width: int = 32, seed: int = 0) -> Im
             values[..., random.integers(3)] = random.integers(256)
         elif k % 10 == 1:
             values = 200 * (values > 100)
-        made.append(values.clip(0, 255).astype(np.uint8))
-    return np.stack(made)
+        images.append(values.clip(0, 255).astype(np.uint8))
+    return np.stack(images)
 
 
 def theirs(operation: Operation) -> str:
@@ -82,7 +82,7 @@ def the_same_step(count: int, number: int) -> Steps:
 @ways
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_each_operation_is_pillows_to_the_bit(
+def test_each_operation_equals_pillows_to_the_bit(
     height: int, width: int, operation: Operation, way: Way
 ) -> None:
     images = pictures(20, height, width)
@@ -108,51 +108,34 @@ def test_each_operation_is_pillows_to_the_bit(
 
 
 @pytest.mark.filterwarnings("ignore:dtype.*align should be passed")  # CIFAR-10's pickles are old
-def test_real_photographs_come_out_as_torchvisions(cifar10: Path) -> None:
+def test_real_photographs_equal_torchvisions_result(cifar10: Path) -> None:
     rows = pickle.loads((cifar10 / "test_batch").read_bytes(), encoding="bytes")[b"data"][:500]
     images = np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     ids = np.arange(500)
-    ours = autoaugment(torch.from_numpy(images), ids, seed=5, epoch=2)
-    np.testing.assert_array_equal(ours, as_torchvision(images, ids, seed=5, epoch=2))
+    ours = augmented(torch.from_numpy(images), ids, seed=5, epoch=2)
+    np.testing.assert_array_equal(ours, torchvisions(images, ids, seed=5, epoch=2))
 
 
-def test_the_policy_is_torchvisions() -> None:
+def test_the_policy_is_that_of_torchvision() -> None:
     expected = AutoAugment(AutoAugmentPolicy.CIFAR10).policies
     ours = [tuple((theirs(do), chance, level) for do, chance, level in pair) for pair in POLICY]
     assert ours == [tuple((do, chance, at or 0) for do, chance, at in pair) for pair in expected]
 
 
-def as_torchvision(
-    images: Images, ids: npt.NDArray[np.int64], seed: int, epoch: int
-) -> npt.NDArray[np.uint8]:
-    """torchvision's own transform, image by image, made to draw what we draw."""
-    words = draws(seed, Purpose.AUTOAUGMENT, epoch, ids)
-    chosen = below(words[:, 0], len(POLICY))
-    made = []
-    for image, sub_policy, row in zip(images, chosen, words.tolist(), strict=True):
-        transform = AutoAugment(AutoAugmentPolicy.CIFAR10)
-        chances = torch.tensor(row[1:3], dtype=torch.float64) / 2**32
-        positive = torch.tensor([1 - (row[3] >> 31), 1 - (row[3] >> 30 & 1)])
-        drawn = (int(sub_policy), chances, positive)
-        transform.get_params = lambda _, drawn=drawn: drawn  # type: ignore[method-assign,misc]
-        made.append(np.asarray(transform(Image.fromarray(image))))
-    return np.stack(made)
-
-
 @ways
-def test_a_batch_is_what_torchvision_makes_of_the_same_draws(way: Way) -> None:
+def test_a_batch_equals_torchvisions_for_the_same_draws(way: Way) -> None:
     images, ids = pictures(400), np.arange(1000, 1400)
-    ours = way(images, plan(ids, seed=3, epoch=7))
-    np.testing.assert_array_equal(ours, as_torchvision(images, ids, seed=3, epoch=7))
+    ours = way(images, draw_steps(ids, seed=3, epoch=7))
+    np.testing.assert_array_equal(ours, torchvisions(images, ids, seed=3, epoch=7))
 
 
-def test_images_that_are_not_square_follow_torchvision_too() -> None:
+def test_images_that_are_not_square_equal_torchvisions_too() -> None:
     images, ids = pictures(300, 24, 40), np.arange(300)
-    ours = autoaugment(torch.from_numpy(images), ids, seed=1, epoch=0)
-    np.testing.assert_array_equal(ours, as_torchvision(images, ids, seed=1, epoch=0))
+    ours = augmented(torch.from_numpy(images), ids, seed=1, epoch=0)
+    np.testing.assert_array_equal(ours, torchvisions(images, ids, seed=1, epoch=0))
 
 
-def test_what_is_done_is_as_frequent_as_in_torchvision() -> None:
+def test_operations_are_as_frequent_as_in_torchvision() -> None:
     samples = 400_000
     expected: Counter[tuple[int, int]] = Counter()
     for pair in AutoAugment(AutoAugmentPolicy.CIFAR10).policies:
@@ -165,17 +148,17 @@ def test_what_is_done_is_as_frequent_as_in_torchvision() -> None:
         for first, chance in outcomes[0]:
             for second, and_then in outcomes[1]:
                 expected[first, second] += samples * chance * and_then / 25
-    found = Counter(map(tuple, plan(np.arange(samples), seed=11, epoch=0).tolist()))
-    assert set(found) <= {outcome for outcome, times in expected.items() if times}
-    counted = [(found[outcome], times) for outcome, times in expected.items() if times]
-    assert min(times for _, times in counted) > 5
-    chi_square = sum((times - wanted) ** 2 / wanted for times, wanted in counted)
+    drawn = Counter(map(tuple, draw_steps(np.arange(samples), seed=11, epoch=0).tolist()))
+    assert set(drawn) <= {outcome for outcome, times in expected.items() if times}
+    counted = [(drawn[outcome], times) for outcome, times in expected.items() if times]
+    assert min(mean for _, mean in counted) > 5
+    chi_square = sum((count - mean) ** 2 / mean for count, mean in counted)
     freedom = len(counted) - 1
     assert freedom > 100
     assert abs(chi_square - freedom) < 4 * (2 * freedom) ** 0.5  # nearly normal for that many
 
 
-def test_sub_policies_and_signs_are_drawn_evenly_and_apart() -> None:
+def test_sub_policies_and_signs_are_uniform_and_independent() -> None:
     words = draws(4, Purpose.AUTOAUGMENT, 9, np.arange(200_000))
     cells = below(words[:, 0], 25) * 4 + (words[:, 3] >> np.uint32(30))
     counts = np.bincount(cells.astype(np.int64), minlength=100)
@@ -184,40 +167,45 @@ def test_sub_policies_and_signs_are_drawn_evenly_and_apart() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 65, 150])
-def test_any_cut_into_batches_and_any_order_gives_the_same_images(batch: int) -> None:
+def test_batch_size_and_order_do_not_change_an_image(batch: int) -> None:
     images, ids = torch.from_numpy(pictures(150)), np.arange(150)
-    whole = autoaugment(images, ids, seed=1, epoch=4)
+    whole = augmented(images, ids, seed=1, epoch=4)
     order = np.random.default_rng(batch).permutation(150)
-    found = torch.empty_like(images)
+    result = torch.empty_like(images)
     for first in range(0, 150, batch):
         part = order[first : first + batch]
-        found[part] = autoaugment(images[part], part, seed=1, epoch=4)
-    assert torch.equal(found, whole)
+        result[part] = augmented(images[part], part, seed=1, epoch=4)
+    assert torch.equal(result, whole)
 
 
 def test_any_number_of_threads_gives_the_same_images() -> None:
     images, ids = torch.from_numpy(pictures(300)), np.arange(300)
-    alone = autoaugment(images, ids, seed=1, epoch=4)
+    alone = augmented(images, ids, seed=1, epoch=4)
     torch.set_num_threads(3)
-    assert torch.equal(autoaugment(images, ids, seed=1, epoch=4), alone)
+    assert torch.equal(augmented(images, ids, seed=1, epoch=4), alone)
 
 
-def test_another_seed_epoch_or_sample_draws_anew() -> None:
+def test_another_seed_epoch_or_sample_draws_other_operations() -> None:
     ids = np.arange(2000)
-    drawn = [plan(ids, 0, 0), plan(ids, 0, 1), plan(ids, 1, 0), plan(ids + 2000, 0, 0)]
+    drawn = [
+        draw_steps(ids, 0, 0),
+        draw_steps(ids, 0, 1),
+        draw_steps(ids, 1, 0),
+        draw_steps(ids + 2000, 0, 0),
+    ]
     for i, one in enumerate(drawn):
         for other in drawn[:i]:
             assert (one != other).any(axis=1).mean() > 0.7
-    np.testing.assert_array_equal(plan(ids, 0, 1), drawn[1])
+    np.testing.assert_array_equal(draw_steps(ids, 0, 1), drawn[1])
 
 
-def test_the_batch_given_stays_as_it_is_unless_it_is_the_place_to_write() -> None:
+def test_the_input_is_unchanged_unless_it_is_also_the_output() -> None:
     images, ids = torch.from_numpy(pictures(100)), np.arange(100)
     kept = images.clone()
-    done = autoaugment(images, ids, seed=0, epoch=0)
+    done = augmented(images, ids, seed=0, epoch=0)
     assert torch.equal(images, kept)
     assert not torch.equal(done, kept)
-    assert apply(images, plan(ids, 0, 0), out=images) is images
+    assert apply(images, draw_steps(ids, 0, 0), out=images) is images
     assert torch.equal(images, done)
 
 
@@ -230,15 +218,15 @@ def test_images_that_draw_nothing_are_only_copied(way: Way) -> None:
 
 def test_an_empty_batch_stays_empty() -> None:
     none = torch.empty(0, 32, 32, 3, dtype=torch.uint8)
-    assert autoaugment(none, np.arange(0), 0, 0).shape == none.shape
+    assert augmented(none, np.arange(0), 0, 0).shape == none.shape
 
 
-def test_images_that_do_not_lie_contiguous_are_augmented_alike() -> None:
+def test_images_that_are_not_contiguous_are_augmented_alike() -> None:
     planar = torch.from_numpy(pictures(50)).permute(0, 3, 1, 2).contiguous()
     images = planar.permute(0, 2, 3, 1)
     assert not images.is_contiguous()
-    expected = autoaugment(images.contiguous(), np.arange(50), 0, 0)
-    assert torch.equal(autoaugment(images, np.arange(50), 0, 0), expected)
+    expected = augmented(images.contiguous(), np.arange(50), 0, 0)
+    assert torch.equal(augmented(images, np.arange(50), 0, 0), expected)
 
 
 BATCH = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
@@ -260,7 +248,7 @@ IDLE = the_same_step(4, NOTHING)
         (BATCH, IDLE, BATCH.transpose(1, 2), "out: expected contiguous memory"),
     ],
 )
-def test_what_cannot_be_augmented_is_refused_by_name(
+def test_input_that_cannot_be_augmented_is_an_error(
     images: Tensor, steps: Steps, out: Tensor | None, problem: str
 ) -> None:
     with pytest.raises(UserError, match=problem):
@@ -273,10 +261,10 @@ def test_a_gpu_gives_the_same_images_and_is_never_waited_for() -> None:
         pytest.skip("needs a CUDA device")
     images, ids = torch.from_numpy(pictures(500)), np.arange(500)
     resident = images.cuda()
-    autoaugment(resident, ids, seed=2, epoch=0)  # the constants travel once
+    augmented(resident, ids, seed=2, epoch=0)  # the constants travel once
     torch.cuda.set_sync_debug_mode("error")
     try:
-        done = autoaugment(resident, ids, seed=2, epoch=1)
+        done = augmented(resident, ids, seed=2, epoch=1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert torch.equal(done.cpu(), autoaugment(images, ids, seed=2, epoch=1))
+    assert torch.equal(done.cpu(), augmented(images, ids, seed=2, epoch=1))

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from engine.data import sidecar, stores
 from engine.data.augment import reference
-from engine.data.augment.autoaugment import autoaugment
-from engine.data.augment.transform import Transform, geometry
 from engine.data.beton import open_beton
 from engine.data.loader import REPORTS_MEAN, REPORTS_STD, Loader
 from engine.data.stores import Resident
 from engine.data.stream import Stream
+from engine.data.transform import Transform, geometry
 from engine.errors import UserError
+from tests.support import autoaugment
 from tests.support.data import CLASSES, TRAIN_IMAGES, Files
 from tests.support.paths import ROOT
 
@@ -157,7 +157,7 @@ def test_the_gpu_kernel_makes_the_same_pixels(files: Files, tmp_path: Path) -> N
     script = (
         "import hashlib, sys, torch\n"
         "from engine.data.augment import gpu\n"
-        "from engine.data.augment.transform import Transform\n"
+        "from engine.data.transform import Transform\n"
         "from engine.data.loader import Loader\n"
         "loader = Loader(sys.argv[1], 25, seed=3, dtype=torch.uint8, mode='resident')\n"
         "digests = [hashlib.sha256(), hashlib.sha256()]\n"
@@ -235,7 +235,9 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
         triple = zip(loader.epoch(epoch), plain.epoch(epoch), normalised.epoch(epoch), strict=True)
         for number, (found, before, floats) in enumerate(triple):
             here = ids[20 * number : 20 * (number + 1)]
-            changed = autoaugment(before.images.permute(0, 2, 3, 1).contiguous(), here, 4, epoch)
+            changed = autoaugment.ours(
+                before.images.permute(0, 2, 3, 1).contiguous(), here, 4, epoch
+            )
             drawn = geometry(Transform(cutout=6), 4, epoch, here, 32, 32)
             for k in range(len(here)):
                 corner = int(drawn.cut_rows[k]), int(drawn.cut_columns[k])

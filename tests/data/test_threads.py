@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from engine.data.augment import cpu
-from engine.data.augment.transform import Transform
 from engine.data.kernels.threads import available, share
+from engine.data.transform import Transform
 
 
 def _counting(pieces: int, each: Callable[[int], None]) -> Callable[[], bool]:
@@ -154,7 +154,7 @@ LIVE = """
 import threading, time
 import numpy as np
 from engine.data.augment import cpu
-from engine.data.augment.transform import Transform
+from engine.data.transform import Transform
 
 images, ids = np.zeros((500, 32, 32, 3), np.uint8), np.arange(500)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.data.augment import gpu, reference
-from engine.data.augment.transform import Transform
+from engine.data.transform import Transform
 
 pytestmark = pytest.mark.gpu
 TRANSFORM, SEED, BATCH, BATCHES = Transform(4, "reflect", "alternating", 8), 2**33 + 5, 16, 4

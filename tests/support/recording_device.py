@@ -1,4 +1,4 @@
-"""A recorder for tests on the CPU: it holds recorded work to what a CUDA graph asks of it.
+"""A recorder for tests on the CPU: it checks that recorded work obeys the rules of CUDA graphs.
 
 Recording runs the work's Python code once and leaves no trace in memory; a replay does on the CPU
 what the graph would on a GPU: the same kernels, on the same memory, and nothing for the host.
@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from engine.data.augment import cpu, gpu
+from engine.data.transform import Transform
 from engine.step import replay
 from engine.step.replay import Graph, Tensors, Work
 
@@ -135,8 +138,43 @@ def _place(tensor: Tensor) -> int | None:
     return tensor.untyped_storage().data_ptr() or None
 
 
+def _augment(
+    images: Tensor,
+    rows: Tensor,
+    ids: Tensor,
+    transform: Transform,
+    seed: int,
+    epoch: Tensor,
+    dtype: torch.dtype,
+    scale: list[float],
+    shift: list[float],
+    *,
+    out: Tensor,
+    step: Tensor,
+    labels: Tensor,
+    labels_out: Tensor,
+) -> None:
+    """`gpu.augment` by the CPU's kernel: it too reads epoch and step where they lie in memory."""
+    first = int(step.numpy()) * len(out)
+    here = slice(first, first + len(out))
+    memory = out.permute(0, 2, 3, 1)
+    memory = memory.view(torch.uint16) if dtype == torch.bfloat16 else memory
+    cpu.augment(
+        images.numpy(),
+        rows.numpy()[here],
+        ids.numpy()[here],
+        transform,
+        seed,
+        int(epoch.numpy()),
+        memory.numpy(),
+        (np.float32(scale), np.float32(shift)),
+    )
+    labels_out.numpy()[:] = labels.numpy()[rows.numpy()[here]]
+
+
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
-    """From now on every run records its steps, by this recorder."""
+    """From now on every run records its steps, by this recorder, and augments on the CPU."""
     recorder = FakeRecorder()
+    monkeypatch.setattr(gpu, "augment", _augment)
     monkeypatch.setattr(replay, "recorder_for", lambda machine: recorder)
     return recorder

@@ -12,7 +12,7 @@ import yaml
 from engine.config import checks, options
 from engine.config.schema import Config
 from engine.data.order import split
-from engine.data.sets import AS_THEY_ARE
+from engine.data.sets import NOT_NORMALISED
 from engine.optim.schedules import moves_every_step, moves_momentum, rates
 from tests.support.paths import ROOT, SHARED
 
@@ -173,5 +173,5 @@ def test_lookahead_meets_where_the_ancestors_did() -> None:
 
 
 def test_pixels_that_are_not_normalised_go_from_0_to_1() -> None:
-    assert AS_THEY_ARE == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert NOT_NORMALISED == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     assert not recipe("T0r").augment.normalize

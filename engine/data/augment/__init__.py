@@ -1,1 +1,1 @@
-"""One augmentation in several writings: `reference` is the specification, `device` the fast one."""
+"""Augmentation, three implementations: `reference` (the specification), `cpu` and `gpu` (fast)."""

@@ -1,18 +1,18 @@
 """AutoAugment with the CIFAR-10 policy on whole batches, for report 003's ablation.
 
-What torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10)` does to Pillow images, in
-distribution; and to the bit, given the same draw. An image draws one of 25 sub-policies, each of
-two operations with its own probability and magnitude; a magnitude that has a sign takes it by a
-coin. Pixels are moved without interpolation, and what comes from outside the image is black:
-torchvision's defaults, and 003 says nothing else.
+The same distribution as torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10)` on Pillow
+images, and the same bits for the same draw. An image draws one of 25 sub-policies, each of two
+operations with a probability and a magnitude; the sign of a signed magnitude is random. Pixels
+are moved without interpolation, and pixels from outside the image are black: torchvision's
+defaults, which report 003 does not change.
 
-Where it stands: on uint8 pixels, after the crop and the flip, before the normalising. 003
-compares Normalize, + HorizontalFlip, + Crop and "AutoAugment", and leaves open whether the last
-crops and flips too; its words name Normalize alone beside it, so that is how we read it. They
-also put Normalize first, but the code normalises last, and AutoAugment needs whole values.
+It works on uint8 pixels, after crop and flip, before normalising. Report 003 compares
+Normalize, + HorizontalFlip, + Crop and "AutoAugment", and leaves open whether the last also
+crops and flips; its text names only Normalize beside it, so that is how we read it. The text
+puts Normalize first, but the report's code normalises last, and AutoAugment needs integers.
 
 A draw is Philox (`engine.data.counter`) of (seed, AUTOAUGMENT, epoch, sample): word 0 gives the
-sub-policy, words 1 and 2 whether its operations are done, the top two bits of word 3 the signs.
+sub-policy, words 1 and 2 whether its operations are applied, the top two bits of word 3 the signs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from engine.data.augment import autoaugment_gpu
-from engine.data.augment.operations import ALL_STEPS, NOTHING, SIGNED, Steps, step
-from engine.data.augment.operations import Operation as Do
-from engine.data.counter import Purpose, below, draws
-from engine.data.order import Ids
+from engine.data.autoaugment_operations import ALL_STEPS, NOTHING, SIGNED, Steps, step
+from engine.data.autoaugment_operations import Operation as Do
+from engine.data.counter import Ids, Purpose, below, draws
 from engine.errors import UserError
 
 # An operation, its probability, its magnitude where it has one.
@@ -59,28 +58,23 @@ POLICY: tuple[tuple[Choice, Choice], ...] = (
 )
 
 STEPS = np.array([[step(do, magnitude) for do, _, magnitude in pair] for pair in POLICY])
-DONE_BELOW = np.array([[round(chance * 2**32) for _, chance, _ in pair] for pair in POLICY])
+THRESHOLDS = np.array([[round(chance * 2**32) for _, chance, _ in pair] for pair in POLICY])
 HAS_SIGN = np.array([[do in SIGNED for do, _, _ in pair] for pair in POLICY])
 SIGN_BITS = np.array([31, 30], np.uint32)
 
 
-def autoaugment(images: Tensor, ids: Ids, seed: int, epoch: int) -> Tensor:
-    """The images (B H W 3, uint8) of the samples `ids`, augmented as that epoch's draws say."""
-    return apply(images, plan(ids, seed, epoch))
-
-
-def plan(ids: Ids, seed: int, epoch: int) -> Steps:
-    """What is done to the samples `ids` in `epoch`; an epoch's may be drawn at once, then cut."""
+def draw_steps(ids: Ids, seed: int, epoch: int) -> Steps:
+    """The operations for the samples `ids` in `epoch`: a row each, whatever the other ids."""
     words = draws(seed, Purpose.AUTOAUGMENT, epoch, ids)
-    chosen = below(words[:, 0], len(POLICY))
-    signs = (words[:, 3:] >> SIGN_BITS) & HAS_SIGN[chosen]
-    return np.where(words[:, 1:3] < DONE_BELOW[chosen], STEPS[chosen] + signs, NOTHING)
+    pairs = below(words[:, 0], len(POLICY))
+    signs = (words[:, 3:] >> SIGN_BITS) & HAS_SIGN[pairs]
+    return np.where(words[:, 1:3] < THRESHOLDS[pairs], STEPS[pairs] + signs, NOTHING)
 
 
 def apply(images: Tensor, steps: Steps, out: Tensor | None = None) -> Tensor:
-    """Both steps of each image (B H W 3, uint8), on its device; `out` may be `images`.
+    """Apply both steps to each image (B H W 3, uint8), on its device; `out` may be `images`.
 
-    Nothing is read back from the device: the steps lie with the host, so it knows the groups.
+    Nothing is read back from the device: the steps are in host memory, so it knows the groups.
     """
     images = images.contiguous()
     if out is None:
@@ -100,9 +94,9 @@ def apply(images: Tensor, steps: Steps, out: Tensor | None = None) -> Tensor:
 def _check(images: Tensor, steps: Steps, out: Tensor) -> None:
     wrong = []
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        wrong.append(f"images: {_said(images)}; AutoAugment works on uint8 pixels, N H W 3")
+        wrong.append(f"images: {_describe(images)}; AutoAugment works on uint8 pixels, N H W 3")
     if out.dtype != images.dtype or out.shape != images.shape or out.device != images.device:
-        wrong.append(f"out: {_said(out)}; expected the like of images, {_said(images)}")
+        wrong.append(f"out: {_describe(out)}; expected the like of images, {_describe(images)}")
     if not out.is_contiguous():
         wrong.append("out: expected contiguous memory")
     if steps.dtype != np.int64 or steps.shape != (len(images), 2) or not steps.flags.c_contiguous:
@@ -116,5 +110,5 @@ def _check(images: Tensor, steps: Steps, out: Tensor) -> None:
         raise UserError(*wrong)
 
 
-def _said(tensor: Tensor) -> str:
+def _describe(tensor: Tensor) -> str:
     return f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"

@@ -1,7 +1,7 @@
-"""AutoAugment on a GPU: the images that undergo like operations are one group, one set of kernels.
+"""AutoAugment on a GPU: images with operations of one kind form a group with its own kernels.
 
-At most seven groups for the first steps of the batch and seven for the second, whatever its
-size. One transfer brings all groups to the device, and nothing waits for it.
+There are at most seven groups for the first steps of a batch and seven for the second, whatever
+its size. One transfer brings all groups to the device, and nothing waits for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.data.augment.operations import (
+from engine.data.autoaugment_operations import (
     BLUE,
     FIRST_BLEND,
     FIRST_HISTOGRAM,
@@ -25,15 +25,15 @@ from engine.data.augment.operations import (
     STEPS,
     Operation,
     Steps,
-    constants,
+    tables_for,
 )
 
 
-class OnDevice(NamedTuple):
-    """`operations.Constants` as tensors."""
+class DeviceTables(NamedTuple):
+    """`autoaugment_operations.Tables` as tensors."""
 
     sources: Tensor
-    tables: Tensor
+    values: Tensor
     factors: Tensor
 
 
@@ -41,11 +41,11 @@ def apply(images: Tensor, steps: Steps, out: Tensor) -> None:
     """Write each image (B H W 3, uint8), after its steps, to `out`, which may be `images`."""
     out.copy_(images)
     fixed = _on_device(images.shape[1], images.shape[2], images.device)
-    kinds = np.searchsorted(FIRST_STEPS, steps, side="right")  # 0: nothing to do
+    kinds = np.searchsorted(FIRST_OF_KIND, steps, side="right")  # 0: nothing to do
     groups = [
         (kind, np.flatnonzero(kinds[:, turn] == kind), turn)
         for turn in range(2)
-        for kind in range(1, len(WAYS) + 1)
+        for kind in range(1, len(KINDS) + 1)
     ]
     # One pinned copy for all groups: a copy from other memory would make the host wait.
     packed = np.concatenate(
@@ -57,42 +57,42 @@ def apply(images: Tensor, steps: Steps, out: Tensor) -> None:
     device = host.to(images.device, non_blocking=True)
     first = 0
     for kind, rows, _ in groups:
-        where, wanted = device[:, first : first + len(rows)]
+        where, group_steps = device[:, first : first + len(rows)]
         if len(rows):
-            done = WAYS[kind - 1](out.index_select(0, where), wanted, fixed)
+            done = KINDS[kind - 1](out.index_select(0, where), group_steps, fixed)
             out.index_copy_(0, where, done)
         first += len(rows)
 
 
 @lru_cache(maxsize=4)
-def _on_device(height: int, width: int, device: torch.device) -> OnDevice:
-    return OnDevice(*(torch.from_numpy(each).to(device) for each in constants(height, width)))
+def _on_device(height: int, width: int, device: torch.device) -> DeviceTables:
+    return DeviceTables(*(torch.from_numpy(each).to(device) for each in tables_for(height, width)))
 
 
-def _move(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
+def _move(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     pixels = images.flatten(1, 2)  # G pixels 3
     sources = fixed.sources[steps].long()[..., None]  # G pixels 1
     moved = pixels.gather(1, sources.clamp(0).expand_as(pixels))
     return (moved * (sources >= 0)).view_as(images)
 
 
-def _look_up(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
-    tables = fixed.tables[steps - FIRST_TABLE]  # G 256
+def _look_up(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
+    tables = fixed.values[steps - FIRST_TABLE]  # G 256
     return tables.gather(1, images.flatten(1).long()).view_as(images)
 
 
-def _color(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
+def _color(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     return _blend(_grey(images)[..., None], images, steps, fixed)
 
 
-def _contrast(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
+def _contrast(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     grey = _grey(images).flatten(1)
     count = grey.shape[1]
     mean = (2 * grey.sum(1) + count) // (2 * count)
     return _blend(mean[:, None, None, None], images, steps, fixed)
 
 
-def _sharpness(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
+def _sharpness(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     height, width = images.shape[1:3]
     if min(height, width) < 3:
         return images
@@ -103,7 +103,7 @@ def _sharpness(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
     return _blend(smooth, images, steps, fixed)
 
 
-def _auto_contrast(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
+def _auto_contrast(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     pixels = images.flatten(1, 2)
     low, high = (each.double()[:, None] for each in pixels.aminmax(dim=1))  # G 1 3
     values = torch.arange(256, dtype=torch.float64, device=images.device)[:, None]
@@ -113,7 +113,7 @@ def _auto_contrast(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
     return _look_up_by_channel(images, (values * scale + offset).clamp(0, 255))
 
 
-def _equalize(images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
+def _equalize(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     pixels = images.flatten(1, 2).mT.contiguous()  # G 3 pixels
     # By sorting, not by counting: the atomic additions of a histogram are refused where torch
     # must be deterministic.
@@ -137,14 +137,14 @@ def _grey(images: Tensor) -> Tensor:
     return (RED * red + GREEN * green + BLUE * blue + ROUND) >> 16
 
 
-def _blend(dull: Tensor, images: Tensor, steps: Tensor, fixed: OnDevice) -> Tensor:
+def _blend(dull: Tensor, images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     """Rounded to float32 where Pillow does: one kernel multiplies, the next adds."""
     factors = fixed.factors[steps - FIRST_BLEND][:, None, None, None]
     return (dull.float() + factors * (images - dull).float()).clamp(0, 255).to(torch.uint8)
 
 
-# The first step number of each way of working, and the way.
-FIRST_STEPS = (
+# The first step number of each kind, and the function for it.
+FIRST_OF_KIND = (
     0,
     FIRST_TABLE,
     FIRST_BLEND,
@@ -153,7 +153,7 @@ FIRST_STEPS = (
     FIRST_HISTOGRAM,
     Operation.EQUALIZE * STEPS,
 )
-WAYS: tuple[Callable[[Tensor, Tensor, OnDevice], Tensor], ...] = (
+KINDS: tuple[Callable[[Tensor, Tensor, DeviceTables], Tensor], ...] = (
     _move,
     _look_up,
     _color,

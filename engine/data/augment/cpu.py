@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment.transform import FLIPS, PADDING_MODES, Transform
-from engine.data.counter import halves
+from engine.data.counter import Ids, halves
 from engine.data.kernels.threads import share
-from engine.data.order import Ids
+from engine.data.transform import FLIPS, PADDING_MODES, Transform
 from engine.errors import UserError
 
 Images = npt.NDArray[np.uint8]
-Constants = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # scale and shift a channel
+ScaleShift = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # scale and shift a channel
 
 KINDS = [np.dtype(kind) for kind in (np.uint8, np.float32, np.uint16)]
 NO_CONSTANTS = np.zeros(6, np.float32)
@@ -33,7 +32,7 @@ def augment(
     seed: int,
     epoch: int,
     out: npt.NDArray[Any],
-    constants: Constants | None = None,
+    constants: ScaleShift | None = None,
     *,
     threads: int | None = None,
 ) -> None:
@@ -82,14 +81,14 @@ def augment(
     share(work, threads, len(ids) * height * width * 3, done)
 
 
-def scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> Constants:
+def scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> ScaleShift:
     """The constants that turn (x / 255 - mean) / std into one multiply and one add."""
     m, s = np.array(mean, np.float64), np.array(std, np.float64)
     return (1 / (255 * s)).astype(np.float32), (-m / s).astype(np.float32)
 
 
 def _check(
-    images: Images, rows: Ids, ids: Ids, out: npt.NDArray[Any], constants: Constants | None
+    images: Images, rows: Ids, ids: Ids, out: npt.NDArray[Any], constants: ScaleShift | None
 ) -> None:
     wrong = []
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.data.augment.transform import Transform
 from engine.data.counter import Purpose
+from engine.data.transform import Transform
 from engine.errors import UserError
 
 DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)

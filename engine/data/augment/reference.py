@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment.transform import Transform, geometry
+from engine.data.transform import Transform, geometry
 
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
 

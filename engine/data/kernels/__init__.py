@@ -1,33 +1,24 @@
-"""All compiled code of the feed, loaded at once, the moment before it is first needed.
+"""Compiled code for the CPU: every file that imports Numba lies in this folder.
 
-Numba and its tables make some hundred thousand objects, which all stay. Python's collector looks
-through them again and again while they are made: without it, loading takes half the time.
+Nothing here is imported before it is needed, because Numba takes long to load: other modules
+import from this folder inside functions (`threads` alone needs no Numba).
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 def load() -> None:
-    """Have the kernels in memory: from disk in a quarter of a second, or compiled in seconds."""
-    with _collector_paused():
-        from engine.data.kernels import (  # noqa: F401
-            augment,
-            gather,
-            simd,
-            sort,
-        )
+    """Load the loader's kernels: from disk in a quarter of a second, or compiled in seconds.
 
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    was_on = gc.isenabled()
+    Numba and its tables make some hundred thousand objects that all stay; with Python's garbage
+    collector off, which would scan them again and again, loading takes half the time.
+    """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        from engine.data.kernels import augment, gather, simd, sort  # noqa: F401
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

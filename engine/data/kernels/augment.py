@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.augment.transform import FLIPS, PADDING_MODES
 from engine.data.counter import MASK, MULTIPLIERS, ROUNDS, SHIFT, WEYL, Purpose
 from engine.data.kernels.jit import IDS, READ_FLOATS, READ_IDS, eager_njit, inline_njit, types
 from engine.data.kernels.simd import (
@@ -32,6 +31,7 @@ from engine.data.kernels.simd import (
     normalise,
     prefetch,
 )
+from engine.data.transform import FLIPS, PADDING_MODES
 
 Array = npt.NDArray[Any]
 

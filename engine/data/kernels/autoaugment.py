@@ -1,8 +1,4 @@
-"""AutoAugment on the CPU: compiled, one image at a time, both of its steps.
-
-What Numba keeps on disk does not see a change of the numbers that it takes from `operations`:
-they stay as they are. Importing this loads Numba.
-"""
+"""AutoAugment on the CPU: compiled, one image at a time, both of its steps."""
 
 from __future__ import annotations
 
@@ -11,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
-from engine.data.augment.operations import (
+from engine.data.autoaugment_operations import (
     BLUE,
     FIRST_BLEND,
     FIRST_HISTOGRAM,
@@ -24,10 +19,10 @@ from engine.data.augment.operations import (
     STEPS,
     Operation,
     Steps,
-    constants,
+    tables_for,
 )
-from engine.data.kernels import threads as batch_threads
-from engine.data.kernels.jit import eager_njit, inline_njit
+from engine.data.kernels import threads
+from engine.data.kernels.jit import eager_njit, inline_njit, types
 
 Images = npt.NDArray[np.uint8]  # B H W 3
 
@@ -39,7 +34,7 @@ PIECE = 64  # images that one thread takes at a time
 
 def apply(images: Images, steps: Steps, out: Images) -> None:
     """Write each image, after its steps, to `out`, which may be `images`."""
-    fixed = constants(images.shape[1], images.shape[2])
+    fixed = tables_for(images.shape[1], images.shape[2])
     row = 3 * images.shape[2]
     before, after = (each.reshape(len(images), -1) for each in (images, out))
     firsts = range(0, len(images), PIECE)
@@ -53,7 +48,7 @@ def apply(images: Images, steps: Steps, out: Images) -> None:
             ended_the_last = next(done) == len(firsts)
         return ended_the_last
 
-    batch_threads.share(work, min(batch_threads.available(), len(firsts)))
+    threads.share(work, min(threads.available(), len(firsts)))
 
 
 @inline_njit

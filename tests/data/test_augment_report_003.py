@@ -9,9 +9,9 @@ from torch import Tensor
 from torchvision.transforms import functional
 
 from engine.config.schema import Augment, Config, Data, Train
-from engine.data.augment.transform import Transform, geometry
 from engine.data.sets import open_sets
-from tests.data.test_autoaugment import as_torchvision
+from engine.data.transform import Transform, geometry
+from tests.support.autoaugment import torchvisions
 from tests.support.data import Files
 
 SEED = 4
@@ -48,7 +48,7 @@ def _expected(augment: Augment, pixels: np.ndarray, ids: np.ndarray, epoch: int)
         images.append(out.permute(1, 2, 0).numpy())
     whole = np.stack(images)
     if augment.autoaugment:
-        whole = as_torchvision(whole, ids, SEED, epoch)
+        whole = torchvisions(whole, ids, SEED, epoch)
     floats = torch.from_numpy(whole).permute(0, 3, 1, 2).double() / 255
     if not augment.normalize:
         return floats
@@ -59,7 +59,9 @@ def _expected(augment: Augment, pixels: np.ndarray, ids: np.ndarray, epoch: int)
 
 @pytest.mark.parametrize("constants", CONSTANTS, ids=["K", "003's", "not normalised"])
 @pytest.mark.parametrize("level", LEVELS)
-def test_each_level_is_torchvisions(files: Files, level: str, constants: dict[str, object]) -> None:
+def test_each_level_equals_torchvisions(
+    files: Files, level: str, constants: dict[str, object]
+) -> None:
     augment = Augment(**LEVELS[level], **constants)  # type: ignore[arg-type]
     config = Config(
         data=Data(str(files.train), str(files.test)),

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.counter import Purpose, below, draws
-from engine.data.order import Ids
+from engine.data.counter import Ids, Purpose, below, draws
 from engine.errors import UserError
 
 PADDING_MODES = ("zeros", "reflect", "edge")

@@ -1,12 +1,12 @@
-"""AutoAugment's operations: what each does to a pixel, as Pillow and torchvision do it, to the bit.
+"""AutoAugment's operations: what each does to a pixel, bit for bit as Pillow and torchvision do it.
 
-torchvision's transform works on Pillow images or on tensors. Both do the same in Translate,
+torchvision's transform takes Pillow images or tensors. Both give the same for Translate,
 Brightness, Posterize, Solarize, Invert and Equalize; Color, Contrast, Sharpness and AutoContrast
-round differently (by one), Shear and Rotate hit other pixels here and there. The reports loaded
-Pillow images, so that is the way here.
+differ by one in the rounding, Shear and Rotate pick other pixels in places. The reports loaded
+Pillow images, so we follow that.
 
-A step (an operation, its magnitude 0 to 9, its sign) is one number. What a step does that does
-not hang on the image is worked out once: where each pixel comes from, what each value becomes.
+A step (an operation with its magnitude, 0 to 9, and its sign) is one number. What does not depend
+on the image is computed once: where each pixel comes from, what each value becomes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ NOTHING = -1  # the step that leaves the image as it is
 FIXED = 65536  # Pillow follows a line through the image in steps of 1/65536 pixel
 RED, GREEN, BLUE, ROUND = 19595, 38470, 7471, 32768  # its grey: shares of 65536, rounded
 
-Steps = npt.NDArray[np.int64]  # images x 2: what is done first, what second (or NOTHING)
+Steps = npt.NDArray[np.int64]  # images x 2: the first step and the second (or NOTHING)
 
 
 class Operation(IntEnum):
-    """Those alike lie together, so that a range of step numbers is one way of working."""
+    """Similar operations are neighbours, so that each kind is a range of step numbers."""
 
     SHEAR_X = 0  # up to ROTATE: each pixel comes from one place, for any image
     SHEAR_Y = 1
@@ -59,11 +59,11 @@ FIRST_HISTOGRAM = Operation.AUTO_CONTRAST * STEPS
 ALL_STEPS = len(Operation) * STEPS
 
 
-class Constants(NamedTuple):
+class Tables(NamedTuple):
     """What the steps look up, for images of one size."""
 
-    sources: npt.NDArray[np.int32]  # steps of the geometry x pixels; -1: from outside, black
-    tables: npt.NDArray[np.uint8]  # steps of fixed tables x values
+    sources: npt.NDArray[np.int32]  # geometric steps x pixels; -1: from outside, black
+    values: npt.NDArray[np.uint8]  # steps of fixed tables x 256
     factors: npt.NDArray[np.float32]  # of the steps that blend
 
 
@@ -73,9 +73,9 @@ def step(operation: Operation, magnitude: int = 0, negative: bool = False) -> in
 
 
 @lru_cache(maxsize=4)
-def constants(height: int, width: int) -> Constants:
-    """What the steps look up for images of `height` x `width`: 400 bytes a pixel."""
-    sources, tables, factors = [], [], []
+def tables_for(height: int, width: int) -> Tables:
+    """What the steps look up for images of `height` x `width`: 400 bytes per pixel."""
+    sources, values, factors = [], [], []
     for operation in Operation:
         for index in range(STEPS):
             magnitude = _magnitude(operation, index // 2, height, width)
@@ -84,10 +84,10 @@ def constants(height: int, width: int) -> Constants:
             if operation <= Operation.ROTATE:
                 sources.append(_source(_matrix(operation, magnitude, height, width), height, width))
             elif operation <= Operation.INVERT:
-                tables.append(_table(operation, magnitude))
+                values.append(_table(operation, magnitude))
             elif operation <= Operation.SHARPNESS:
                 factors.append(1.0 + magnitude)
-    return Constants(np.stack(sources), np.stack(tables), np.array(factors, np.float32))
+    return Tables(np.stack(sources), np.stack(values), np.array(factors, np.float32))
 
 
 def blend(
