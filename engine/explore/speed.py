@@ -134,6 +134,15 @@ def _fit(networks: list[Measurement]) -> tuple[float, float, float]:
     return float(operation), float(value), float(image)
 
 
+def training_speed(record: dict[str, Any]) -> tuple[float, int] | None:
+    """Images per second and FLOPs per image of a run's training, where its record has both."""
+    rate, flops = record.get("images_per_second"), record.get("flops")
+    training = flops.get("training") if isinstance(flops, dict) else None
+    if not isinstance(rate, int | float) or not isinstance(training, int | float):
+        return None
+    return (float(rate), int(training)) if 0 < rate < math.inf and training > 0 else None
+
+
 def _measurements(root: Path) -> list[tuple[dict[str, Any], Measurement]]:
     measurements = []
     for path in sorted(root.glob("[!.]*/record.json")):
@@ -148,11 +157,11 @@ def _measurements(root: Path) -> list[tuple[dict[str, Any], Measurement]]:
                 "batch_size": config.train.batch_size,
                 "image_side": side,
             }
-            rate, finished = record["images_per_second"], record["status"] == FINISHED
-            training = int(record["flops"]["training"])
+            finished, measured = record["status"] == FINISHED, training_speed(record)
             values = budget.values(resolve(model), side)
         except (AttributeError, KeyError, OSError, TypeError, ValueError, UserError):
             continue  # broken, or written by another version
-        if finished and isinstance(rate, int | float) and 0 < rate < math.inf:
-            measurements.append((conditions, Measurement(training, values, float(rate))))
+        if finished and measured is not None:
+            rate, training = measured
+            measurements.append((conditions, Measurement(training, values, rate)))
     return measurements

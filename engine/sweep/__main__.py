@@ -63,7 +63,7 @@ def run(args: Arguments, stop: Stop) -> int:
             live.note(f"{len(runs)} runs, {len(finished)} done before; {args.folder}")
             code = Driver(
                 runs, claims, records, executor, live, stop,
-                retries=args.numbers.retries, logs=args.folder / "logs",
+                retries=args.flags.get("retries", 1), logs=args.folder / "logs",
             ).run()  # fmt: skip
     if code == RESUMABLE:
         done = sum(records.finished(fingerprint) is not None for fingerprint in names)
@@ -76,7 +76,11 @@ def run(args: Arguments, stop: Stop) -> int:
 
 def executor_of(args: Arguments, stop: Stop) -> Executor:
     """Where the runs are executed: `--jobs` processes per device, or this process."""
-    folder, cores, jobs = args.folder / "configs", len(os.sched_getaffinity(0)), args.numbers.jobs
+    folder, cores, jobs = (
+        args.folder / "configs",
+        len(os.sched_getaffinity(0)),
+        args.flags.get("jobs", 0),
+    )
     if jobs == 0:
         return InProcess(train.train, stop, lambda: Processes(folder, [None], 1, cores))
     wanted = args.settings.runtime.device

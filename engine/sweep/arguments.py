@@ -10,9 +10,8 @@ from typing import Any
 from engine.config import options
 from engine.config.fields import option, section
 from engine.config.options import Flag
+from engine.config.readers import number, whole
 from engine.config.schema import Checkpoint, Data, Runtime
-from engine.config.settings import settings_of
-from engine.config.values import Entry, InvalidValue, Scalar, value_of
 from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
 from engine.sweep.data import DataFiles
@@ -31,13 +30,14 @@ FLAGS = (
     Flag("only", "only runs whose name, experiment or report matches", "GLOB",
          needs=True, many=True),
     Flag("seeds", "train each run with the seeds 0 to N-1, instead of the files' seeds", "N",
-         needs=True),
+         needs=True, read=whole(1, 10_000)),
     Flag("epochs-scale", "a rehearsal: every length in epochs times F, at least one epoch", "F",
-         needs=True),
+         needs=True, read=number(1e-4, 100, "0.05")),
     Flag("jobs", "processes per device; 0 (the default): one run after another in this process, "
-         "where runs of one architecture share compiled code", "N", needs=True),
+         "where runs of one architecture share compiled code", "N",
+         needs=True, read=whole(0, 1024)),
     Flag("retries", "how often a failed run is tried again before it is set aside (default 1)",
-         "N", needs=True),
+         "N", needs=True, read=whole(0, 1000)),
     Flag("retry-failed", "try the runs again that were set aside"),
     Flag("dry-run", "show every run with its state and cost; write nothing"),
     Flag("summary", "show the results so far; run nothing"),
@@ -45,21 +45,6 @@ FLAGS = (
     Flag("quiet", "print the results only"),
     Flag("resume", "continue where the sweep stopped; always done, given or not"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """The flags that are numbers."""
-
-    seeds: int = option(0, "0: those of the files", low=1, high=10_000)
-    epochs_scale: float = option(1.0, "", low=1e-4, high=100)
-    jobs: int = option(0, "", low=0, high=1024)
-    retries: int = option(1, "", low=0, high=1000)
-
-
-@dataclass(frozen=True)
-class _Flags:
-    flags: Numbers = section(Numbers)
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,6 @@ class Arguments:
     plan: Plan
     runs: list[PlannedRun]  # those that --only selects
     settings: Settings
-    numbers: Numbers
     flags: Mapping[str, Any]
     warnings: tuple[str, ...]
 
@@ -107,7 +91,6 @@ def read(argv: Sequence[str]) -> Arguments:
         Settings, argv, program=PROGRAM, summary=SUMMARY, flags=FLAGS
     )
     flags = parsed.flags
-    numbers = _numbers(flags, problems)
     problems += _contradictions(flags)
     paths = [Path(text) for text in parsed.lists.get("sweep-file", [])]
     if not paths and not any("--sweep-file" in problem for problem in problems):
@@ -115,8 +98,8 @@ def read(argv: Sequence[str]) -> Arguments:
     sweep_files = read_files(paths)
     problems += sweep_files.problems
     data = DataFiles()
-    seeds = tuple(range(numbers.seeds)) or None
-    overrides = Overrides(parsed.entries, seeds, numbers.epochs_scale)
+    seeds = tuple(range(flags["seeds"])) if "seeds" in flags else None
+    overrides = Overrides(parsed.entries, seeds, flags.get("epochs-scale", 1.0))
     plan = make_plan(paths, sweep_files, overrides, data, problems)
     only = parsed.lists.get("only", [])
     problems += _unmatched(only, plan.runs) if not problems else []
@@ -125,20 +108,7 @@ def read(argv: Sequence[str]) -> Arguments:
     if problems:
         raise UserError(*dict.fromkeys(problems))
     warnings = tuple(f"{problem}; CIFAR-10 is assumed" for problem in data.missing.values())
-    return Arguments(plan, selected(plan.runs, only), parsed.config, numbers, flags, warnings)
-
-
-def _numbers(flags: Mapping[str, Any], problems: list[str]) -> Numbers:
-    values = {}
-    for setting in settings_of(_Flags).values():
-        name = setting.name.replace("_", "-")
-        if isinstance(text := flags.get(name), str):
-            entry = Entry(name, Scalar(text), f"--{name}", by_flag=True)
-            try:
-                values[setting.name] = value_of(setting, entry.raw)
-            except InvalidValue as error:
-                problems.append(entry.problem(error.expected, error.hint))
-    return Numbers(**values)
+    return Arguments(plan, selected(plan.runs, only), parsed.config, flags, warnings)
 
 
 def _contradictions(flags: Mapping[str, Any]) -> list[str]:

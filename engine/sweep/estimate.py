@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from engine.explore.speed import training_speed
 from engine.sweep.plan import PlannedRun
 from engine.sweep.records import Record
 
@@ -19,24 +21,22 @@ class Speeds:
 
     def __init__(self, records: Iterable[Record], device: str) -> None:
         self.device = device
-        self._of_variant: dict[tuple[str, str], list[_Speed]] = {}
-        self._of_any: dict[str, list[_Speed]] = {}
+        self._speeds: dict[tuple[str | None, str], list[_Speed]] = defaultdict(list)
         for record in records:
-            speed = _speed(record)
-            if speed is None or record.get("device") != device:
+            measured = training_speed(record)
+            if measured is None or record.get("device") != device:
                 continue
-            for precision in {_configured_precision(record), record.get("precision")}:
-                if isinstance(precision, str):
-                    self._of_any.setdefault(precision, []).append(speed)
-                    key = (str(record.get("variant")), precision)
-                    self._of_variant.setdefault(key, []).append(speed)
+            epochs = record.get("epochs")
+            speed = _Speed(measured[0] * measured[1], isinstance(epochs, int) and epochs > 1)
+            for precision in {_configured_precision(record), record.get("precision")} - {None}:
+                for variant in (None, record.get("variant")):  # None: of any network
+                    self._speeds[variant, str(precision)].append(speed)
 
     def seconds(self, run: PlannedRun) -> float | None:
         """Of the whole run, at the speed of its network, else of any network; None if unknown."""
         precision = run.config.runtime.precision
-        same = self._of_variant.get((run.variant, precision))
-        known = same or self._of_any.get(precision)
-        return None if known is None else run.petaflops * 1e15 / _typical(known)
+        speeds = self._speeds.get((run.variant, precision)) or self._speeds.get((None, precision))
+        return None if speeds is None else run.petaflops * 1e15 / _typical(speeds)
 
     def total(self, runs: Sequence[PlannedRun]) -> tuple[float, int]:
         """Seconds of all whose time is known, and how many are not."""
@@ -46,7 +46,8 @@ class Speeds:
     def basis(self) -> str:
         """The measurements behind the estimates."""
         parts = []
-        for precision, speeds in sorted(self._of_any.items()):
+        for precision in sorted(precision for variant, precision in self._speeds if not variant):
+            speeds = self._speeds[None, precision]
             warm = any(speed.warm for speed in speeds)
             runs = f"{len(speeds)} runs" + ("" if warm else " of one epoch, warm-up included")
             parts.append(f"{precision} {_typical(speeds) / 1e12:.3g} TFLOP/s ({runs})")
@@ -63,18 +64,6 @@ class _Speed(NamedTuple):
 def _typical(speeds: Sequence[_Speed]) -> float:
     warm = [speed.flops for speed in speeds if speed.warm]
     return statistics.median(warm or [speed.flops for speed in speeds])
-
-
-def _speed(record: Record) -> _Speed | None:
-    """The speed of a run, where its record has one."""
-    rate, flops = record.get("images_per_second"), record.get("flops")
-    if not isinstance(rate, (int, float)) or not isinstance(flops, dict) or rate <= 0:
-        return None
-    training = flops.get("training")
-    if not isinstance(training, (int, float)) or training <= 0:
-        return None
-    epochs = record.get("epochs")
-    return _Speed(float(rate * training), isinstance(epochs, int) and epochs > 1)
 
 
 def _configured_precision(record: Record) -> Any:

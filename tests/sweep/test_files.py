@@ -114,9 +114,9 @@ def test_all_mistakes_of_all_files_and_of_the_command_are_told_at_once(
         "a.yaml, line 7: whi: no such key in an experiment; did you mean why?",
         "b.yaml, line 6: recipe: no recipe T",
         "b.yaml, line 7: axes: x: no such option",
-        "--seeds x: expected a whole number",
-        "--jobs -3: expected a whole number",
-        "--epochs-scale 0: expected a number, 0.0001 to 100",
+        "--seeds: expected a whole number, 1 to 10,000, found x",
+        "--jobs: expected a whole number, 0 to 1,024, found -3",
+        "--epochs-scale: expected a number, 0.0001 to 100, such as 0.05, found 0",
         "--optim.lr: no such option",
     ):
         assert said in err
