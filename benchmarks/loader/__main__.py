@@ -29,10 +29,11 @@ from benchmarks.loader.files import Files, prepared
 from benchmarks.loader.gpu import gpu
 from benchmarks.loader.startup import early_exits, starts
 from benchmarks.measuring import machine
-from benchmarks.measuring.command import check, narrator, positive, run, some_of
+from benchmarks.measuring.command import check, narrator, run
 from benchmarks.measuring.results import Findings
 from benchmarks.measuring.turns import SECONDS, TOUCHED_EVERY
 from engine import atomic
+from engine.config.readers import some_of, whole
 from engine.errors import OK, RunFailed
 from engine.parser import Parser
 
@@ -147,12 +148,12 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--quick", action="store_true", help="fewer images and pairs: two minutes; indicative")
     add("--device", default="cpu", metavar="cpu|cuda", help="cuda adds the GPU's figures")
     add("--data", metavar="X.beton", help="the images to feed (raw, of one size)")
-    add("--samples", type=positive, metavar="N", help="only the first N images (default: all)")
-    add("--pairs", type=positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
+    add("--samples", type=whole(1), metavar="N", help="only the first N images (default: all)")
+    add("--pairs", type=whole(1), metavar="N", help=f"turns of each comparison (default {PAIRS})")
     add(
         "--without",
         default=(),
-        type=some_of(SECTIONS, "section"),
+        type=some_of(*SECTIONS),
         metavar="SECTION,...",
         help=f"leave out some of: {', '.join(SECTIONS)}",
     )

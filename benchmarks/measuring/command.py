@@ -6,34 +6,12 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from engine.errors import UserError, run_command
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 up."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 up")
-    return int(text)
-
-
-def some_of(known: Collection[str], kind: str) -> Callable[[str], tuple[str, ...]]:
-    """Reads some names of `known`, with commas between them."""
-
-    def read(text: str) -> tuple[str, ...]:
-        names = tuple(name for name in text.split(",") if name)
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            raise argparse.ArgumentTypeError(
-                f"no {kind} {(unknown or [text])[0]!r}; expected some of {', '.join(known)}"
-            )
-        return names
-
-    return read
 
 
 def check(asked: argparse.Namespace) -> None:

@@ -28,13 +28,14 @@ from typing import Any
 import torch
 
 from benchmarks.measuring import machine
-from benchmarks.measuring.command import check, narrator, positive, run, some_of
+from benchmarks.measuring.command import check, narrator, run
 from benchmarks.step import against_peers, gpu, layer, page, whole_runs
 from benchmarks.step.against_peers import VARIANTS, Bench
 from benchmarks.step.page import Found
 from benchmarks.step.startup_child import CACHES
 from benchmarks.step.turns import SECONDS
 from engine import atomic
+from engine.config.readers import some_of, whole
 from engine.errors import OK, UserError
 from engine.model import VARIANTS as KNOWN
 from engine.parser import Parser
@@ -164,16 +165,16 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--data", metavar="X.beton", help="the training set (raw, of one size)")
     add(
         "--variants",
-        type=some_of(KNOWN, "variant"),
+        type=some_of(*KNOWN),
         metavar="NAME,...",
         help=f"default {','.join(VARIANTS)}",
     )
-    add("--batch", type=positive, metavar="N", help=f"images a step (default {BATCH_SIZE})")
-    add("--pairs", type=positive, metavar="N", help=f"turns of each comparison (default {PAIRS})")
-    add("--threads", type=positive, metavar="N", help="CPU threads of all (default: one a core)")
+    add("--batch", type=whole(1), metavar="N", help=f"images a step (default {BATCH_SIZE})")
+    add("--pairs", type=whole(1), metavar="N", help=f"turns of each comparison (default {PAIRS})")
+    add("--threads", type=whole(1), metavar="N", help="CPU threads of all (default: one a core)")
     add(
         "--only",
-        type=some_of(SECTIONS, "section"),
+        type=some_of(*SECTIONS),
         metavar="SECTION,...",
         help=f"some of: {', '.join(SECTIONS)} (default: on a CPU the first two)",
     )

@@ -9,6 +9,7 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
+from engine.config.values import NUMBER
 from engine.config.wording import did_you_mean, either, limits, shown
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -16,7 +17,6 @@ LARGE = 10**6  # from here on, a message shows the short ways to write a number
 MOST_VALUES = 256  # of one list
 
 _WHOLE = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e\+?[0-9]{1,2})?)([kmgt]?)", re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?(?:e[-+]?[0-9]{1,2})?", re.IGNORECASE)
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
 
 
@@ -47,7 +47,7 @@ def number(low: float, high: float, example: str) -> Callable[[str], float]:
     """A number within limits."""
 
     def read(text: str) -> float:
-        if not _NUMBER.fullmatch(text) or not low <= float(text) <= high:
+        if not NUMBER.fullmatch(text) or not low <= float(text) <= high:
             raise unexpected(text, f"a number, {limits(low, high)}, such as {example}")
         return float(text)
 
@@ -94,7 +94,7 @@ def some_of(*known: str) -> Callable[[str], tuple[str, ...]]:
         for word in words:
             if word not in known:
                 expected = f"some of {either(known)}, joined by commas"
-                raise unexpected(text, expected, did_you_mean(word, known))
+                raise unexpected(word, expected, did_you_mean(word, known))
         return words
 
     return read

@@ -16,7 +16,7 @@ TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "of
 # YAML 1.1 would read 010 as 8 and 5e-4 as a word, so numbers are read here, from their letters.
 _DIGITS = r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)"
 _WHOLE = re.compile(rf"[-+]?{_DIGITS}")
-_NUMBER = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+NUMBER = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
 _LONGEST_WHOLE = 40  # letters; far past every limit, far below where int() refuses
 
@@ -134,7 +134,7 @@ def _parse(setting: Setting, raw: Scalar) -> Any:
         return TRUTH[text.lower()]
     if _NOT_FINITE.fullmatch(text):
         raise InvalidValue(setting, "; it must be finite")
-    if not (_WHOLE if setting.kind is int else _NUMBER).fullmatch(text):
+    if not (_WHOLE if setting.kind is int else NUMBER).fullmatch(text):
         raise InvalidValue(setting)
     if setting.kind is int and len(text) > _LONGEST_WHOLE:
         raise InvalidValue(setting, "; it is out of range")

@@ -249,9 +249,9 @@ def test_asking_for_a_gpu_where_there_is_none_is_refused(capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--pairs", "0"], "expected a whole number from 1 up"),
-        (["--samples", "many"], "expected a whole number from 1 up"),
-        (["--without", "gather,nothing"], "no section 'nothing'"),
+        (["--pairs", "0"], "expected a whole number, at least 1, found 0"),
+        (["--samples", "many"], "at least 1, found many"),
+        (["--without", "gather,nothing"], "found nothing"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N"),
         (["--json", "no/such/folder/x.json"], "folder does not exist"),
         (["--data", "no_such.beton"], "no_such.beton: no such file"),

@@ -306,9 +306,9 @@ def test_the_page_shows_every_pair_and_goal() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--pairs", "0"], "expected a whole number from 1 up"),
-        (["--variants", "resnet45"], "no variant 'resnet45'"),
-        (["--only", "pairs,nothing"], "no section 'nothing'"),
+        (["--pairs", "0"], "expected a whole number, at least 1, found 0"),
+        (["--variants", "resnet45"], "found resnet45; did you mean resnet453?"),
+        (["--only", "pairs,nothing"], "found nothing"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N"),
         (["--json", "no/such/folder/x.json"], "folder does not exist"),
         (["--data", "no_such.beton"], "no_such.beton: no such file"),
