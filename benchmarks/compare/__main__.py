@@ -1,9 +1,9 @@
 """Better, worse or within noise: `python -m benchmarks.compare A B`.
 
 A and B are each a run, a folder of runs, or a JSON file of benchmarks.loader or benchmarks.step.
-Runs are told apart by their settings, their seeds taken together: what both sides have is
-compared setting by setting, or, where each side has but one setting, those two. The difference is
-B less A, with the 95 % interval of Welch's test; a mean over different conditions is refused.
+Runs that differ only in their seed are summarised together. What both sides have is compared
+setting by setting; if each side has a single setting, those two are compared. The difference is
+B minus A, with the 95 % interval of Welch's test; a mean over different conditions is refused.
 With --assert-equal the losses of every epoch must be the same to the bit (exit 1 if not).
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.compare import differences
 from benchmarks.compare.differences import Comparison
 from benchmarks.records.runs import read
-from benchmarks.records.untrusted import clean
+from benchmarks.records.untrusted import printable
 from engine.columns import columns
 from engine.errors import OK, RunFailed, UserError, run_command
 from engine.parser import Parser
@@ -33,33 +33,33 @@ PROGRAM = "python -m benchmarks.compare"
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    asked = _arguments(argv)
-    sides = [Path(asked.a), Path(asked.b)]
+    args = _arguments(argv)
+    sides = [Path(args.a), Path(args.b)]
     files = [path.is_file() for path in sides]
     if any(files) and not all(files):
-        raise UserError(f"{asked.a} and {asked.b}: compare runs with runs, or JSON with JSON")
-    if asked.assert_equal:
+        raise UserError(f"{args.a} and {args.b}: compare runs with runs, or JSON with JSON")
+    if args.assert_equal:
         if all(files):
             raise UserError("--assert-equal: runs have losses, a benchmark's JSON has none")
         count = differences.assert_equal(*(read(path) for path in sides))
         print(f"equal to the bit: the losses of {count} {'run' if count == 1 else 'runs'}")
         return OK
     if all(files):
-        found = differences.of_files(*sides)
+        result = differences.of_files(*sides)
     else:
-        found = differences.of_runs(*(read(path) for path in sides))
-    if not found.comparisons:
+        result = differences.of_runs(*(read(path) for path in sides))
+    if not result.made:
         raise RunFailed(
-            f"{asked.a} and {asked.b} have nothing in common that could be compared"
-            + "".join(f"\n  {clean(note)}" for note in found.notes)
+            f"{args.a} and {args.b} have nothing in common that could be compared"
+            + "".join(f"\n  {printable(note)}" for note in result.notes)
         )
-    if asked.json:
-        json.dump([each.as_json() for each in found.comparisons], sys.stdout, indent=2)
+    if args.json:
+        json.dump([each.as_json() for each in result.made], sys.stdout, indent=2)
         print()
     else:
-        print(_text(found.comparisons))
-    for note in found.notes:
-        print(clean(note), file=sys.stderr)
+        print(_text(result.made))
+    for note in result.notes:
+        print(printable(note), file=sys.stderr)
     return OK
 
 
@@ -76,16 +76,16 @@ def _text(comparisons: Sequence[Comparison]) -> str:
         )
         for each in comparisons
     ]
-    head = ("what", "", "A", "B", "B less A", "95 % interval", "B is")
+    head = ("what", "", "A", "B", "B minus A", "95 % interval", "B is")
     return columns(head, rows, right={2, 3, 4, 5})
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
-    parser.add_argument("a", metavar="A", help="what it was: a run, a folder of runs, or JSON")
-    parser.add_argument("b", metavar="B", help="what it is: another of the same kind")
+    parser.add_argument("a", metavar="A", help="before: a run, a folder of runs, or a JSON file")
+    parser.add_argument("b", metavar="B", help="after: another of the same kind")
     parser.add_argument(
-        "--assert-equal", action="store_true", help="the losses must be the same to the bit"
+        "--assert-equal", action="store_true", help="require the same losses to the bit"
     )
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     return parser.parse_args(argv)

@@ -1,64 +1,73 @@
-"""What a number was measured under. Numbers of different conditions are never averaged."""
+"""What an accuracy was measured under: its conditions, and the settings that its seeds share.
+
+Runs under different conditions are never averaged.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.records.runs import RunFile
+from benchmarks.records.runs import RunRecord
+from engine.config.fingerprint import WITHOUT_EFFECT
 from engine.errors import UserError
 from engine.statistics import Summary, summary
 
 REPORTED_ON = "cifar10"  # the data set of all reports, by the name of its files
+DATA_PATHS = ("data.train", "data.test")
 
 
 @dataclass(frozen=True, order=True)
 class Conditions:
     """Everything that makes two accuracies incomparable, whatever the network and recipe."""
 
-    scale: float = 1.0  # epochs, of the recipe's
+    scale: float = 1.0  # factor on the recipe's epochs
     limit: int = 0  # training images used; 0: all
     precision: str = ""
-    data: str = ""  # the name of the set
+    data: str = ""  # the name of the data set
     digest: str = ""  # of the test set
 
     @property
     def full(self) -> bool:
-        """Whether recipes ran as long as they should, on all images."""
+        """Whether the recipes ran for all their epochs, on all images."""
         return self.scale == 1 and not self.limit
 
     @property
     def comparable(self) -> bool:
-        """Whether the reports' figures can be held against these at all."""
+        """Whether the reports' figures can be compared with these at all."""
         return self.full and self.data in ("", REPORTED_ON)
 
     @property
     def words(self) -> str:
-        """`full runs, cifar10, bf16`."""
+        """`full length, cifar10, bf16`."""
         parts = ["full length" if self.scale == 1 else f"epochs × {self.scale:g}"]
         if self.limit:
             parts.append(f"{self.limit:,} training images")
-        return ", ".join([*parts, self.data or "data unknown", self.precision or "precision open"])
+        parts += [self.data or "data unknown", self.precision or "precision unknown"]
+        return ", ".join(parts)
 
-    def differs(self, other: Conditions) -> list[str]:
+    def differences(self, other: Conditions) -> list[str]:
         """What is not the same in `other`, in words."""
-        found = []
+        words = []
         if self.scale != other.scale:
-            found.append(f"epochs scaled by {self.scale:g} and {other.scale:g}")
+            words.append(f"epochs scaled by {self.scale:g} and {other.scale:g}")
         if self.limit != other.limit:
             ours, theirs = (f"{n:,}" if n else "all" for n in (self.limit, other.limit))
-            found.append(f"training images {ours} and {theirs}")
+            words.append(f"training images {ours} and {theirs}")
         if self.precision != other.precision:
-            found.append(f"precision {self.precision} and {other.precision}")
-        if (self.data, self.digest) != (other.data, other.digest):
-            name = self.data if self.data != other.data else f"{self.data} {self.digest[:8]}"
-            last = other.data if self.data != other.data else f"{other.data} {other.digest[:8]}"
-            found.append(f"data {name} and {last}")
-        return found
+            words.append(f"precision {self.precision} and {other.precision}")
+        if self.data != other.data:
+            words.append(f"data {self.data} and {other.data}")
+        elif self.digest != other.digest:
+            ours, theirs = (f"{each.data} {each.digest[:8]}" for each in (self, other))
+            words.append(f"data {ours} and {theirs}")
+        return words
 
 
-def conditions_of(run: RunFile, scales: Mapping[str, float] | None = None) -> Conditions:
-    """Those of a run; `scales` knows by fingerprint what a sweep has shortened."""
+def conditions_of(run: RunRecord, scales: Mapping[str, float] | None = None) -> Conditions:
+    """Those of a run; `scales` has by fingerprint how far a sweep scaled its epochs."""
     return Conditions(
         scale=(scales or {}).get(run["fingerprint"] or "", 1.0),
         limit=int(run["limit"] or 0),
@@ -68,24 +77,37 @@ def conditions_of(run: RunFile, scales: Mapping[str, float] | None = None) -> Co
     )
 
 
-def together(
-    runs: Iterable[RunFile], key: str, scales: Mapping[str, float] | None = None
+def settings_of(run: RunRecord) -> dict[str, Any]:
+    """The settings that decide a run's result, except its seed and where its data lies."""
+    left_out = ("train.seed", *WITHOUT_EFFECT, *DATA_PATHS)
+    return {key: value for key, value in run.config.items() if not key.startswith(left_out)}
+
+
+def setting_key(run: RunRecord) -> str:
+    """The same text for runs of one network, one recipe and the same data: they differ in seed."""
+    data = run.record.get("data_digests") or [run.config.get(key) for key in DATA_PATHS]
+    identity = settings_of(run) | {"variant": run["variant"], "data": data}
+    return json.dumps(identity, sort_keys=True, default=str)
+
+
+def percent_summary(
+    runs: Iterable[RunRecord], key: str, scales: Mapping[str, float] | None = None
 ) -> Summary | None:
-    """Mean and spread of `key` over finished runs; a mixture of conditions is refused."""
-    done = [run for run in runs if run.finished and run[key] is not None]
-    refuse_mixture(done, scales)
-    return summary(run[key] for run in done) if done else None
+    """Mean and spread, in per cent, of a share over the finished runs that have it.
+
+    Raises if they were not all made under the same conditions.
+    """
+    finished = [run for run in runs if run.finished and run[key] is not None]
+    refuse_mixture(finished, scales)
+    return summary(100 * run[key] for run in finished) if finished else None
 
 
-def refuse_mixture(runs: Sequence[RunFile], scales: Mapping[str, float] | None = None) -> None:
-    """Raise where the runs were not all made under the same conditions."""
-    if not runs:
-        return
-    first = conditions_of(runs[0], scales)
+def refuse_mixture(runs: Sequence[RunRecord], scales: Mapping[str, float] | None = None) -> None:
+    """Raise if the runs were not all made under the same conditions."""
     for run in runs[1:]:
-        wrong = first.differs(conditions_of(run, scales))
-        if wrong:
+        differences = conditions_of(runs[0], scales).differences(conditions_of(run, scales))
+        if differences:
             raise UserError(
                 f"{runs[0].folder} and {run.folder} were made under different conditions "
-                f"({'; '.join(wrong)}): their mean would say nothing"
+                f"({'; '.join(differences)}): their mean would say nothing"
             )

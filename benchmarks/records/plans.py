@@ -1,26 +1,25 @@
-"""What sweeps planned: `<root>/sweeps/*/plan.json`, and how far their queues are.
+"""What sweeps planned: `<root>/sweeps/*/plan.json`, and the states of their queues.
 
-Results come from the runs' records; a queue is only asked why a run has none.
+Results come from the runs' records; a queue only says why a run has none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.untrusted import clean, mapping, plain, shown
+from benchmarks.records.untrusted import mapping, number, printable, read_object, shortened
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A figure that somebody reported, in per cent, and how they chose it."""
+class ReportedAccuracy:
+    """An accuracy that a report gives, in per cent, and how it was chosen."""
 
     value: float
     evidence: str  # report, log, ancestor or quoted
@@ -29,8 +28,8 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One run of a sweep, before or after it ran."""
+class PlanEntry:
+    """One run of a sweep's plan, whether it has run or not."""
 
     sweep: str
     scale: float  # of the epochs
@@ -43,41 +42,52 @@ class Planned:
     why: str
     variant: str
     params: int | None
-    petaflops: float | None
-    seed: int | None
-    config: Mapping[str, Any]
     differs: Mapping[str, Any]
     fingerprint: str
-    folder: str
-    reported: tuple[Claim, ...]
+    reported: tuple[ReportedAccuracy, ...]
     notes: tuple[str, ...]
 
     @property
     def label(self) -> str:
-        """What tells it from the other runs of its experiment, without the seed."""
+        """What distinguishes it from the other runs of its experiment, without the seed."""
         parts = self.name.split("/")
         inner = parts[1:-1] if len(parts) > 2 else parts[:1]
         return "/".join(inner) or self.variant
 
+    @property
+    def section(self) -> str:
+        """The report that it reproduces, or else its sweep."""
+        return self.report or self.sweep
+
+    @property
+    def heading(self) -> str:
+        """Its experiment by number and title."""
+        return f"{self.experiment} {self.title}"
+
 
 @dataclass
-class Plans:
+class SweepPlans:
     """All plans of a folder of runs."""
 
-    runs: list[Planned] = field(default_factory=list)
-    titles: dict[str, str] = field(default_factory=dict)  # of sweeps, by name
+    entries: list[PlanEntry] = field(default_factory=list)
+    sweeps: list[str] = field(default_factory=list)
     queued: dict[str, tuple[str, str]] = field(default_factory=dict)  # fingerprint: state, error
     problems: list[str] = field(default_factory=list)
 
     @property
+    def by_fingerprint(self) -> dict[str, PlanEntry]:
+        """Of a run that several sweeps share, the first entry."""
+        return {entry.fingerprint: entry for entry in reversed(self.entries)}
+
+    @property
     def scales(self) -> dict[str, float]:
         """By fingerprint, how far a run's epochs were scaled."""
-        return {run.fingerprint: run.scale for run in self.runs}
+        return {entry.fingerprint: entry.scale for entry in self.entries}
 
 
-def read(root: Path) -> Plans:
-    """Every plan below `root`; one that cannot be read is a problem, named, and the rest counts."""
-    plans = Plans()
+def read(root: Path) -> SweepPlans:
+    """Every plan below `root`; one that cannot be read is a problem, and the others are read."""
+    plans = SweepPlans()
     folder = root / "sweeps"
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.is_dir() and not path.name.startswith("."):
@@ -86,40 +96,40 @@ def read(root: Path) -> Plans:
     return plans
 
 
-def _read_plan(folder: Path, plans: Plans) -> None:
-    path = folder / "plan.json"
-    where = clean(f"sweeps/{folder.name}/plan.json")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict) or not isinstance(content.get("runs"), list):
-        plans.problems.append(f"{where}: not readable as a plan; damaged, half-written or missing")
+def _read_plan(folder: Path, plans: SweepPlans) -> None:
+    name = printable(f"sweeps/{folder.name}/plan.json")
+    missing = "missing; the sweep was stopped before it began"
+    problems: list[str] = []
+    content = read_object(folder / "plan.json", problems, name=name, missing=missing)
+    runs = content.get("runs")
+    if not problems and not isinstance(runs, list):
+        problems.append(f"{name}: has no list of runs; damaged or not a plan")
+    plans.problems += problems
+    if not isinstance(runs, list):
         return
     if content.get("format") != FORMAT:
-        found = shown(content.get("format"))
-        plans.problems.append(f"{where}: format {found}, this reads {FORMAT}; read as far as it is")
-    sweep = _word(content.get("sweep")) or clean(folder.name)
-    plans.titles[sweep] = _word(content.get("title")) or sweep
+        found = shortened(content.get("format"))
+        plans.problems.append(f"{name}: format {found}, expected {FORMAT}; read as far as possible")
+    sweep = _word(content.get("sweep")) or printable(folder.name)
+    plans.sweeps.append(sweep)
     conditions = mapping(content.get("conditions"))
-    scale = plain(conditions.get("epochs_scale"))
-    limit = plain(conditions.get("data_limit"))
+    scale, limit = (number(conditions.get(key)) for key in ("epochs_scale", "data_limit"))
     wrong = 0
-    for entry in content["runs"]:
-        if not isinstance(entry, dict) or not isinstance(entry.get("fingerprint"), str):
+    for entry in map(mapping, runs):
+        if isinstance(entry.get("fingerprint"), str):
+            plans.entries.append(_entry(sweep, 1.0 if scale is None else scale, limit, entry))
+        else:
             wrong += 1
-            continue
-        plans.runs.append(_planned(sweep, 1.0 if scale is None else scale, int(limit or 0), entry))
     if wrong:
-        plans.problems.append(f"{where}: {wrong} of {len(content['runs'])} runs are not readable")
+        plans.problems.append(f"{name}: {wrong} of {len(runs)} runs are not readable")
 
 
-def _planned(sweep: str, scale: float, limit: int, entry: Mapping[str, Any]) -> Planned:
-    params, seed = plain(entry.get("params")), plain(entry.get("seed"))
-    return Planned(
+def _entry(sweep: str, scale: float, limit: float | None, entry: Mapping[str, Any]) -> PlanEntry:
+    params = number(entry.get("params"))
+    return PlanEntry(
         sweep=sweep,
         scale=scale,
-        limit=limit,
+        limit=int(limit or 0),
         name=_word(entry.get("name")) or _word(entry.get("folder")) or "unnamed",
         report=_word(entry.get("report")),
         experiment=_word(entry.get("experiment")),
@@ -128,52 +138,42 @@ def _planned(sweep: str, scale: float, limit: int, entry: Mapping[str, Any]) -> 
         why=_word(entry.get("why")),
         variant=_word(entry.get("variant")),
         params=None if params is None else int(params),
-        petaflops=plain(entry.get("petaflops")),
-        seed=None if seed is None else int(seed),
-        config=mapping(entry.get("config")),
         differs=mapping(entry.get("differs")),
         fingerprint=entry["fingerprint"],
-        folder=_word(entry.get("folder")),
-        reported=tuple(_claims(entry.get("reported"))),
-        notes=tuple(_word(note) for note in _list(entry.get("notes")) if _word(note)),
+        reported=tuple(_reported(entry.get("reported"))),
+        notes=tuple(filter(None, map(_word, _list(entry.get("notes"))))),
     )
 
 
-def _claims(given: Any) -> Iterator[Claim]:
-    for entry in map(mapping, _list(given)):
-        value = plain(entry.get("value"))
+def _reported(entries: Any) -> Iterator[ReportedAccuracy]:
+    for entry in map(mapping, _list(entries)):
+        value = number(entry.get("value"))
         if value is not None:
             statistic = _word(entry.get("statistic")) or "unknown"
-            yield Claim(value, _word(entry.get("evidence")), statistic, _word(entry.get("note")))
+            evidence, note = _word(entry.get("evidence")), _word(entry.get("note"))
+            yield ReportedAccuracy(value, evidence, statistic, note)
 
 
-def _read_queue(path: Path, plans: Plans) -> None:
-    """States and last lines of a queue, read without touching it."""
+def _read_queue(path: Path, plans: SweepPlans) -> None:
+    """The states and errors in a queue, which is not changed by it."""
     if not path.is_file():
         return
+    uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        with contextlib.closing(_connection(path)) as queue:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=2)) as queue:
             rows = queue.execute("SELECT fingerprint, state, error FROM runs").fetchall()
     except sqlite3.Error as error:
-        plans.problems.append(clean(f"sweeps/{path.parent.name}/{path.name}: {error}"))
+        plans.problems.append(printable(f"sweeps/{path.parent.name}/{path.name}: {error}"))
         return
-    for fingerprint, state, said in rows:
-        plans.queued[str(fingerprint)] = (clean(state or ""), _last_lines(said))
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2)
-
-
-def _last_lines(said: Any) -> str:
-    lines = [clean(line) for line in str(said or "").splitlines() if line.strip()]
-    return "\n".join(lines[-3:])
+    for fingerprint, state, message in rows:
+        lines = [printable(line) for line in str(message or "").splitlines() if line.strip()]
+        plans.queued[str(fingerprint)] = (printable(state or ""), "\n".join(lines[-3:]))
 
 
 def _word(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ""
-    return clean(value)
+    return printable(value)
 
 
 def _list(value: Any) -> list[Any]:

@@ -13,61 +13,50 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.untrusted import clean, parsed, plain, read_object, read_text, shown
+from benchmarks.records.untrusted import (
+    mapping,
+    number,
+    parse_json,
+    printable,
+    read_object,
+    read_text,
+    shortened,
+)
 from engine.errors import UserError
 
-FORMAT = 1  # of the records that this reads whole
+FORMAT = 1  # of the records that this version reads completely
 STATUSES = ("finished", "running", "interrupted", "failed")
 BROKEN = "broken"  # the status of a run without a readable record
 NOT_RUNS = ("sweeps",)  # folders beside the runs, as are those that begin with a dot
-MARKS = ("record.json", "config.json", "log.jsonl", "environment.json", "lock", "checkpoints")
+RUN_FILES = (
+    "record.json", "config.json", "log.jsonl", "environment.json", "lock", "checkpoints",
+)  # fmt: skip
 WINDOW = 20  # epochs of the moving average that some of the reports quote
 
-SHARES = (
-    "test_accuracy",
-    "train_accuracy",
-    "best_test_accuracy",
-    "best_validation_accuracy",
-)
-NUMBERS = ("test_loss", "train_loss", "seconds", "images_per_second")
-COUNTS = (
-    "params",
-    "seed",
-    "epochs",
-    "steps",
-    "train_images",
-    "validation_images",
-    "test_images",
-    "best_test_epoch",
-    "best_validation_epoch",
-)
 WORDS = ("variant", "precision", "device", "fingerprint", "error")
-OF_AN_EPOCH = (
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "images_per_second",
-    "seconds",
-)
-
-
+COUNTS = (
+    "params", "seed", "epochs", "steps", "train_images", "validation_images", "test_images",
+    "best_test_epoch", "best_validation_epoch",
+)  # fmt: skip
+SHARES = ("test_accuracy", "train_accuracy", "best_test_accuracy", "best_validation_accuracy")
+NUMBERS = ("test_loss", "train_loss", "seconds", "images_per_second")
 DERIVED = ("data", "data_digest", "limit", "epochs_planned", "petaflops", "moving_test_accuracy")
 TEXTS = (*WORDS, "data", "data_digest")
+EPOCH_NUMBERS = (
+    "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss",
+    "validation_accuracy", "images_per_second", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class RunFile:
-    """One run as its folder tells it; what is missing or wrong there is None here."""
+class RunRecord:
+    """One run as its folder describes it; what is missing or wrong there is None here."""
 
     path: Path
-    folder: str  # its name, fit to be printed
+    folder: str  # its name, printable
     status: str  # one of STATUSES, or BROKEN
     problems: tuple[str, ...]
-    values: Mapping[str, Any]  # a value for each of SHARES, NUMBERS, COUNTS and WORDS, and more
+    values: Mapping[str, Any]  # a value for each of WORDS, COUNTS, SHARES, NUMBERS and DERIVED
     config: Mapping[str, Any]  # by dotted name
     record: Mapping[str, Any]  # as it was written
     environment: Mapping[str, Any]
@@ -81,66 +70,73 @@ class RunFile:
         """Whether it has a result."""
         return self.status == "finished"
 
+    @property
+    def name(self) -> str:
+        """The network's name, or the folder's if the network is unknown."""
+        return str(self["variant"] or self.folder)
 
-def read(root: str | Path) -> list[RunFile]:
+
+def read(root: str | Path) -> list[RunRecord]:
     """The runs in `root`, by name; `root` may also be one run's own folder."""
     root = Path(root)
     check_folder(root)
     if (root / "record.json").exists():
         return [read_run(root)]
     try:
-        below = sorted(root.iterdir())
+        entries = sorted(root.iterdir())
     except OSError as error:
         raise UserError(f"{root}: {error.strerror}") from None
-    runs = [read_run(path) for path in below if _is_run(path)]
-    taken: Counter[str] = Counter()
-    for place, run in enumerate(runs):  # two names may be printed alike
-        taken[run.folder] += 1
-        if taken[run.folder] > 1:
-            runs[place] = replace(run, folder=f"{run.folder} ({taken[run.folder]})")
+    runs = [read_run(path) for path in entries if _is_run(path)]
+    seen: Counter[str] = Counter()
+    for index, run in enumerate(runs):  # different names may look the same when printed
+        seen[run.folder] += 1
+        if seen[run.folder] > 1:
+            runs[index] = replace(run, folder=f"{run.folder} ({seen[run.folder]})")
     return runs
 
 
 def check_folder(root: Path) -> None:
-    """Raise where `root` cannot hold runs."""
+    """Raise if `root` is not a folder."""
     if not root.is_dir():
-        what = "a file, where a folder is expected" if root.exists() else "no such folder"
-        raise UserError(f"{root}: {what}; expected the one that runs were written to")
+        problem = "a file, not a folder" if root.exists() else "no such folder"
+        raise UserError(f"{root}: {problem}; expected the folder that runs were written to")
 
 
-def read_run(path: Path) -> RunFile:
+def read_run(path: Path) -> RunRecord:
     """One run, whatever state its files are in."""
     problems: list[str] = []
-    record = read_object(path / "record.json", problems, needed=True)
-    config = record.get("config") if isinstance(record.get("config"), dict) else None
-    if config is None:
+    missing = "missing; the run was stopped before it began"
+    record = read_object(path / "record.json", problems, missing=missing)
+    config = record.get("config")
+    if not isinstance(config, dict):
         config = read_object(path / "config.json", problems)
         if record:
-            problems.append("record.json: has no settings; an older or a cut record")
+            problems.append("record.json: has no settings; an older or an incomplete record")
     status = record.get("status")
     if record and status not in STATUSES:
-        problems.append(f"record.json: status is {shown(status)}; expected {', '.join(STATUSES)}")
+        expected = ", ".join(STATUSES)
+        problems.append(f"record.json: status is {shortened(status)}; expected {expected}")
     if record and record.get("format") != FORMAT:
         problems.append(
-            f"record.json: format {shown(record.get('format', 'unnamed'))}, this reads {FORMAT}: "
+            f"record.json: format {shortened(record.get('format', 'unknown'))}, expected {FORMAT}: "
             "what it lacks is left empty"
         )
-    lines = _log(path / "log.jsonl", problems)
+    epochs = _epochs(path / "log.jsonl", problems)
     values = _values(record, problems)
-    values |= _derived(values, record, config, lines)
+    values |= _derived(values, record, config, epochs)
     if status == "finished" and values["test_accuracy"] is None:
-        problems.append("record.json: says finished, but has no test accuracy")
+        problems.append("record.json: status is finished, but there is no test accuracy")
         status = BROKEN
-    return RunFile(
+    return RunRecord(
         path=path,
-        folder=clean(path.name or str(path)),
+        folder=printable(path.name or str(path)),
         status=status if status in STATUSES else BROKEN,
-        problems=tuple(clean(problem) for problem in problems),
+        problems=tuple(printable(problem) for problem in problems),
         values=values,
         config=_dotted(config),
         record=record,
         environment=read_object(path / "environment.json", problems),
-        epochs=lines,
+        epochs=epochs,
     )
 
 
@@ -148,22 +144,37 @@ def _is_run(path: Path) -> bool:
     if path.name.startswith(".") or path.name in NOT_RUNS:
         return False
     try:
-        return path.is_dir() and any((path / mark).exists() for mark in MARKS)
+        return path.is_dir() and any((path / name).exists() for name in RUN_FILES)
     except OSError:
-        return True  # it is there, and reading it will say what is wrong
+        return True  # reading it will say what is wrong
 
 
 def _values(record: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """What the record says, each value checked."""
     values: dict[str, Any] = {}
     for key in (*SHARES, *NUMBERS, *COUNTS):
-        values[key] = _number(record.get(key), f"record.json: {key}", problems, key in SHARES)
-        if key in COUNTS and values[key] is not None:
-            values[key] = _whole(values[key], f"record.json: {key}", problems)
+        written = record.get(key)
+        values[key] = value = number(written)
+        expected = ""
+        if value is None and written is not None:
+            numeric = isinstance(written, (int, float)) and not isinstance(written, bool)
+            expected = "a finite number" if numeric else "a number"
+        elif value is not None and key in SHARES and not 0 <= value <= 1:
+            expected = "a share from 0 to 1"
+        elif value is not None and key in COUNTS:
+            if value == int(value) and 0 <= value < 2**63:
+                values[key] = int(value)
+            else:
+                expected = "a whole number from 0 up"
+        if expected:
+            values[key] = None
+            found = shortened(written)
+            problems.append(f"record.json: {key}: expected {expected}, found {found}")
     for key in WORDS:
-        given = record.get(key)
-        values[key] = clean(given) if isinstance(given, str) else None
-        if given is not None and values[key] is None:
-            problems.append(f"record.json: {key}: expected text, found {shown(given)}")
+        written = record.get(key)
+        values[key] = printable(written) if isinstance(written, str) else None
+        if written is not None and values[key] is None:
+            problems.append(f"record.json: {key}: expected text, found {shortened(written)}")
     return values
 
 
@@ -171,74 +182,57 @@ def _derived(
     values: Mapping[str, Any],
     record: Mapping[str, Any],
     config: Mapping[str, Any],
-    lines: Sequence[Mapping[str, Any]],
+    epochs: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    data = config.get("data") if isinstance(config.get("data"), dict) else {}
-    train = config.get("train") if isinstance(config.get("train"), dict) else {}
+    data, train = mapping(config.get("data")), mapping(config.get("train"))
     digests = record.get("data_digests")
-    name = data.get("train") if isinstance(data, dict) else None
-    flops = record.get("flops")
-    cost = flops.get("training") if isinstance(flops, dict) else None
-    work = [plain(cost), values["train_images"], values["epochs"]]
+    file = data.get("train")
+    flops = number(mapping(record.get("flops")).get("training"))
+    factors = [flops, values["train_images"], values["epochs"]]
     return {
-        "data": clean(Path(name).stem.removesuffix("_train")) if isinstance(name, str) else None,
-        "data_digest": clean(digests.get("test")) if isinstance(digests, dict) else None,
-        "limit": _number(data.get("limit", 0) if isinstance(data, dict) else 0, "", []),
-        "epochs_planned": _number(train.get("epochs") if isinstance(train, dict) else 0, "", []),
-        "petaflops": None if None in work else math.prod(float(each) for each in work) / 1e15,
-        "moving_test_accuracy": _moving([line["test_accuracy"] for line in lines]),
+        "data": printable(Path(file).stem.removesuffix("_train"))
+        if isinstance(file, str)
+        else None,
+        "data_digest": printable(digests.get("test")) if isinstance(digests, dict) else None,
+        "limit": number(data.get("limit", 0)),
+        "epochs_planned": number(train.get("epochs")),
+        "petaflops": None if None in factors else math.prod(map(float, factors)) / 1e15,
+        "moving_test_accuracy": _moving([line["test_accuracy"] for line in epochs]),
     }
 
 
 def _moving(accuracies: Sequence[float | None]) -> float | None:
-    """The best mean of WINDOW epochs on end; None where an epoch was not evaluated."""
+    """The best mean of WINDOW consecutive epochs; None if an epoch was not evaluated."""
     known = [value for value in accuracies if value is not None]
     if len(known) != len(accuracies) or len(known) < WINDOW:
         return None
-    windows = (known[at : at + WINDOW] for at in range(len(known) - WINDOW + 1))
+    windows = (known[start : start + WINDOW] for start in range(len(known) - WINDOW + 1))
     return max(math.fsum(window) / WINDOW for window in windows)
 
 
-def _number(value: Any, where: str, problems: list[str], share: bool = False) -> float | None:
-    found = plain(value)
-    if found is None and value is not None:
-        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-        wrong = f"{shown(value)} is not finite" if numeric else ""
-        problems.append(f"{where}: {wrong or f'expected a number, found {shown(value)}'}")
-    if found is not None and share and not 0 <= found <= 1:
-        problems.append(f"{where}: {shown(value)} is no share from 0 to 1")
-        return None
-    return found
-
-
-def _whole(value: float, where: str, problems: list[str]) -> int | None:
-    if value != int(value) or not 0 <= value < 2**63:
-        problems.append(f"{where}: expected a whole number from 0 up, found {value:g}")
-        return None
-    return int(value)
-
-
-def _log(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+def _epochs(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    """The readable lines of a run's log."""
     text = read_text(path, problems)
-    lines: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
     wrong = 0
-    for written in (text or "").splitlines():
-        line = parsed(written)
-        epoch = plain(line.get("epoch")) if isinstance(line, dict) else None
+    for line in (text or "").splitlines():
+        entry = mapping(parse_json(line))
+        epoch = number(entry.get("epoch"))
         if epoch is None or epoch != int(epoch):
             wrong += 1
             continue
-        kept = {key: plain(line.get(key)) for key in OF_AN_EPOCH}
-        lines.append({"epoch": int(epoch), **kept})
+        epochs.append(
+            {"epoch": int(epoch)} | {key: number(entry.get(key)) for key in EPOCH_NUMBERS}
+        )
     if wrong:
-        problems.append(f"log.jsonl: {wrong} of {wrong + len(lines)} lines are not readable")
-    return lines
+        problems.append(f"log.jsonl: {wrong} of {wrong + len(epochs)} lines are not readable")
+    return epochs
 
 
 def _dotted(config: Mapping[str, Any]) -> dict[str, Any]:
     """Sections flattened: `train.epochs`."""
     return {
-        clean(f"{section}.{key}"): value
+        printable(f"{section}.{key}"): value
         for section, values in config.items()
         if isinstance(values, dict)
         for key, value in values.items()

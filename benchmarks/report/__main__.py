@@ -1,7 +1,7 @@
-"""One page about many runs: reported against measured, plots, speed, every run in detail.
+"""One page about many runs: reported against measured, plots, speed, the details of every run.
 
-RUNS is the folder that runs and sweeps were written to. The page is one file that needs no network,
-sorts and filters by itself, and prints. Beside it are the same figures as Markdown and CSV.
+RUNS is the folder that runs and sweeps were written to. The page is a single file that needs no
+network, with tables to sort and filter. Beside it are the same figures as Markdown and CSV.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from pathlib import Path
 
 from benchmarks.records.runs import check_folder
 from benchmarks.report import content, page, text
-from benchmarks.report.mistakes import Allowance
+from benchmarks.report.error_analysis import Allowance
 from engine import atomic
 from engine.errors import OK, run_command, with_path
 from engine.parser import Parser
 
 PROGRAM = "python -m benchmarks.report"
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-SECONDS = 120.0  # of computing what networks get wrong, unless all is asked for
+SECONDS = 120.0  # for predictions, unless all are wanted
 ALLOWED: dict[str, float | None] = {"auto": SECONDS, "all": None, "none": 0.0}
 
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    asked = _arguments(argv)
-    root, out = Path(asked.runs), Path(asked.out)
+    args = _arguments(argv)
+    root, out = Path(args.runs), Path(args.out)
 
-    def say(words: str) -> None:
-        if not asked.quiet:
-            print(words, file=sys.stderr, flush=True)
+    def notify(text: str) -> None:
+        if not args.quiet:
+            print(text, file=sys.stderr, flush=True)
 
     check_folder(root)
     _make(out / "plots")
-    allowance = Allowance(ALLOWED[asked.predictions])
-    found = content.read(root, Path(asked.benchmarks), out / "predictions", allowance, say)
+    allowance = Allowance(ALLOWED[args.predictions])
+    report = content.read(root, Path(args.benchmarks), out / "predictions", allowance, notify)
     files = {
-        "index.html": page.html(found),
-        "report.md": text.markdown(found),
-        "runs.csv": text.runs_csv(found),
-        "epochs.csv": text.epochs_csv(found),
-        "reported.csv": text.reported_csv(found),
-        **{f"plots/{plot.name}.svg": plot.svg for plot in found.plots()},
+        "index.html": page.html(report),
+        "report.md": text.markdown(report),
+        "runs.csv": text.runs_csv(report),
+        "epochs.csv": text.epochs_csv(report),
+        "reported.csv": text.reported_csv(report),
+        **{f"plots/{plot.name}.svg": plot.svg for plot in report.plots},
     }
     for old in (out / "plots").glob("plot*.svg"):
         if f"plots/{old.name}" not in files:
             old.unlink()
-    for name, words in files.items():
-        atomic.write_text(out / name, words)
+    for name, written in files.items():
+        atomic.write_text(out / name, written)
     print(out / "index.html")
     return OK
 
@@ -75,16 +75,16 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--benchmarks",
         metavar="FOLDER",
         default=str(RESULTS),
-        help="folders of benchmark JSON, one a machine (default: benchmarks/results)",
+        help="a folder of benchmark JSON per machine (default: benchmarks/results)",
     )
     add(
         "--predictions",
         choices=tuple(ALLOWED),
         default="auto",
-        help=f"confusions and worst images, from weights and test set: auto for {SECONDS:g} s, "
-        "the best runs first; all; none (default: auto)",
+        help="confusion matrices and worst test images, computed from the runs' weights: auto "
+        f"spends up to {SECONDS:g} s, best runs first; all; none (default: auto)",
     )
-    add("--quiet", action="store_true", help="say nothing but errors and the page's path")
+    add("--quiet", action="store_true", help="print only errors and the page's path")
     return parser.parse_args(argv)
 
 

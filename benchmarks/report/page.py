@@ -1,15 +1,16 @@
-"""The HTML page: one file that asks nothing of any network.
+"""The HTML page: a single file that loads nothing from any network.
 
-Jinja2 escapes whatever a record says; the plots are the only markup that does not come from a
-template, and their texts went through matplotlib's own escaping.
+Jinja2 escapes whatever a record says. The plots are the only markup that comes from no template;
+Matplotlib escapes their texts.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,28 @@ import jinja2
 from markupsafe import Markup
 
 import engine
-from benchmarks.records.conditions import Conditions
-from benchmarks.records.runs import BROKEN, RunFile
-from benchmarks.records.untrusted import clean
-from benchmarks.report import reproduce, words
-from benchmarks.report.content import Content
-from benchmarks.report.mistakes import Mistake, Pictures
+from benchmarks.records.conditions import Conditions, conditions_of
+from benchmarks.records.plans import PlanEntry
+from benchmarks.records.runs import RunRecord
+from benchmarks.records.untrusted import printable
+from benchmarks.report import formats, reproduce
+from benchmarks.report.content import Report
+from benchmarks.report.error_analysis import ErrorAnalysis, WorstImage
+from benchmarks.report.experiments import ExperimentResult
 from benchmarks.report.plots import small_curve
 from benchmarks.report.plots.style import Plot
-from benchmarks.report.reported import Row
 from benchmarks.report.verdicts import AGREES, BUDGET, HIGHER, LOWER
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_BYTES = 1_500_000  # of test images on a page; each is there once, however many runs err
 MOST_CLASSES = 20  # of a confusion matrix that is drawn
+FILTERS = (
+    "count", "measured", "measured_as", "points", "remarks", "reported", "share", "soft", "states",
+    "time", "work",
+)  # fmt: skip
 
 
-def html(content: Content) -> str:
+def html(report: Report) -> str:
     """The whole page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -42,48 +48,36 @@ def html(content: Content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "share": words.share, "measured": words.measured, "points": words.points,
-        "count": words.count, "time": words.time, "work": words.work, "states": words.states,
-        "reported": words.reported, "interval": words.interval,
-        "soft": words.soft, "shortly": words.shortly,
-    }  # fmt: skip
+    environment.filters |= {name: getattr(formats, name) for name in FILTERS}
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
     gallery = Gallery()
-    runs = [_run(content, number, run, gallery) for number, run in enumerate(content.runs)]
-    places = {run["folder"]: run["id"] for run in runs}
+    planned = report.plans.by_fingerprint
+    runs = [
+        _run(report, run, planned.get(run["fingerprint"] or ""), gallery) | {"id": f"run{number}"}
+        for number, run in enumerate(report.runs)
+    ]
     return environment.get_template("page.html").render(
         version=engine.__version__,
-        root=clean(content.root),
+        root=printable(report.root),
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # ours
         script=Markup(script),  # ours
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        content=content,
-        glance=list(_glance(content)),
-        reports=list(_reports(content)),
+        report=report,
+        glance=list(_glance(report)),
+        sections=[
+            _section(name, tables, report.curves.get(name, []))
+            for name, tables in report.tables.items()
+        ],
         runs=runs,
-        places=places,
-        gallery=gallery.pictures,
-        signs=words.SIGNS,
-        tones=words.TONES,
-        evidence=words.EVIDENCE,
-        statistic=words.STATISTIC,
+        ids={run["record"].folder: run["id"] for run in runs},
+        pictures=gallery.pictures,
+        signs=formats.SIGNS,
+        tones=formats.TONES,
+        evidence=formats.EVIDENCE,
+        statistic=formats.STATISTIC,
         budget=BUDGET,
-        figure=figure,
-        figures=_Counter(),
+        next_figure=itertools.count(1).__next__,
     )
-
-
-class _Counter:
-    """Numbers the figures of a page."""
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def next(self) -> int:
-        """The next number."""
-        self.value += 1
-        return self.value
 
 
 class Gallery:
@@ -93,169 +87,135 @@ class Gallery:
         self.pictures: dict[str, str] = {}  # base64: id
         self.room = PICTURE_BYTES
 
-    def add(self, mistakes: tuple[Mistake, ...]) -> list[tuple[Mistake, str]] | None:
-        """The mistakes with the ids of their images; None where they find no room."""
-        new = {mistake.png for mistake in mistakes} - self.pictures.keys()
-        wanted = sum(len(png) + 90 for png in new)
-        if wanted > self.room:
+    def add(self, images: Sequence[WorstImage]) -> list[tuple[WorstImage, str]] | None:
+        """The images with their ids; None if there is no room for them."""
+        new = {image.png for image in images} - self.pictures.keys()
+        needed = sum(len(png) + 90 for png in new)
+        if needed > self.room:
             return None
-        self.room -= wanted
-        for mistake in mistakes:
-            self.pictures.setdefault(mistake.png, f"i{len(self.pictures)}")
-        return [(mistake, self.pictures[mistake.png]) for mistake in mistakes]
+        self.room -= needed
+        for image in images:
+            self.pictures.setdefault(image.png, f"i{len(self.pictures)}")
+        return [(image, self.pictures[image.png]) for image in images]
 
 
-def figure(plot: Plot) -> Markup:
-    """A plot as the page's own markup."""
-    return Markup(plot.inline)
-
-
-def _glance(content: Content) -> Iterator[tuple[str, str, str]]:
-    """A title, a figure and a line: what a reader in a hurry is to take along."""
-    done = sum(run.finished for run in content.runs)
-    others = [f"{n} {state}" for state, n in content.states.items() if state != "finished"]
-    others += [f"{content.not_begun} planned, not begun"] if content.not_begun else []
-    yield "Runs finished", f"{done} of {len(content.runs)}", ", ".join(others) or "none is missing"
-    foremost = content.foremost
-    inside = [
-        d for d in content.designs if d.conditions == foremost and 0 < (d.params or 0) <= BUDGET
+def _glance(report: Report) -> Iterator[tuple[str, str, str]]:
+    """The main figures: a title, a value and a line of details each."""
+    finished = sum(run.finished for run in report.runs)
+    rest = [f"{n} {state}" for state, n in report.states.items() if state != "finished"]
+    rest += [f"{report.not_begun} planned, not begun"] if report.not_begun else []
+    yield "Runs finished", f"{finished} of {len(report.runs)}", ", ".join(rest) or "none missing"
+    conditions = report.main_conditions
+    within = [
+        group
+        for group in report.groups
+        if group.conditions == conditions and 0 < (group.params or 0) <= BUDGET
     ]
-    if inside and foremost:
-        best = max(inside, key=lambda design: design.accuracy.mean)
-        said = f"{best.name}, {best.params:,} parameters, n = {best.accuracy.n}; {foremost.words}"
-        title = "Best below 5 M" + ("" if foremost.full else ", shortened runs")
-        yield title, f"{words.measured(best.accuracy)} %", said
-    judged = [row.verdict for row in content.rows if row.verdict in (AGREES, HIGHER, LOWER)]
+    if within and conditions:
+        best = max(within, key=lambda group: group.accuracy.mean)
+        n = best.accuracy.n
+        details = f"{best.name}, {best.params:,} parameters, n = {n}; {conditions.words}"
+        title = "Best below 5 M" + ("" if conditions.full else ", shortened runs")
+        yield title, f"{formats.measured(best.accuracy)} %", details
+    verdicts = [result.verdict for result in report.results]
+    higher, lower, agree = (verdicts.count(verdict) for verdict in (HIGHER, LOWER, AGREES))
+    judged = higher + lower + agree
     if judged:
-        said = f"{judged.count(HIGHER)} measured higher, {judged.count(LOWER)} lower"
-        yield "Reported values that hold", f"{judged.count(AGREES)} of {len(judged)}", said
-    elif content.rows:
-        waiting = "no full run of a reported value is finished"
-        yield "Reported values that hold", words.NONE, waiting
-    for bench in content.benches:
+        details = f"{higher} measured higher, {lower} lower"
+        yield "Reported values confirmed", f"{agree} of {judged}", details
+    elif verdicts:
+        details = "no full run of a reported value is finished"
+        yield "Reported values confirmed", formats.NONE, details
+    for results in report.machines:
         for kind, peer, title in (
-            ("loader", "FFCV uint8", "Feed, times FFCV"),
+            ("loader", "FFCV uint8", "Loader, times FFCV"),
             ("step", "plain", "Step, times plain PyTorch"),
         ):
-            ratios = [
-                p for p in bench.pairs.get(kind, []) if peer in p.name and "ring" not in p.name
-            ]
-            if ratios:
-                pair = ratios[0]
-                said = f"{pair.name}; {pair.low:.3g} to {pair.high:.3g}; {bench.machine}"
-                yield title, f"{pair.ratio:.3g}×", said
+            for pair in results.pairs.get(kind, []):
+                if peer in pair.name and "ring" not in pair.name:
+                    details = f"{pair.name}; {pair.low:.3g} to {pair.high:.3g}; {results.machine}"
+                    yield title, f"{pair.ratio:.3g}×", details
+                    break
 
 
-def _reports(content: Content) -> Iterator[dict[str, Any]]:
-    """Every report with its tables, a table a set of conditions."""
-    for report in dict.fromkeys(row.report or row.sweep for row in content.rows):
-        mine = [row for row in content.rows if (row.report or row.sweep) == report]
-        shared = _shared(mine)
-        tables: dict[Conditions, list[Row]] = {}
-        for row in mine:
-            tables.setdefault(row.conditions, []).append(row)
-        yield {
-            "name": report,
-            "title": f"Report {report}" if report.isdigit() else report,
-            "tables": list(tables.items()),
-            "curves": content.curves.get(report, []),
-            "recipes": _recipes(mine),
-            "shared": shared,
-            "remarks": {row: words.remarks(row, _shared_of(row, shared)) for row in mine},
-        }
-
-
-def _shared(rows: list[Row]) -> dict[str, list[str]]:
-    """Notes that all rows of an experiment have: they are told once, below the tables."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(f"{row.experiment} {row.title}", []).append(row)
+def _section(
+    name: str, tables: Mapping[Conditions, Sequence[ExperimentResult]], curves: Sequence[Plot]
+) -> dict[str, Any]:
+    """The experiments of a report or sweep: a table per set of conditions, and what they share."""
+    by_experiment: dict[str, list[ExperimentResult]] = {}
+    recipes: dict[tuple[str, str], list[str]] = {}  # with its reason: the experiments
+    for result in itertools.chain(*tables.values()):
+        plan = result.plan
+        by_experiment.setdefault(plan.heading, []).append(result)
+        experiments = recipes.setdefault((plan.recipe, plan.why), []) if plan.why else []
+        if plan.experiment not in experiments:
+            experiments.append(plan.experiment)
     return {
-        name: notes
-        for name, group in groups.items()
-        if len(group) > 1
-        and (notes := [note for note in group[0].notes if all(note in r.notes for r in group)])
+        "title": f"Report {name}" if name.isdigit() else name,
+        "tables": tables,
+        "curves": curves,
+        "recipes": recipes,
+        "notes": {  # that all results of an experiment share: shown once, below the tables
+            heading: notes
+            for heading, results in by_experiment.items()
+            if len(results) > 1
+            and (notes := [n for n in results[0].notes if all(n in r.notes for r in results)])
+        },
     }
 
 
-def _shared_of(row: Row, shared: dict[str, list[str]]) -> list[str]:
-    return shared.get(f"{row.experiment} {row.title}", [])
-
-
-def _recipes(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
-    """Why which recipe was taken, with the experiments of each reason."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row.why:
-            experiments = found.setdefault((row.recipe, row.why), [])
-            if row.experiment not in experiments:
-                experiments.append(row.experiment)
-    return found
-
-
-def _run(content: Content, number: int, run: RunFile, gallery: Gallery) -> dict[str, Any]:
-    """What the table and the fold of a run show."""
-    plan = content.planned.get(run["fingerprint"] or "")
-    conditions = next(
-        (d.conditions for d in content.designs if any(r is run for r in d.runs)), None
-    )
-    found = content.pictures.get(run.folder, "")
-    mistakes = gallery.add(found.mistakes) if isinstance(found, Pictures) else None
+def _run(
+    report: Report, run: RunRecord, plan: PlanEntry | None, gallery: Gallery
+) -> dict[str, Any]:
+    """What the table and the details of a run show."""
+    analysis = report.analyses[run.folder]
+    known = isinstance(analysis, ErrorAnalysis)
+    command = run.environment.get("command")
     return {
-        "id": f"run{number}",
-        "folder": run.folder,
-        "run": run,
-        "values": run.values,
+        "record": run,
         "plan": plan,
-        "conditions": conditions,
+        "conditions": conditions_of(run, report.plans.scales) if run.finished else None,
         "curve": small_curve.curve(run),
-        "changed": {k: _setting(v) for k, v in reproduce.changed(run.config).items()},
-        "unknown": [clean(key) for key in reproduce.unknown(run.config)],
-        "differs": {clean(key) for key in (plan.differs if plan else {})},
-        "command": clean(reproduce.command(run.config)) if run.config else "",
-        "began": _words(run.environment.get("command")),
+        "changed": {key: _setting(v) for key, v in reproduce.changed(run.config).items()},
+        "unknown": [printable(key) for key in reproduce.unknown(run.config)],
+        "differs": {printable(key) for key in (plan.differs if plan else {})},
+        "command": printable(reproduce.command(run.config)) if run.config else "",
+        "started_as": _text(" ".join(map(str, command)), 1000) if isinstance(command, list) else "",
         "environment": list(_environment(run)),
-        "found": found if isinstance(found, Pictures) else None,
-        "why": found if isinstance(found, str) else "",
-        "mistakes": mistakes,
-        "drawn": isinstance(found, Pictures) and len(found.classes) <= MOST_CLASSES,
-        "shades": _shades(found) if isinstance(found, Pictures) else [],
-        "broken": run.status == BROKEN,
+        "analysis": analysis if known else None,
+        "reason": "" if known else analysis,
+        "worst": gallery.add(analysis.worst) if isinstance(analysis, ErrorAnalysis) else None,
+        "shades": _shades(analysis) if isinstance(analysis, ErrorAnalysis) else None,
     }
 
 
-def _shades(found: Pictures) -> list[list[int]]:
-    """How dark each cell of the confusion matrix is, from 0 to 9, of its row."""
-    rows = []
-    for row in found.confusion:
-        total = max(sum(row), 1)
-        rows.append([min(9, round(9 * (value / total) ** 0.5)) for value in row])
-    return rows
+def _shades(analysis: ErrorAnalysis) -> list[list[int]] | None:
+    """How dark each cell of the confusion matrix is, from 0 to 9; None if it is too large."""
+    if len(analysis.classes) > MOST_CLASSES:
+        return None
+    return [
+        [min(9, round(9 * (value / max(sum(row), 1)) ** 0.5)) for value in row]
+        for row in analysis.confusion
+    ]
 
 
-def _environment(run: RunFile) -> Iterator[tuple[str, str]]:
+def _environment(run: RunRecord) -> Iterator[tuple[str, str]]:
     versions = run.environment.get("versions") or run.record.get("versions")
     for key in ("device", "platform", "cores", "threads", "cuda", "cudnn"):
         value = run.environment.get(key, run.record.get(key))
         if value is not None:
-            yield key, _short(value)
+            yield key, _text(value)
     for key in ("precision", "compiled"):
         if run.record.get(key) is not None:
-            yield key, _short(run.record[key])
+            yield key, _text(run.record[key])
     if isinstance(versions, dict):
-        yield "versions", ", ".join(f"{clean(k)} {_short(v)}" for k, v in versions.items())
+        yield "versions", ", ".join(f"{printable(k)} {_text(v)}" for k, v in versions.items())
 
 
 def _setting(value: Any) -> str:
-    return _short(reproduce.written(value) if isinstance(value, (list, bool)) else value)
+    return _text(reproduce.as_flag(value) if isinstance(value, (list, bool)) else value)
 
 
-def _words(command: Any) -> str:
-    if not isinstance(command, list):
-        return ""
-    return _short(" ".join(str(word) for word in command), 1000)
-
-
-def _short(value: Any, most: int = 300) -> str:
-    text = clean(value if isinstance(value, str) else json.dumps(value, default=str))
+def _text(value: Any, most: int = 300) -> str:
+    text = printable(value if isinstance(value, str) else json.dumps(value, default=str))
     return text if len(text) <= most else text[:most] + "…"

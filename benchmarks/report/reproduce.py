@@ -1,4 +1,4 @@
-"""The exact command that makes a run again, from what its record says was set."""
+"""The command that repeats a run, from the settings in its record."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ PROGRAM = "python -m engine.train"
 
 
 def changed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are not as they are by default; `config` by dotted name."""
-    found = {}
-    for key, setting in settings_of(Config).items():
-        default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
-        if key in config and config[key] != default:
-            found[key] = config[key]
-    return found
+    """The settings that are not the defaults; `config` by dotted name."""
+    defaults = {key: setting.default for key, setting in settings_of(Config).items()}
+    return {
+        key: config[key]
+        for key, default in defaults.items()
+        if key in config
+        and config[key] != (list(default) if isinstance(default, tuple) else default)
+    }
 
 
 def unknown(config: Mapping[str, Any]) -> list[str]:
@@ -32,15 +33,15 @@ def command(config: Mapping[str, Any]) -> str:
     words = []
     for key, value in changed(config).items():
         if value is not None:
-            text = written(value)
+            text = as_flag(value)
             words += [f"--{key}={text}"] if text.startswith("-") or not text else [f"--{key}", text]
     return f"{PROGRAM} {shlex.join(words)}".strip()
 
 
-def written(value: Any) -> str:
-    """A value as a flag takes it."""
+def as_flag(value: Any) -> str:
+    """A value as the command line takes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return ",".join(written(item) for item in value)
+        return ",".join(as_flag(item) for item in value)
     return str(value)

@@ -1,15 +1,15 @@
-"""What the benchmarks of loader and step left in their JSON files, by machine."""
+"""The results of the benchmarks of loader and step, read from their JSON files, by machine."""
 
 from __future__ import annotations
 
-import json
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.units import in_unit
-from benchmarks.records.untrusted import clean, mapping, plain, shown
+from benchmarks.records.untrusted import mapping, number, printable, read_object, shortened
 
 FEED = {  # the stages before the step, as the loader's benchmark names them
     "raw gather": "ours, raw gather",
@@ -20,8 +20,8 @@ FEED = {  # the stages before the step, as the loader's benchmark names them
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two contenders in turns: images a second, and how many times faster the first was."""
+class PairedRates:
+    """Two contenders measured in turns: images/s, and how many times faster the first was."""
 
     name: str
     first: float
@@ -32,14 +32,14 @@ class Pair:
 
 
 @dataclass
-class Bench:
-    """All that was measured on one machine."""
+class MachineResults:
+    """The benchmark files of one machine."""
 
     machine: str  # the folder's name
-    conditions: list[str] = field(default_factory=list)  # a line a file
+    conditions: list[str] = field(default_factory=list)  # a line per file
     feed: dict[str, float] = field(default_factory=dict)  # images/s of each stage
     steps: dict[str, float] = field(default_factory=dict)  # images/s by network
-    pairs: dict[str, list[Pair]] = field(default_factory=dict)  # by `loader` and `step`
+    pairs: dict[str, list[PairedRates]] = field(default_factory=dict)  # by `loader` and `step`
     tflops: dict[str, float] = field(default_factory=dict)  # of the step, by network
     peaks: dict[str, float] = field(default_factory=dict)  # TFLOP/s of a matrix product
     precisions: dict[str, str] = field(default_factory=dict)  # of these products
@@ -48,28 +48,21 @@ class Bench:
     tables: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # by title
 
 
-def read(folder: Path, problems: list[str]) -> list[Bench]:
+def read(folder: Path, problems: list[str]) -> list[MachineResults]:
     """The machines below `folder`, each a folder of JSON files; unreadable ones are problems."""
-    benches = []
-    for below in sorted(path for path in folder.iterdir()) if folder.is_dir() else []:
-        if not below.is_dir() or below.name.startswith("."):
-            continue
-        bench = Bench(clean(below.name))
-        for path in sorted(below.glob("*.json")):
-            _read_file(path, bench, problems)
-        if bench.conditions:
-            benches.append(bench)
-    return benches
+    machines = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_dir() and not path.name.startswith("."):
+            results = MachineResults(printable(path.name))
+            for file in sorted(path.glob("*.json")):
+                _read_file(file, results, problems)
+            if results.conditions:
+                machines.append(results)
+    return machines
 
 
-def _read_file(path: Path, bench: Bench, problems: list[str]) -> None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        problems.append(clean(f"{path.parent.name}/{path.name}: not readable as JSON"))
-        return
+def _read_file(path: Path, results: MachineResults, problems: list[str]) -> None:
+    content = read_object(path, problems, name=f"{path.parent.name}/{path.name}")
     if content.get("rehearsal") is True:
         return  # tiny sizes, to try the commands: no figures
     if isinstance(content.get("result"), dict):  # a part of benchmarks.gpu
@@ -77,119 +70,114 @@ def _read_file(path: Path, bench: Bench, problems: list[str]) -> None:
     details = mapping(content.get("details"))
     if "ratio_vs_plain" in content:
         kind = "step"
-        _read_step(content, details, bench)
+        _read_step(content, details, results)
     elif "ratio_uint8_vs_ffcv" in content:
         kind = "loader"
-        _read_loader(details, bench)
+        _read_loader(details, results)
     else:
         return  # another benchmark's file
     pairs = [
-        _pair(clean(name), mapping(each)) for name, each in mapping(details.get("pairs")).items()
+        _pair(printable(name), mapping(each))
+        for name, each in mapping(details.get("pairs")).items()
     ]
-    bench.pairs.setdefault(kind, []).extend(pair for pair in pairs if pair is not None)
-    bench.conditions.append(
-        f"{clean(path.name)}: {_conditions(mapping(content.get('conditions')))}"
-    )
-    for goal in map(_goal, content.get("goals") or []):
-        known = [g for g in bench.goals if (g["goal"], g["what"]) == (goal["goal"], goal["what"])]
-        if not known:
-            bench.goals.append(goal)
-        elif known[0]["measured"] == "–":  # parts in files of their own measure a goal each
-            known[0].update(goal)
+    results.pairs.setdefault(kind, []).extend(pair for pair in pairs if pair is not None)
+    conditions = _conditions(mapping(content.get("conditions")))
+    results.conditions.append(f"{printable(path.name)}: {conditions}")
+    goals = content.get("goals")
+    for goal in map(_goal, goals if isinstance(goals, list) else []):
+        same = [g for g in results.goals if (g["goal"], g["what"]) == (goal["goal"], goal["what"])]
+        if not same:
+            results.goals.append(goal)
+        elif same[0]["measured"] == "–":  # parts in files of their own measure a goal each
+            same[0].update(goal)
     for title, rows in mapping(details.get("tables")).items():
         if isinstance(rows, list):
-            bench.tables[clean(title)] = [_row(mapping(row)) for row in rows]
+            results.tables[printable(title)] = [_cells(mapping(row)) for row in rows]
 
 
-def _read_loader(details: Mapping[str, Any], bench: Bench) -> None:
+def _read_loader(details: Mapping[str, Any], results: MachineResults) -> None:
     rates = mapping(details.get("images_per_second"))
     for stage, name in FEED.items():
-        rate = plain(mapping(rates.get(name)).get("median"))
+        rate = number(mapping(rates.get(name)).get("median"))
         if rate:
-            bench.feed[stage] = rate
-    _read_kernels(details, bench)
-    copies = plain(mapping(rates.get("ceiling, copy")).get("median"))
-    if copies:
-        bench.bandwidth = copies * 2 * 3072  # an image is read and written
-
-
-def _read_kernels(details: Mapping[str, Any], bench: Bench) -> None:
-    """The fused augmentation of a GPU, as images a second."""
-    for name, batches in mapping(details.get("gpu_seconds_per_50000")).items():
+            results.feed[stage] = rate
+    for name, batches in mapping(details.get("gpu_seconds_per_50000")).items():  # fused kernels
         for batch, spread in mapping(batches).items():
-            seconds = plain(mapping(spread).get("median"))
+            seconds = number(mapping(spread).get("median"))
             if seconds:
-                bench.feed[clean(f"{name}, batch {batch}")] = 50_000 / seconds
+                results.feed[printable(f"{name}, batch {batch}")] = 50_000 / seconds
+    copies = number(mapping(rates.get("ceiling, copy")).get("median"))
+    if copies:
+        results.bandwidth = copies * 2 * 3072  # an image is read and written
 
 
-def _read_step(content: Mapping[str, Any], details: Mapping[str, Any], bench: Bench) -> None:
+def _read_step(
+    content: Mapping[str, Any], details: Mapping[str, Any], results: MachineResults
+) -> None:
     peaks = mapping(details.get("matmul_peak_tflops"))
-    for variant, rate in mapping(content.get("images_per_second")).items():
-        found = plain(rate)
-        if not found:
+    for variant, written in mapping(content.get("images_per_second")).items():
+        rate = number(written)
+        if not rate:
             continue
-        name = clean(variant)
-        bench.steps[name] = found
-        tflops = plain(mapping(content.get("tflops")).get(variant))
+        name = printable(variant)
+        results.steps[name] = rate
+        tflops = number(mapping(content.get("tflops")).get(variant))
         peak = mapping(peaks.get(variant))
-        limit = plain(peak.get("tflops"))
+        limit = number(peak.get("tflops"))
         if tflops and limit:
-            bench.tflops[name], bench.peaks[name] = tflops, limit
-            bench.precisions[name] = clean(peak.get("precision", ""))
+            results.tflops[name], results.peaks[name] = tflops, limit
+            results.precisions[name] = printable(peak.get("precision", ""))
 
 
-def _pair(name: str, content: Mapping[str, Any]) -> Pair | None:
+def _pair(name: str, content: Mapping[str, Any]) -> PairedRates | None:
     ratio = mapping(content.get("ratio"))
-    rates = [_median(content.get(key)) for key in ("first", "second")]
-    numbers = [*rates, *(plain(ratio.get(key)) for key in ("median", "min", "max"))]
-    if any(not number for number in numbers):
-        return None
-    return Pair(name, *(float(number or 0) for number in numbers))
+    values = [
+        *(_median(content.get(key)) for key in ("first", "second")),
+        *(number(ratio.get(key)) for key in ("median", "min", "max")),
+    ]
+    numbers = [value for value in values if value]
+    return PairedRates(name, *numbers) if len(numbers) == len(values) else None
 
 
 def _median(values: Any) -> float | None:
-    numbers = [plain(value) for value in values] if isinstance(values, list) else []
-    known = sorted(number for number in numbers if number is not None)
-    if not known:
-        return None
-    middle = len(known) // 2
-    return known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+    numbers = [number(value) for value in values] if isinstance(values, list) else []
+    known = [value for value in numbers if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _conditions(known: Mapping[str, Any]) -> str:
     versions = mapping(known.get("versions"))
-    parts = [known.get("gpu"), known.get("cpu"), f"{known.get('threads', '?')} threads"]
-    parts.append(f"batch {known.get('batch_size', '?')}")
-    parts.append(f"{known.get('pairs', '?')} pairs")
-    parts.append(f"torch {versions.get('torch', '?')}")
-    parts.append(
-        f"load {known.get('load_before', '?')} before, {known.get('load_after', '?')} after"
-    )
-    parts.append("--quick: indicative only" if known.get("quick") else None)
-    return clean(", ".join(str(part) for part in parts if part))
+    parts = [
+        known.get("gpu"),
+        known.get("cpu"),
+        f"{known.get('threads', '?')} threads",
+        f"batch {known.get('batch_size', '?')}",
+        f"{known.get('pairs', '?')} pairs",
+        f"torch {versions.get('torch', '?')}",
+        f"load {known.get('load_before', '?')} before, {known.get('load_after', '?')} after",
+        "--quick: indicative only" if known.get("quick") else None,
+    ]
+    return printable(", ".join(str(part) for part in parts if part))
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, str]:
-    """A line of a table as people read it."""
-    found = {}
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of a table as text."""
+    cells = {}
     for key, value in row.items():
-        number = plain(value)
-        text = "–" if value is None else shown(value)
-        found[clean(key)] = text if number is None else f"{number:,.4g}"
-        if number is not None and abs(number) >= 1000:
-            found[clean(key)] = f"{number:,.0f}"
-    return found
+        known = number(value)
+        if known is None:
+            text = "–" if value is None else shortened(value)
+        else:
+            text = f"{known:,.0f}" if abs(known) >= 1000 else f"{known:,.4g}"
+        cells[printable(key)] = text
+    return cells
 
 
-def _goal(given: Any) -> dict[str, str]:
-    goal = mapping(given)
-    measured = plain(goal.get("measured"))
-    unit = str(goal.get("unit") or "")
-    return {
-        "goal": clean(goal.get("goal", "")),
-        "what": clean(goal.get("what", "")),
-        "wanted": clean(goal.get("wanted", "")),
-        "measured": "–" if measured is None else in_unit(measured, unit),
-        "verdict": clean(goal.get("verdict", "")),
-        "reason": clean(goal.get("reason") or ""),
+def _goal(written: Any) -> dict[str, str]:
+    goal = mapping(written)
+    measured = number(goal.get("measured"))
+    words = {key: printable(goal.get(key) or "") for key in ("goal", "what", "wanted", "verdict")}
+    return words | {
+        "measured": "–" if measured is None else in_unit(measured, str(goal.get("unit") or "")),
+        "reason": printable(goal.get("reason") or ""),
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,88 +9,83 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import tables
-from benchmarks.report import words
-from benchmarks.report.content import Content
+from benchmarks.report import formats
+from benchmarks.report.content import Report
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would run
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would execute
+REPORTED = (
+    "experiment", "variant", "parameters", "recipe", "reported", "evidence",
+    "measured (last epoch)", "n", "measured as reported", "difference", "verdict", "notes",
+)  # fmt: skip
+RUNS = (
+    "run", "status", "network", "parameters", "epochs", "test %", "best %", "time", "images/s",
+    "problem",
+)  # fmt: skip
 
 
-def markdown(content: Content) -> str:
-    """The tables and figures, the plots beside it in `plots/`."""
-    parts = [f"# Benchmark report of {_escaped(str(content.root))}", _runs_line(content)]
-    parts += [f"- {_escaped(problem)}" for problem in content.problems]
-    parts.append("## Reported against measured")
-    if not content.rows:
-        parts.append("No sweep has a plan here, so there is nothing to hold the runs against.")
-    for (report, conditions), rows in _grouped(content).items():
-        parts.append(f"### Report {_escaped(report)}: {_escaped(conditions.words)}")
-        parts.append(
-            _table(
-                ("experiment", "variant", "parameters", "recipe", "reported", "evidence",
-                 "measured (last epoch)", "n", "chosen as reported", "difference", "verdict",
-                 "notes"),
-                [
-                    (
-                        f"{row.experiment} {row.title}",
-                        row.label,
-                        words.count(row.params),
-                        row.recipe,
-                        words.reported(row),
-                        f"{row.claim.evidence}, {row.claim.statistic}" if row.claim else "",
-                        words.measured(row.last),
-                        str(row.last.n) if row.last else "0",
-                        words.measured(row.alike if row.claim else None),
-                        words.points(row.difference),
-                        ", ".join((row.verdict, *row.flags, words.states(row))),
-                        "; ".join(
-                            [*([row.claim.note] if row.claim and row.claim.note else []),
-                             *row.notes, *row.errors]
-                        ),
-                    )
-                    for row in rows
-                ],
-            )
-        )  # fmt: skip
+def markdown(report: Report) -> str:
+    """The tables and texts; its plots are the files in `plots/`."""
+    states = ", ".join(f"{number} {state}" for state, number in report.states.items())
+    parts = [
+        f"# Benchmark report of {_escaped(str(report.root))}",
+        f"{len(report.runs)} runs{f': {states}' if states else ''}.",
+        *(f"- {_escaped(problem)}" for problem in report.problems),
+        "## Reported against measured",
+    ]
+    if not report.results:
+        parts.append("There is no sweep here, so there is nothing to compare the runs with.")
+    for section, by_conditions in report.tables.items():
+        for conditions, results in by_conditions.items():
+            parts.append(f"### Report {_escaped(section)}: {_escaped(conditions.words)}")
+            rows = [
+                (
+                    result.plan.heading, result.plan.label, formats.count(result.plan.params),
+                    result.plan.recipe, formats.reported(result),
+                    f"{result.reported.evidence}, {result.reported.statistic}"
+                    if result.reported else "",
+                    formats.measured(result.last), str(result.last.n) if result.last else "0",
+                    formats.measured(result.alike), formats.points(result.difference),
+                    ", ".join((result.verdict, *result.flags, formats.states(result))),
+                    "; ".join(filter(None, (formats.remarks(result), *result.errors))),
+                )
+                for result in results
+            ]  # fmt: skip
+            parts.append(_table(REPORTED, rows))
     parts.append("## Plots")
-    for plot in content.plots():
+    for plot in report.plots:
         alt = _escaped(plot.alt).replace("[", "(").replace("]", ")")
         parts.append(
             f"![{alt}](plots/{plot.name}.svg)\n\n"
             f"**{_escaped(plot.title)}** {_escaped(plot.caption)}"
         )
     parts.append("## Runs")
-    parts.append(
-        _table(
-            ("run", "status", "network", "parameters", "epochs", "test %", "best %", "time",
-             "images/s", "problem"),
-            [
-                (
-                    run.folder, run.status, run["variant"] or "", words.count(run["params"]),
-                    words.count(run["epochs"]), words.share(run["test_accuracy"]),
-                    words.share(run["best_test_accuracy"]), words.time(run["seconds"]),
-                    words.count(run["images_per_second"]),
-                    "; ".join([*([run["error"]] if run["error"] else []), *run.problems]),
-                )
-                for run in content.runs
-            ],
+    runs = [
+        (
+            run.folder, run.status, run["variant"] or "", formats.count(run["params"]),
+            formats.count(run["epochs"]), formats.share(run["test_accuracy"]),
+            formats.share(run["best_test_accuracy"]), formats.time(run["seconds"]),
+            formats.count(run["images_per_second"]),
+            "; ".join(filter(None, (run["error"], *run.problems))),
         )
-    )  # fmt: skip
+        for run in report.runs
+    ]  # fmt: skip
+    parts.append(_table(RUNS, runs))
     return "\n\n".join(parts) + "\n"
 
 
-def runs_csv(content: Content) -> str:
-    """The tidy table of all runs."""
-    return _csv(tables.frame(content.runs))
+def runs_csv(report: Report) -> str:
+    """The table of all runs."""
+    return _csv(tables.frame(report.runs))
 
 
-def epochs_csv(content: Content) -> str:
-    """The tidy table of all epochs."""
-    return _csv(tables.epochs_of(content.runs))
+def epochs_csv(report: Report) -> str:
+    """The table of all epochs."""
+    return _csv(tables.epochs_of(report.runs))
 
 
-def reported_csv(content: Content) -> str:
-    """Reported against measured, a line a reported value."""
-    return _csv(pd.DataFrame(list(_reported(content)), columns=list(COLUMNS)))
+def reported_csv(report: Report) -> str:
+    """Reported against measured, one row per reported value."""
+    return _csv(pd.DataFrame(list(_reported(report)), columns=list(COLUMNS)))
 
 
 COLUMNS = (
@@ -103,32 +96,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _reported(content: Content) -> Iterator[tuple[Any, ...]]:
-    for row in content.rows:
-        claim, last, alike = row.claim, row.last, row.alike if row.claim else None
+def _reported(report: Report) -> Iterator[tuple[Any, ...]]:
+    for result in report.results:
+        plan, reported, last, alike = result.plan, result.reported, result.last, result.alike
         yield (
-            row.report, row.experiment, row.title, row.label, row.variant, row.params, row.recipe,
-            row.conditions.words, row.conditions.full,
-            claim.value if claim else None, claim.evidence if claim else None,
-            claim.statistic if claim else None,
-            row.planned, dict(row.states).get("finished", 0), last.n if last else 0,
-            last.mean if last else None, last.std if last else None, last.low if last else None,
-            last.high if last else None, alike.mean if alike else None,
-            alike.std if alike else None, row.difference, row.verdict, "; ".join(row.flags),
-            row.basis, "; ".join(row.notes), "; ".join(row.errors), "; ".join(row.runs),
+            plan.report, plan.experiment, plan.title, plan.label, plan.variant, plan.params,
+            plan.recipe, result.conditions.words, result.conditions.full,
+            *((reported.value, reported.evidence, reported.statistic) if reported else [None] * 3),
+            result.planned, dict(result.states).get("finished", 0), last.n if last else 0,
+            *((last.mean, last.std, last.low, last.high) if last else [None] * 4),
+            *((alike.mean, alike.std) if alike else [None] * 2),
+            result.difference, result.verdict, "; ".join(result.flags), result.basis,
+            "; ".join(result.notes), "; ".join(result.errors), "; ".join(result.runs),
         )  # fmt: skip
-
-
-def _grouped(content: Content) -> dict[tuple[str, Any], list[Any]]:
-    groups: dict[tuple[str, Any], list[Any]] = {}
-    for row in content.rows:
-        groups.setdefault((row.report or row.sweep, row.conditions), []).append(row)
-    return groups
-
-
-def _runs_line(content: Content) -> str:
-    states = ", ".join(f"{number} {state}" for state, number in content.states.items())
-    return f"{len(content.runs)} runs{f': {states}' if states else ''}."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -137,22 +117,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, one line."""
+    """Text that Markdown shows unchanged: no markup, no HTML, one line."""
     text = re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow([_cell(name) for name in frame.columns])
-    for row in frame.astype(object).itertuples(index=False):
-        writer.writerow([_cell(value) for value in row])
-    return target.getvalue()
+    cells = frame.astype(object).map(_cell).rename(columns=_cell)
+    return str(cells.to_csv(index=False, lineterminator="\n"))
 
 
 def _cell(value: Any) -> Any:
-    """A cell that is no formula, whoever named the run."""
+    """A cell that no spreadsheet takes for a formula, whatever a run is called."""
     if isinstance(value, (list, tuple, dict)):
         value = str(value)
     if isinstance(value, str):

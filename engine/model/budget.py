@@ -140,6 +140,27 @@ def layer_values(layer: Layer, map_side: int) -> int:
     return (2 * layer.blocks + layer.projects) * layer.width * map_side**2
 
 
+def training_traffic(variant: Variant, side: int = 32) -> int:
+    """The numbers that an image moves to and from memory in training, nothing fused or cached.
+
+    An estimate for rooflines: a convolution's three products read and write their maps once; a
+    normalisation passes 3 times over its map forward and 5 times backward, an activation 2 and 3
+    times, the sum of two paths 3 and 3 times. Weights are shared by a batch and not counted.
+    """
+    sides = feature_maps(variant, side)
+    passes, addition = 8 + 5, 6
+    before = variant.widths[0] * sides[0] ** 2
+    moved = (3 + passes) * before
+    for layer, map_side in zip(variant.layers, sides[1:], strict=True):
+        after = layer.width * map_side**2
+        moved += 3 * (before + after) + (layer.blocks - 1) * 3 * 2 * after
+        moved += layer.blocks * (3 * 2 + 2 * passes + addition) * after
+        if layer.projects:
+            moved += 3 * (before + after) + 8 * after
+        before = after
+    return moved
+
+
 def _se_parameters(variant: Variant, width: int) -> int:
     squeezed = _squeezed(variant, width)
     return 2 * width * squeezed + squeezed + width

@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.config.schema import Model
-from engine.model import VARIANTS, Variant, budget, describe, fitting, resolve
+from engine.model import VARIANTS, ResNet, Variant, budget, describe, fitting, resolve
+from engine.model.blocks import Block
 from engine.model.resnet import count
 from tests.support.networks import observed_sides, on_meta
 
@@ -172,3 +174,28 @@ def test_units_in_blocks_and_the_last_norm_count_to_their_layers() -> None:
     early = budget.parameters(Variant((1, 1), (16,), preactivation=True))
     assert early.stem == plain.stem - 32  # a bare convolution
     assert early.layers == (plain.layers[0], plain.layers[1] - 2 * 16 - 2 * 32 + 2 * 32)
+
+
+@pytest.mark.parametrize("name", ["resnet453", "resnet1111", "resnet22222_maxpool_skip"])
+def test_training_traffic_is_what_a_networks_parts_move(name: str) -> None:
+    variant = VARIANTS[name]
+    network = ResNet(variant, 10, side=32).eval()
+    moved = 0
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal moved
+        if isinstance(module, nn.Conv2d):
+            images = inputs[0].shape[1] == 3  # nothing is computed for them, and they are few
+            moved += 3 * (output.numel() + (0 if images else inputs[0].numel()))
+        elif isinstance(module, nn.BatchNorm2d):
+            moved += (3 + 5) * output.numel()
+        elif isinstance(module, Block):
+            moved += 2 * (2 + 3) * output.numel() + 6 * output.numel()  # activations, the sum
+        elif isinstance(module, nn.ReLU):
+            moved += (2 + 3) * output.numel()
+
+    for module in network.modules():
+        module.register_forward_hook(add)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 32, 32))
+    assert budget.training_traffic(variant) == pytest.approx(moved, rel=0.12)

@@ -1,4 +1,4 @@
-"""Runs and sweeps that never ran: folders as training leaves them, in any number and any state."""
+"""Folders of runs and sweeps as training leaves them, without training: any number, any state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.config.schema import Config, as_dict
 
-NETS = {  # variant: parameters, and roughly what it reaches
+NETS = {  # variant: parameters, typical accuracy
     "resnet1111": (4_903_242, 0.9435),
     "resnet224": (5_139_018, 0.9546),
     "resnet224_w64_128_250": (4_939_902, 0.9503),
@@ -82,7 +82,7 @@ def record(
 
 
 def log(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """An epoch's line for each epoch, ending as the record does."""
+    """The lines of a run's log, the last as in its record."""
     draw = random.Random(content["fingerprint"])
     epochs, last = content["epochs"], content["test_accuracy"] or 0.5
     lines = []
@@ -119,14 +119,14 @@ def write_run(root: Path, name: str, content: dict[str, Any]) -> Path:
     return folder
 
 
-def planned(
+def plan_entry(
     content: dict[str, Any],
     name: str,
     *,
     report: str = "004",
     title: str = "Model 5",
     recipe: str = "T4",
-    reported: Sequence[dict[str, Any]] = (),
+    values: Sequence[dict[str, Any]] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A run's entry in a plan."""
@@ -145,15 +145,15 @@ def planned(
         "differs": {},
         "fingerprint": content["fingerprint"],
         "folder": name.replace("/", "-"),
-        "reported": list(reported),
+        "reported": list(values),
         "notes": list(notes),
     }
 
 
-def claim(
+def reported(
     value: float, statistic: str = "last", evidence: str = "report", note: str = ""
 ) -> dict[str, Any]:
-    """A reported figure of a plan."""
+    """A reported accuracy in a plan, in per cent."""
     return {"value": value, "statistic": statistic, "evidence": evidence, "note": note}
 
 
@@ -166,7 +166,7 @@ def write_plan(
     limit: int = 0,
     queue: Sequence[tuple[str, str, str]] = (),
 ) -> Path:
-    """A sweep's folder; `queue` holds fingerprint, state and error."""
+    """A sweep's folder; `queue` has a fingerprint, a state and an error per run."""
     folder = root / "sweeps" / sweep
     folder.mkdir(parents=True)
     plan = {
@@ -181,7 +181,5 @@ def write_plan(
         database.execute(
             "CREATE TABLE runs (fingerprint TEXT PRIMARY KEY, state TEXT, attempts INT, error TEXT)"
         )
-        database.executemany(
-            "INSERT INTO runs VALUES (?, ?, 1, ?)", [(a, b, c) for a, b, c in queue]
-        )
+        database.executemany("INSERT INTO runs VALUES (?, ?, 1, ?)", list(queue))
     return folder

@@ -1,4 +1,4 @@
-"""One sheet of small plots: every axis that a report varied, measured beside reported."""
+"""One sheet of small plots: every setting that a report varied, measured beside reported."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 
 from benchmarks.records.conditions import Conditions
-from benchmarks.report.plots.style import COLOURS, Plot, cut, figure, listed, plot
-from benchmarks.report.reported import Row
+from benchmarks.report.experiments import ExperimentResult
+from benchmarks.report.plots.style import COLOURS, Plot, as_svg, cut, figure, listed
 
 
-def ablations(report: str, rows: Sequence[Row], conditions: Conditions, name: str) -> Plot | None:
-    """A panel an experiment: what each setting reached, hollow what was reported."""
-    panels: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.last is not None:
-            panels.setdefault(f"{row.experiment} {row.title}", []).append(row)
+def ablations(
+    report: str, results: Sequence[ExperimentResult], conditions: Conditions, name: str
+) -> Plot | None:
+    """A panel per experiment: the measured accuracy of each variant, reported ones hollow."""
+    panels: dict[str, list[ExperimentResult]] = {}
+    means = []
+    for result in results:
+        if result.last is not None:
+            panels.setdefault(result.plan.heading, []).append(result)
+            means.append(result.last.mean)
     if not panels:
         return None
     columns = _columns(panels)
@@ -26,32 +30,31 @@ def ablations(report: str, rows: Sequence[Row], conditions: Conditions, name: st
     for number, column in enumerate(columns):
         heights = [_height(panels[title]) for title in column]
         rest = tallest - sum(heights)
-        if rest > 0.01:  # an empty place below, so that all panels have rows of one height
+        if rest > 0.01:  # empty space at the end, so that the rows of all panels are equally high
             heights.append(rest)
         below = grid[0, number].subgridspec(len(heights), 1, height_ratios=heights)
         for place, title in enumerate(column):
             _panel(drawn.add_subplot(below[place, 0]), title, panels[title])
-    spread = [row.last.mean for row in rows if row.last is not None]
-    return plot(
+    return Plot(
         name,
-        drawn,
         f"Report {report}: all ablations ({conditions.words})",
-        "A panel an axis of the report. Full points are measured (last epoch, bars the 95 % "
-        "interval over seeds), hollow ones reported. Compare within a panel: panels differ in "
-        "their settings and scales.",
-        f"{len(panels)} small plots, one an ablation of report {report}: "
-        f"{listed(list(panels), 6)}. Measured accuracies run from {min(spread):.2f} to "
-        f"{max(spread):.2f} %.",
+        "One panel per experiment of the report. Filled points are measured (last epoch; bars show "
+        "the 95 % interval over seeds), hollow ones reported. Compare within a panel: panels "
+        "differ in their settings and scales.",
+        f"{len(panels)} small plots, one per ablation of report {report}: "
+        f"{listed(list(panels), 6)}. Measured accuracies range from {min(means):.2f} to "
+        f"{max(means):.2f} %.",
+        as_svg(drawn),
     )
 
 
-def _height(group: Sequence[Row]) -> float:
-    """Inches of a panel."""
-    return 0.62 + 0.17 * len({row.label for row in group})
+def _height(group: Sequence[ExperimentResult]) -> float:
+    """Inches."""
+    return 0.62 + 0.17 * len({result.plan.label for result in group})
 
 
-def _columns(panels: Mapping[str, Sequence[Row]]) -> list[list[str]]:
-    """The panels in two columns, each panel where the page is shorter."""
+def _columns(panels: Mapping[str, Sequence[ExperimentResult]]) -> list[list[str]]:
+    """The panels in two columns, each panel in the shorter one."""
     columns: list[list[str]] = [[], []]
     heights = [0.0, 0.0]
     for title, group in panels.items():
@@ -61,20 +64,20 @@ def _columns(panels: Mapping[str, Sequence[Row]]) -> list[list[str]]:
     return [column for column in columns if column]
 
 
-def _panel(axes: Axes, title: str, group: Sequence[Row]) -> None:
+def _panel(axes: Axes, title: str, group: Sequence[ExperimentResult]) -> None:
     axes.set_title(cut(title, 35), fontsize=8)
-    labels = list(dict.fromkeys(row.label for row in group))
-    for row in group:
-        place = labels.index(row.label)
-        if row.last is not None:
-            half = 0.0 if row.last.high is None else row.last.high - row.last.mean
+    labels = list(dict.fromkeys(result.plan.label for result in group))
+    for result in group:
+        place = labels.index(result.plan.label)
+        if result.last is not None:
+            half = 0.0 if result.last.high is None else result.last.high - result.last.mean
             axes.errorbar(
-                row.last.mean, place, xerr=half or None, color=COLOURS[0], marker="o",
+                result.last.mean, place, xerr=half or None, color=COLOURS[0], marker="o",
                 markersize=4.5, capsize=2,
             )  # fmt: skip
-        if row.claim is not None and row.conditions.comparable:
+        if result.reported is not None and result.conditions.comparable:
             axes.plot(
-                row.claim.value, place, marker="o", markersize=7, fillstyle="none",
+                result.reported.value, place, marker="o", markersize=7, fillstyle="none",
                 color=COLOURS[1], linestyle="none",
             )  # fmt: skip
     axes.set_yticks(range(len(labels)), [cut(label, 26) for label in labels], fontsize=7)

@@ -1,88 +1,81 @@
-"""Learning curves: accuracy over the epochs, a line a variant."""
+"""Learning curves: accuracy over the epochs, one line per variant."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.records.runs import RunFile
-from benchmarks.report.plots.style import (  # fmt: skip
+from benchmarks.records.runs import RunRecord
+from benchmarks.report.plots.style import (
     Plot,
+    as_svg,
     cut,
     line_style,
     plain_figure,
-    plot,
     space_by_errors,
 )
 
-LARGEST_LEGEND = 10  # lines of learning curves that are told apart
+LARGEST_LEGEND = 10  # lines that can be told apart
 POINTS = 100  # of a curve that are drawn
 
 
-def learning_curves(runs: Sequence[RunFile], title: str, name: str, labels: Sequence[str]) -> Plot:
-    """Test accuracy over the epochs: a line a label, the mean of its runs, its extremes shaded."""
-    groups: dict[str, list[RunFile]] = {}
-    for run, label in zip(runs, labels, strict=True):
-        groups.setdefault(label, []).append(run)
+def learning_curves(series: Mapping[str, Sequence[RunRecord]], title: str, name: str) -> Plot:
+    """Test accuracy over the epochs: a line per label, the mean of its runs, their range shaded."""
     drawn = plain_figure(3.2)
     axes = drawn.add_subplot()
     ends: list[tuple[float, str]] = []
-    shown = list(groups.items())[:LARGEST_LEGEND]
-    for number, (label, group) in enumerate(shown):
-        curve = dict(_mean_curve(group))
+    for number, (label, runs) in enumerate(itertools.islice(series.items(), LARGEST_LEGEND)):
+        curve = dict(_mean_curve(runs))
         if not curve:
             continue
-        epochs = sorted(curve)
+        epochs = list(curve)
+        mean, low, high = zip(*curve.values(), strict=True)
         style = line_style(number) | {"markevery": max(1, len(epochs) // 8)}
-        axes.plot(epochs, [curve[e][0] for e in epochs], label=cut(label), **style)
-        if len(group) > 1:
-            low, high = [[curve[e][k] for e in epochs] for k in (1, 2)]
+        axes.plot(epochs, mean, label=cut(label), **style)
+        if len(runs) > 1:
             axes.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
-        ends.append((curve[epochs[-1]][0], label))
+        ends.append((mean[-1], label))
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"{_watched(runs)} accuracy (%)")
+    axes.set_ylabel(f"{_evaluated_on(series)} accuracy (%)")
     if ends:
         values = [value for line in axes.lines for value in np.asarray(line.get_ydata())]
         space_by_errors(axes, min(values), max(values))
     if len(ends) > 1:
         axes.legend(loc="lower right", ncols=1 if len(ends) < 6 else 2)
     ends.sort(reverse=True)
-    left_out = f" {len(groups) - len(shown)} more lines are left out." if groups.keys() - dict(
-        shown
-    ) else ""  # fmt: skip
-    order = "; ".join(f"{label} {value:.2f} %" for value, label in ends[:4])
-    return plot(
+    more = len(series) - LARGEST_LEGEND
+    left_out = f" {more} more lines are left out." if more > 0 else ""
+    order = "; ".join(f"{label} {value:.2f} %" for value, label in ends[:4]) or "nothing yet"
+    return Plot(
         name,
-        drawn,
         title,
-        "A line is the mean of its seeds, the shade spans all of them."
-        f"{left_out} At the end: {order or 'nothing yet'}.",
-        f"Learning curves of {len(ends)} series. At the end: {order or 'nothing yet'}.",
+        "Each line is the mean over its seeds, the shaded area spans all of them."
+        f"{left_out} At the end: {order}.",
+        f"Learning curves of {len(ends)} series. At the end: {order}.",
+        as_svg(drawn),
     )
 
 
-def _mean_curve(group: Sequence[RunFile]) -> Iterator[tuple[int, tuple[float, float, float]]]:
-    """Epochs with mean, least and most of the runs that reached them; thinned, the last kept."""
+def _mean_curve(group: Sequence[RunRecord]) -> Iterator[tuple[int, tuple[float, float, float]]]:
+    """Epochs with mean, minimum and maximum of the runs that reached them; at most about POINTS."""
     by_epoch: dict[int, list[float]] = {}
     for run in group:
-        for line in run.epochs:
-            value = line["test_accuracy"]
-            value = line["validation_accuracy"] if value is None else value
+        for epoch in run.epochs:
+            value = epoch["test_accuracy"]
+            value = epoch["validation_accuracy"] if value is None else value
             if value is not None:
-                by_epoch.setdefault(line["epoch"], []).append(100 * value)
+                by_epoch.setdefault(epoch["epoch"], []).append(100 * value)
     epochs = sorted(by_epoch)
     step = max(1, math.ceil(len(epochs) / POINTS))
-    for epoch in itertools.chain(epochs[: len(epochs) - 1 : step], epochs[-1:]):
-        values = by_epoch[epoch]
-        yield epoch, (statistics.fmean(values), min(values), max(values))
+    for number in itertools.chain(epochs[: len(epochs) - 1 : step], epochs[-1:]):
+        values = by_epoch[number]
+        yield number, (statistics.fmean(values), min(values), max(values))
 
 
-def _watched(runs: Sequence[RunFile]) -> str:
-    held_out = [bool(run["validation_images"]) for run in runs]
-    if any(held_out) and not all(held_out):
-        return "watched"
-    return "validation" if any(held_out) else "test"
+def _evaluated_on(series: Mapping[str, Sequence[RunRecord]]) -> str:
+    validated = {bool(run["validation_images"]) for runs in series.values() for run in runs}
+    return "evaluated" if len(validated) > 1 else "validation" if True in validated else "test"

@@ -1,4 +1,4 @@
-"""The small curve of a run's fold: a page of hundreds draws it itself, two kilobytes each."""
+"""The learning curve in a run's details: two kilobytes of SVG, for pages with hundreds of runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from benchmarks.records.runs import RunFile
+from benchmarks.records.runs import RunRecord
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 150, 34, 18, 8
 POINTS = 80
@@ -18,13 +18,13 @@ SERIES = (  # key, words, style
 )
 
 
-def curve(run: RunFile) -> Markup | None:
-    """Accuracies over the epochs as an SVG; None where no epoch has ended."""
+def curve(run: RunRecord) -> Markup | None:
+    """Accuracies over the epochs as an SVG; None if no epoch has ended."""
     if not run.epochs:
         return None
-    epochs = [line["epoch"] for line in run.epochs]
+    epochs = [epoch["epoch"] for epoch in run.epochs]
     known = {
-        key: [(line["epoch"], 100 * line[key]) for line in run.epochs if line[key] is not None]
+        key: [(epoch["epoch"], 100 * epoch[key]) for epoch in run.epochs if epoch[key] is not None]
         for key, _, _ in SERIES
     }
     values = [y for points in known.values() for _, y in points]

@@ -1,7 +1,7 @@
-"""How every plot looks, and how it becomes an SVG that a page can hold.
+"""How every plot looks, and how it becomes an SVG inside a page.
 
-Series are told apart by marker and dash as well as by colour (readable in grey; the colours are
-those of Okabe and Ito, darkened where white paper needs it). The same input gives the same bytes.
+Series differ in marker and dash as well as in colour, so they are readable in grey; the colours are
+those of Okabe and Ito, darkened for white paper. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from markupsafe import escape
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -25,19 +25,19 @@ COLOURS = ("#0072b2", "#c24e00", "#007a5a", "#a8457f", "#806600", "#47525e")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
-WIDE = 8.0  # points of accuracy: a wider range is drawn by its errors,
-HIGH = 85.0  # where it reaches as far as this
+WIDE = 8.0  # points of accuracy: a wider range is spaced by errors,
+HIGH = 85.0  # if it reaches this accuracy
 SHARES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # ticks of such an axis
 Numbers = np.ndarray[Any, np.dtype[Any]]
-WIDTH = 7.2  # inches; a page shows them as wide as it is
-VARIABLES = {  # on the page the theme chooses the colours
+WIDTH = 7.2  # inches; a page scales them to its own width
+VARIABLES = {  # on the page the theme sets the colours
     INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)",
     **{colour: f"var(--c{number})" for number, colour in enumerate(COLOURS)},
 }  # fmt: skip
 STYLE = {
     "svg.fonttype": "none",  # text stays text: searchable, and a third of the size
     "svg.hashsalt": "ffcv-engine",
-    "text.parse_math": False,  # a name with a dollar is a name
+    "text.parse_math": False,  # a name may contain a dollar
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
@@ -68,50 +68,51 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture with the words that go with it."""
+    """A picture with its texts."""
 
     name: str  # of its file
     title: str
-    caption: str  # what to see
-    alt: str  # what is to be seen, for whoever cannot
-    svg: str  # as matplotlib wrote it
+    caption: str
+    alt: str  # for readers who cannot see it
+    svg: str  # as Matplotlib wrote it
 
     @property
-    def inline(self) -> str:
-        """The SVG for a page of other SVGs: no clashing ids, the theme's colours, its width."""
+    def inline(self) -> Markup:
+        """The SVG for a page of several: unique ids, the theme's colours, the page's width."""
         body = self.svg[self.svg.index("<svg") :]
         body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
         body = re.sub(r'<g id="[^"]*">', "<g>", body)
         body = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', body)
         body = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', body)
         body = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", body)
-        body = re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), body)
+        body = re.sub(r"#[0-9a-f]{6}", lambda match: VARIABLES.get(match[0], match[0]), body)
         body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
         body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
         body = re.sub(r' (?:d|x|y|points|transform)="[^"]*"', _rounded, body)
         body = re.sub(r">\s+<", "><", body)
-        return body.replace("<svg", f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
+        label = f'<svg role="img" aria-label="{escape(self.alt)}"'
+        return Markup(body.replace("<svg", label, 1))  # Matplotlib escaped the texts in it
 
 
 def _rounded(attribute: re.Match[str]) -> str:
-    """Hundredths of a point are enough for a screen and for paper."""
-    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", attribute[0])
+    """Coordinates in hundredths of a point: enough for a screen and for paper."""
+    return re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", attribute[0])
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Within it, figures look as the report's do; whoever else plots is left alone."""
+    """While entered, figures look like the report's."""
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         yield
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure; its parts are laid out when it is written."""
+    """An empty figure, laid out when it is written."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def plain_figure(height: float, left: float = 0.085) -> Figure:
-    """A figure of one axes in a fixed place: twice as quick, for plots that come by the dozen."""
+    """A figure for a single axes in a fixed place: twice as fast, for plots drawn by the dozen."""
     drawn = Figure(figsize=(WIDTH, height))
     drawn.subplots_adjust(left, 0.42 / height, 0.99, 1 - 0.08 / height)
     return drawn
@@ -124,13 +125,8 @@ def as_svg(drawn: Figure) -> str:
     return target.getvalue()
 
 
-def plot(name: str, drawn: Figure, title: str, caption: str, alt: str) -> Plot:
-    """A finished plot."""
-    return Plot(name, title, caption, alt, as_svg(drawn))
-
-
 def line_style(number: int) -> dict[str, Any]:
-    """Colour, dash and marker of the line of that number."""
+    """Colour, dash and marker of the numbered line."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": DASHES[(number + number // len(COLOURS)) % len(DASHES)],
@@ -140,7 +136,7 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def point_style(number: int) -> dict[str, Any]:
-    """Colour and marker of the points of that number."""
+    """Colour and marker of the numbered set of points."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
@@ -148,7 +144,7 @@ def point_style(number: int) -> dict[str, Any]:
 
 
 def plain_ticks(axis: Any) -> None:
-    """Numbers as people read them on a logarithmic axis: 1,000 or 2.5 M, never 10^3."""
+    """Ticks of a logarithmic axis as 1,000 or 2.5 M, not 10^3."""
     low, high = axis.get_view_interval()
     if 0 < low < high < 200 * low:  # powers of ten alone would be too few
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -157,7 +153,7 @@ def plain_ticks(axis: Any) -> None:
 
 
 def space_by_errors(axes: Axes, low: float, high: float) -> None:
-    """Half the errors are as far everywhere, where accuracies are so far apart that it matters."""
+    """Space a wide range of accuracies by the logarithm of the error: 94 and 96 stay apart."""
     if high - low <= WIDE or high < HIGH:
         return
     axes.set_yscale("function", functions=(_by_errors, _from_errors))
@@ -177,7 +173,7 @@ def _from_errors(place: Numbers) -> Numbers:
 
 
 def short(value: float) -> str:
-    """A number in few letters."""
+    """A number in few characters."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if abs(value) >= limit:
             return f"{value / (1e3 if unit == ' k' else limit):.3g}{unit}"
@@ -185,11 +181,11 @@ def short(value: float) -> str:
 
 
 def listed(words: Sequence[str], most: int = 3) -> str:
-    """Some of the words, and how many more there are."""
+    """The first words, and how many more there are."""
     more = len(words) - most
     return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def cut(text: str, most: int = 34) -> str:
-    """A label that a plot has room for."""
+    """A label short enough for a plot."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,15 +1,15 @@
 "use strict";
-// Sorting, filtering, folds and the theme. The page is whole without any of it.
+// Sorting, filtering, details and the theme. The page is complete without any of it.
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const said = document.getElementById("said");
+  const status = document.getElementById("status");
 
-  // What a column is sorted by: its number where it has one, else its words. Empty cells go last.
+  // The sort key of a cell: its number if it has one, or else its text. Empty cells go last.
   const key = (row, column) => {
     const cell = row.cells[column];
     if (!cell) return null;
-    const given = cell.dataset.v;
-    if (given !== undefined) return given === "" ? null : Number(given);
+    const value = cell.dataset.v;
+    if (value !== undefined) return value === "" ? null : Number(value);
     return cell.textContent.trim().toLowerCase() || null;
   };
   const compare = (a, b) =>
@@ -30,7 +30,6 @@
       button.addEventListener("click", () => {
         const down = head.getAttribute("aria-sort") === "ascending";
         for (const other of all("thead th", table)) other.removeAttribute("aria-sort");
-        head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const body = table.tBodies[0];
         const rows = [...body.rows].map((row, place) => [key(row, column), place, row]);
         rows.sort(([a, i], [b, j]) => {
@@ -38,8 +37,9 @@
           return (down ? -compare(a, b) : compare(a, b)) || i - j;
         });
         body.append(...rows.map(([, , row]) => row));
-        const way = down ? "falling" : "rising";
-        said.textContent = `Sorted by ${button.textContent}, ${way}.`;
+        const order = down ? "descending" : "ascending";
+        head.setAttribute("aria-sort", order);
+        status.textContent = `Sorted by ${button.textContent}, ${order}.`;
       });
     });
   }
@@ -56,12 +56,12 @@
       const rows = all("[data-row]", scope);
       for (const row of rows) {
         const text = (row.dataset.row + " " + row.textContent).toLowerCase();
-        const fits =
+        const matches =
           wanted.every((word) => text.includes(word)) && (!only || row.dataset.state === only);
-        row.hidden = !fits;
-        const fold = row.dataset.fold && document.getElementById(row.dataset.fold);
-        if (fold) fold.closest("details").hidden = !fits;
-        shown += fits;
+        row.hidden = !matches;
+        const details = row.dataset.details && document.getElementById(row.dataset.details);
+        if (details) details.closest("details").hidden = !matches;
+        shown += matches;
       }
       count.textContent = `${shown} of ${rows.length} rows`;
     };
@@ -70,7 +70,7 @@
     filter();
   }
 
-  // What can be pushed sideways can be reached by keyboard.
+  // What scrolls sideways can be reached by keyboard.
   const reachable = () => {
     for (const plot of all(".plot")) {
       const wide = plot.scrollWidth > plot.clientWidth;
@@ -82,7 +82,7 @@
   addEventListener("toggle", reachable, true);
   reachable();
 
-  // A link to something inside a fold opens it, in every browser.
+  // A link to something inside closed details opens them, in every browser.
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let at = target; at; at = at.parentElement) {
@@ -101,7 +101,7 @@
   try {
     const kept = localStorage.getItem("theme");
     if (kept === "dark" || kept === "light") root.dataset.theme = kept;
-  } catch { /* a browser that keeps nothing for files */ }
+  } catch { /* a browser without storage for local files */ }
   button.hidden = false;
   label();
   button.addEventListener("click", () => {

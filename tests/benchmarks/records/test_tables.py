@@ -1,4 +1,4 @@
-"""The runs of a folder as a tidy table, whatever state their files are in."""
+"""The runs of a folder as a table, whatever state their files are in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.records import record, write_run
 from tests.support.runs import Command
 
 
-def test_a_real_run_is_one_row_with_its_settings_and_a_row_an_epoch(
+def test_a_real_run_is_one_row_with_its_settings_and_one_row_per_epoch(
     command: Command, tmp_path: Path
 ) -> None:
     assert command("--data.validation", "0.1") == 0
@@ -49,12 +49,12 @@ def test_no_runs_make_an_empty_table_with_the_same_columns(tmp_path: Path) -> No
     assert both == []
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         tables.load(tmp_path / "nowhere")
 
 
-def test_caches_sweeps_and_foreign_folders_are_no_runs(tmp_path: Path) -> None:
+def test_caches_sweeps_and_other_folders_are_not_listed(tmp_path: Path) -> None:
     write_run(tmp_path, "one", record())
     write_run(tmp_path, ".cache", record(seed=1))
     write_run(tmp_path, "sweeps", record(seed=2))
@@ -70,15 +70,15 @@ WRONG: dict[str, tuple[Any, str]] = {
     "deep": ("[" * 100_000, "not readable as JSON"),
     "status": ({"status": "done"}, "status is done; expected finished"),
     "word": ({"test_accuracy": "high"}, "test_accuracy: expected a number, found high"),
-    "nan": ({"test_accuracy": float("nan")}, "nan is not finite"),
-    "percent": ({"test_accuracy": 95.1}, "95.1 is no share from 0 to 1"),
-    "nothing": ({"test_accuracy": None}, "says finished, but has no test accuracy"),
+    "nan": ({"test_accuracy": float("nan")}, "test_accuracy: expected a finite number, found nan"),
+    "percent": ({"test_accuracy": 95.1}, "expected a share from 0 to 1, found 95.1"),
+    "nothing": ({"test_accuracy": None}, "status is finished, but there is no test accuracy"),
     "settings": ({"config": None}, "has no settings"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_broken_record_is_listed_with_what_is_wrong(name: str, tmp_path: Path) -> None:
+def test_a_broken_record_is_listed_with_its_problem(name: str, tmp_path: Path) -> None:
     content, problem = WRONG[name]
     folder = write_run(tmp_path, name, record())
     if isinstance(content, dict):
@@ -90,7 +90,7 @@ def test_a_broken_record_is_listed_with_what_is_wrong(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("seed", [10**400, -3, 1.5, True, [1]])
-def test_numbers_that_cannot_be_are_left_out(seed: object, tmp_path: Path) -> None:
+def test_impossible_numbers_are_left_out(seed: object, tmp_path: Path) -> None:
     folder = write_run(tmp_path, "one", record())
     (folder / "record.json").write_text(json.dumps(record() | {"seed": seed}))
     (row,) = runs.read(tmp_path)
@@ -98,7 +98,7 @@ def test_numbers_that_cannot_be_are_left_out(seed: object, tmp_path: Path) -> No
     assert "record.json: seed: " in row.problems[0]
 
 
-def test_a_run_that_was_killed_before_its_first_record_is_listed(tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_record_is_listed(tmp_path: Path) -> None:
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "lock").touch()
     (run,) = runs.read(tmp_path)
@@ -108,16 +108,16 @@ def test_a_run_that_was_killed_before_its_first_record_is_listed(tmp_path: Path)
     )
 
 
-def test_an_older_record_keeps_what_it_has(tmp_path: Path) -> None:
+def test_an_older_record_keeps_its_values(tmp_path: Path) -> None:
     old = {"status": "finished", "variant": "resnet18", "test_accuracy": 0.93, "format": 0}
     folder = write_run(tmp_path, "old", record())
     (folder / "record.json").write_text(json.dumps(old))
     (run,) = runs.read(tmp_path)
     assert (run.finished, run["test_accuracy"], run["params"]) == (True, 0.93, None)
-    assert any("format 0, this reads 1" in problem for problem in run.problems)
+    assert any("format 0, expected 1" in problem for problem in run.problems)
 
 
-def test_a_log_that_was_cut_keeps_its_whole_lines(tmp_path: Path) -> None:
+def test_a_truncated_log_keeps_its_complete_lines(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "one", record())
     log = folder / "log.jsonl"
     log.write_text(log.read_text()[:-30] + "\n\x00\xff")
@@ -126,7 +126,7 @@ def test_a_log_that_was_cut_keeps_its_whole_lines(tmp_path: Path) -> None:
     assert run.problems == ("log.jsonl: 2 of 21 lines are not readable",)
 
 
-def test_pipes_folders_and_links_to_nowhere_do_not_stop_it(tmp_path: Path) -> None:
+def test_pipes_folders_and_dangling_links_do_not_stop_the_reading(tmp_path: Path) -> None:
     for name in ("pipe", "folder", "link"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
@@ -138,7 +138,7 @@ def test_pipes_folders_and_links_to_nowhere_do_not_stop_it(tmp_path: Path) -> No
     assert "missing" in problems["link"]
 
 
-def test_names_that_cannot_be_printed_are_made_printable(tmp_path: Path) -> None:
+def test_unprintable_names_are_made_printable(tmp_path: Path) -> None:
     name = os.fsdecode(b"bad\xff\x1b[31m\nname")
     write_run(tmp_path, name, record(variant="a\x00b\u202ec"))
     (run,) = runs.read(tmp_path)
@@ -147,13 +147,13 @@ def test_names_that_cannot_be_printed_are_made_printable(tmp_path: Path) -> None
     assert tables.load(tmp_path).to_csv().encode()
 
 
-def test_names_that_are_printed_alike_are_told_apart(tmp_path: Path) -> None:
+def test_names_that_print_the_same_are_numbered(tmp_path: Path) -> None:
     for name in (b"bad\xfe", b"bad\xff"):
         write_run(tmp_path, os.fsdecode(name), record())
     assert [run.folder for run in runs.read(tmp_path)] == ["bad\ufffd", "bad\ufffd (2)"]
 
 
-def test_a_moving_average_needs_its_whole_window(tmp_path: Path) -> None:
+def test_a_moving_average_needs_a_full_window(tmp_path: Path) -> None:
     write_run(tmp_path, "short", record(epochs=19))
     write_run(tmp_path, "whole", record(epochs=20))
     by_name = {run.folder: run for run in runs.read(tmp_path)}

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.data import Files
 from tests.support.paths import ROOT
-from tests.support.records import claim, planned, record, write_plan, write_run
+from tests.support.records import plan_entry, record, reported, write_plan, write_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -59,8 +59,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
             content = record(variant, seed)
             write_run(root, f"{variant}-s{seed}", content)
             name = f"4.{len(entries) // 2}/{variant}/s{seed}"
-            entries.append(planned(content, name, reported=[claim(95.0, "best")]))
-    entries.append(planned(record("se_resnet443"), "4.9/missing/s0", reported=[claim(95.4)]))
+            entries.append(plan_entry(content, name, values=[reported(95.0, "best")]))
+    entries.append(plan_entry(record("se_resnet443"), "4.9/missing/s0", values=[reported(95.4)]))
     failed = record("resnet18", test_accuracy=None) | {"status": "failed", "error": EVIL}
     write_run(root, "failed", failed)
     write_run(root, "hostile<b>", record(EVIL, device=EVIL))
@@ -69,7 +69,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
     write_plan(root, entries)
     short = record(epochs=3, accuracy=0.6)
     write_run(root, "short", short)
-    write_plan(root, [planned(short, "4.0/resnet453/s0")], sweep="rehearsal", scale=0.05)
+    write_plan(root, [plan_entry(short, "4.0/resnet453/s0")], sweep="rehearsal", scale=0.05)
     from benchmarks.report.__main__ import main
 
     assert main([str(root), "--out", str(root.parent / "report"), "--quiet"]) == 0
@@ -126,7 +126,7 @@ def test_a_click_sorts_by_number_and_another_turns_it_round(opened: Open) -> Non
         assert falling == rising[::-1]
         assert column(page, 4)[-1] == "–"
         assert header.get_attribute("aria-sort") == "descending"
-        assert page.locator("#said").inner_text() == "Sorted by Parameters, falling."
+        assert page.locator("#status").inner_text() == "Sorted by Parameters, descending."
 
 
 def test_the_keyboard_sorts_as_well(opened: Open) -> None:
@@ -159,7 +159,7 @@ def test_a_filter_leaves_the_rows_that_fit_and_their_folds(opened: Open) -> None
 def test_a_fold_opens_by_click_by_key_and_by_its_link(opened: Open) -> None:
     with opened() as page:
         fold = page.locator("details.run", has_text="resnet1111-s0")
-        inside = fold.get_by_text("Make it again")
+        inside = fold.get_by_text("Environment")
         assert not inside.is_visible()
         fold.locator("summary").click()
         assert inside.is_visible()
@@ -195,7 +195,7 @@ def test_it_reads_well_without_scripts(opened: Open) -> None:
         assert page.locator(".verdict", has_text="agrees within noise").first.is_visible()
         fold = page.locator("details.run", has_text="resnet224-s0")
         fold.locator("summary").click()
-        assert fold.get_by_text("Make it again").is_visible()
+        assert fold.get_by_text("Environment").is_visible()
 
 
 def test_it_prints_on_white_without_controls(opened: Open) -> None:

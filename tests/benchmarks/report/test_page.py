@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import __main__ as report
-from benchmarks.report import reproduce, speed
+from benchmarks.report import error_analysis, reproduce, speed
 from engine.config import options
 from engine.config.schema import Config, as_dict
 from engine.errors import run_command
 from tests.support.paths import ROOT
-from tests.support.records import NETS, claim, planned, record, write_plan, write_run
+from tests.support.records import NETS, plan_entry, record, reported, write_plan, write_run
 from tests.support.runs import Command
 
 Report = Callable[..., str]
@@ -96,7 +96,7 @@ def test_no_runs_make_a_page_that_says_what_to_do(report_of: Report) -> None:
     check_whole(text)
     assert "There is no run in" in text
     assert "python -m engine.train --config-file configs/quickstart.yaml" in text
-    assert "No sweep has a plan" in text
+    assert "There is no sweep in" in text
 
 
 def test_a_folder_that_is_not_there_is_a_mistake_of_the_caller(
@@ -126,7 +126,12 @@ def test_one_real_run_shows_what_it_gets_wrong_and_how_to_make_it_again(
     capsys.readouterr()
     text = report_of("--predictions", "all")
     check_whole(text)
-    for words in ("Accuracy per class", "Confusions", "The 25 worst of 41 test images", "green"):
+    for words in (
+        "Accuracy per class",
+        "Confusion matrix",
+        "The 25 worst of 41 test images",
+        "green",
+    ):
         assert words in text
     assert text.count('role="img" aria-label="Test image') == 25
     assert text.count("data:image/png;base64,") == 25
@@ -140,16 +145,14 @@ def test_one_real_run_shows_what_it_gets_wrong_and_how_to_make_it_again(
 def test_what_was_computed_once_is_kept_and_a_damaged_copy_is_made_again(
     command: Command, tmp_path: Path, report_of: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.report import mistakes
-
     assert command() == 0
     first = report_of()
     (kept,) = (tmp_path / "report" / "predictions").iterdir()
-    computed = mistakes._computed
-    monkeypatch.setattr(mistakes, "_computed", lambda run: pytest.fail("computed again"))
+    computed = error_analysis._computed
+    monkeypatch.setattr(error_analysis, "_computed", lambda run: pytest.fail("computed again"))
     assert report_of("--predictions", "none") == first
     kept.write_text(kept.read_text()[:-99])
-    monkeypatch.setattr(mistakes, "_computed", computed)
+    monkeypatch.setattr(error_analysis, "_computed", computed)
     assert report_of() == first
 
 
@@ -157,7 +160,7 @@ def test_the_same_runs_make_the_same_bytes(tmp_path: Path, report_of: Report) ->
     contents = [record(seed=seed) for seed in range(3)]
     for content in contents:
         write_run(tmp_path / "runs", f"s{content['seed']}", content)
-    write_plan(tmp_path / "runs", [planned(c, f"4.5/x/s{c['seed']}") for c in contents])
+    write_plan(tmp_path / "runs", [plan_entry(c, f"4.5/x/s{c['seed']}") for c in contents])
     first = report_of()
     assert report_of() == first
 
@@ -202,9 +205,9 @@ def test_hostile_names_stay_text(status: str, tmp_path: Path, report_of: Report)
     content = record(settings={"run": {"name": EVIL}}, variant=EVIL, device=EVIL, precision=EVIL)
     content |= {"status": status, "error": EVIL, "versions": {EVIL: EVIL}, "device": EVIL}
     write_run(tmp_path / "runs", EVIL.replace("/", "∕"), content)
-    entry = planned(
+    entry = plan_entry(
         content, f"4.5/{EVIL}/s0", title=EVIL, notes=[EVIL], report=EVIL, recipe=EVIL,
-        reported=[claim(95.0, EVIL, EVIL, EVIL)],
+        values=[reported(95.0, EVIL, EVIL, EVIL)],
     )  # fmt: skip
     write_plan(tmp_path / "runs", [entry], sweep="x<b>")
     page = check_whole(report_of())
@@ -238,7 +241,7 @@ def test_broken_half_written_and_older_runs_are_listed(tmp_path: Path, report_of
     text = report_of()
     check_whole(text)
     for words in (
-        "half-written", "format 0, this reads 1", "loss became nan", "stopped before it began",
+        "half-written", "format 0, expected 1", "loss became nan", "stopped before it began",
         "sweeps/torn/plan.json: not readable", "1 of 4", "1 failed",
     ):  # fmt: skip
         assert words in text, words
@@ -252,17 +255,17 @@ def test_reported_stands_beside_measured_with_its_evidence(
     short = record(epochs=2, accuracy=0.5)
     for number, content in enumerate([*runs, short]):
         write_run(root, f"run{number}", content)
-    reported = [claim(95.66, "best", "report", "epoch 189 of 200")]
-    entries = [planned(c, f"4.5/resnet453/s{c['seed']}", reported=reported) for c in runs]
-    entries.append(planned(record("resnet224"), "4.2/resnet224/s0", reported=[claim(95.46)]))
+    values = [reported(95.66, "best", "report", "epoch 189 of 200")]
+    entries = [plan_entry(c, f"4.5/resnet453/s{c['seed']}", values=values) for c in runs]
+    entries.append(plan_entry(record("resnet224"), "4.2/resnet224/s0", values=[reported(95.46)]))
     write_plan(root, entries)
-    write_plan(root, [planned(short, "4.5/resnet453/s0")], sweep="rehearsal", scale=0.05)
+    write_plan(root, [plan_entry(short, "4.5/resnet453/s0")], sweep="rehearsal", scale=0.05)
     text = report_of()
     check_whole(text)
     for words in (
         "95.66", "report, best", "epoch 189 of 200", "95.60 ± 0.10", "n = 3",
         "agrees within noise", "not run", "over budget", "5,139,018", "3 of 3 finished",
-        "Epochs × 0.05", "not to be held against", "4 of 4", "1 planned, not begun",
+        "Epochs × 0.05", "not comparable with reported values", "4 of 4", "1 planned, not begun",
     ):  # fmt: skip
         assert words in text, words
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "reported.csv").read_text())))
@@ -374,7 +377,7 @@ def many(root: Path, count: int, sweeps: bool) -> None:
         contents.append((number, content))
     if sweeps:
         entries = [
-            planned(c, f"4.{n // 21}/{c['variant']}/s{c['seed']}", reported=[claim(94.0)])
+            plan_entry(c, f"4.{n // 21}/{c['variant']}/s{c['seed']}", values=[reported(94.0)])
             for n, c in contents
         ]
         write_plan(root, entries)

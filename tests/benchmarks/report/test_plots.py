@@ -1,49 +1,34 @@
-"""What the plots rest on: fronts, designs, traffic, and SVGs that live together on a page."""
+"""The plots: groups of runs, fronts, axes, and SVGs that share a page."""
 
 from __future__ import annotations
 
-import random
 import re
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor, nn
 
-from benchmarks.records import runs as run_files
+from benchmarks.records import runs
 from benchmarks.records.conditions import Conditions
-from benchmarks.report.designs import designs, pareto
+from benchmarks.records.plans import SweepPlans
+from benchmarks.report.groups import RunGroup, run_groups
 from benchmarks.report.plots import learning_curves, scatters
 from benchmarks.report.plots.style import INK, Plot, short, style
-from benchmarks.report.plots.traffic import traffic
-from engine.model import VARIANTS, ResNet
-from engine.model.blocks import Block
 from tests.support.records import record, write_run
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_front_is_what_nothing_beats_in_both(seed: int) -> None:
-    draw = random.Random(seed)
-    points = [(draw.randint(1, 9), draw.randint(1, 9)) for _ in range(12)]
-    front = pareto(points)
-    best = {
-        (a, b)
-        for a, b in points
-        if not any(x <= a and y >= b and (x, y) != (a, b) for x, y in points)
-    }
-    assert {points[i] for i in front} == best
-    assert [points[i][0] for i in front] == sorted(points[i][0] for i in front)
+def groups_in(root: Path) -> list[RunGroup]:
+    return run_groups(runs.read(root), SweepPlans())
 
 
-def test_seeds_make_one_design_and_settings_several(tmp_path: Path) -> None:
+def test_seeds_make_one_group_and_settings_several(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, f"a{seed}", record(seed=seed, accuracy=0.95 + seed / 1000))
     other = {"optim": {"lr": 0.3}}
     write_run(tmp_path, "b", record(accuracy=0.9, settings=other))
     write_run(tmp_path, "c", record(accuracy=0.8, precision="fp32"))
     write_run(tmp_path, "d", record(seed=5) | {"status": "running"})
-    found = designs(run_files.read(tmp_path), {}, {})
-    counts = {(d.conditions.precision, d.accuracy.n): d.accuracy.mean for d in found}
+    groups = groups_in(tmp_path)
+    counts = {(g.conditions.precision, g.accuracy.n): g.accuracy.mean for g in groups}
     assert counts == {
         ("bf16", 3): pytest.approx(95.1),
         ("bf16", 1): pytest.approx(90.0),
@@ -51,39 +36,27 @@ def test_seeds_make_one_design_and_settings_several(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["resnet453", "resnet1111", "resnet22222_maxpool_skip"])
-def test_traffic_is_what_a_networks_parts_move(name: str) -> None:
-    variant = VARIANTS[name]
-    network = ResNet(variant, 10, side=32).eval()
-    moved = 0
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal moved
-        if isinstance(module, nn.Conv2d):
-            images = inputs[0].shape[1] == 3  # nothing is computed for them, and they are few
-            moved += 3 * (output.numel() + (0 if images else inputs[0].numel()))
-        elif isinstance(module, nn.BatchNorm2d):
-            moved += (3 + 5) * output.numel()
-        elif isinstance(module, Block):
-            moved += 2 * (2 + 3) * output.numel() + 6 * output.numel()  # activations, the sum
-        elif isinstance(module, nn.ReLU):
-            moved += (2 + 3) * output.numel()
-
-    for module in network.modules():
-        module.register_forward_hook(count)
-    with torch.no_grad():
-        network(torch.zeros(1, 3, 32, 32))
-    assert traffic(variant) == pytest.approx(moved, rel=0.12)
-
-
 def drawn(name: str, tmp_path: Path) -> Plot:
     for number, variant in enumerate(("resnet453", "resnet2111_w16")):
         write_run(tmp_path / name, f"r{number}", record(variant, accuracy=0.9 + number / 100))
-    runs = run_files.read(tmp_path / name)
     with style():
-        plot = scatters.against_parameters(designs(runs, {}, {}), Conditions(), name)
+        plot = scatters.against_parameters(groups_in(tmp_path / name), Conditions(), name)
     assert plot is not None
     return plot
+
+
+def test_the_front_is_listed_by_size_without_what_a_smaller_network_beats(tmp_path: Path) -> None:
+    for variant, accuracy in (
+        ("resnet453", 0.95),
+        ("resnet2111_w32", 0.94),
+        ("resnet1111", 0.93),
+        ("resnet2111_w16", 0.9),
+    ):
+        write_run(tmp_path, variant, record(variant, accuracy=accuracy))
+    with style():
+        plot = scatters.against_parameters(groups_in(tmp_path), Conditions(), "p")
+    assert plot is not None
+    assert plot.alt.endswith("On the Pareto front: resnet2111_w16, resnet2111_w32, resnet453.")
 
 
 def test_a_plot_is_the_same_bytes_and_shares_no_id_with_another(tmp_path: Path) -> None:
@@ -95,21 +68,21 @@ def test_a_plot_is_the_same_bytes_and_shares_no_id_with_another(tmp_path: Path) 
     assert used <= ids[0]
 
 
-def test_a_plot_on_the_page_has_words_and_the_themes_colours(tmp_path: Path) -> None:
+def test_a_plot_on_the_page_has_a_label_and_the_themes_colours(tmp_path: Path) -> None:
     plot = drawn("p1", tmp_path)
-    assert 'role="img" aria-label="Scatter plot of 2 designs' in plot.inline
+    assert 'role="img" aria-label="Scatter plot of 2 networks with their recipes' in plot.inline
     assert "var(--ink)" in plot.inline and INK not in plot.inline
     assert "<metadata" not in plot.inline
 
 
-def test_wide_accuracies_are_spaced_by_errors_and_narrow_ones_are_not(tmp_path: Path) -> None:
+def test_a_wide_range_of_accuracies_is_spaced_by_errors(tmp_path: Path) -> None:
     def ticks(accuracies: list[float]) -> list[str]:
         root = tmp_path / str(accuracies)
         for number, accuracy in enumerate(accuracies):
             write_run(root, f"r{number}", record(accuracy=accuracy, epochs=4))
-        runs = run_files.read(root)
+        series = {run.folder: [run] for run in runs.read(root)}
         with style():
-            plot = learning_curves.learning_curves(runs, "t", "p", [run.folder for run in runs])
+            plot = learning_curves.learning_curves(series, "t", "p")
         return re.findall(r">(\d+(?:\.\d+)?)</text>", plot.svg)
 
     assert {"92", "94", "95", "96"} <= set(ticks([0.96, 0.9]))

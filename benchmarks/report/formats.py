@@ -1,4 +1,4 @@
-"""How numbers are written, the same in HTML and Markdown."""
+"""How values and verdicts are written, the same in HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from benchmarks.report.reported import Row
+from benchmarks.report.experiments import ExperimentResult
 from benchmarks.report.verdicts import AGREES, HIGHER, LOWER, NOT_RUN, NOTHING, SCALED
 from engine.runs.progress import duration
 from engine.statistics import Summary
@@ -27,15 +27,12 @@ STATISTIC = {
     "validation_best": "best epoch on validation images",
     "unknown": "epoch not stated",
 }
-SHORTLY = {
+MEASURED_AS = {  # what stands beside a reported value; the last epoch for all others
     "best": "best epoch",
-    "last": "last epoch",
     "moving": "moving average",
-    "batchmean": "last epoch",
     "validation_best": "best, validation",
-    "unknown": "last epoch",
 }
-SIGNS = {  # so that a verdict is never told by its colour alone
+SIGNS = {  # so that no verdict is told by its colour alone
     AGREES: "≈", HIGHER: "▲", LOWER: "▼", NOT_RUN: "·", NOTHING: "•", SCALED: "≠", "failed": "✕",
     "broken": "✕", "running": "▶", "queued": "…", "interrupted": "‖", "finished": "✓",
 }  # fmt: skip
@@ -46,15 +43,16 @@ TONES = {
 
 
 def share(value: float | None) -> str:
-    """A share as per cent."""
+    """A share in per cent."""
     return NONE if value is None else f"{100 * value:.2f}"
 
 
-def measured(found: Summary | None) -> str:
-    """`95.52 ± 0.11`, in per cent."""
-    if found is None:
+def measured(accuracy: Summary | None, *, with_n: bool = False) -> str:
+    """`95.52 ± 0.11`, in per cent; with `with_n`, `95.52 ± 0.11 % (n = 3)`."""
+    if accuracy is None:
         return NONE
-    return f"{found.mean:.2f}" + ("" if found.std is None else f" ± {found.std:.2f}")
+    text = f"{accuracy.mean:.2f}" + ("" if accuracy.std is None else f" ± {accuracy.std:.2f}")
+    return f"{text} % (n = {accuracy.n})" if with_n else text
 
 
 def points(value: float | None) -> str:
@@ -68,7 +66,7 @@ def count(value: float | None) -> str:
 
 
 def time(seconds: float | None) -> str:
-    """Seconds as people say them."""
+    """Seconds in hours, minutes and seconds."""
     return NONE if seconds is None else duration(seconds)
 
 
@@ -77,38 +75,31 @@ def work(petaflops: float | None) -> str:
     return NONE if petaflops is None else f"{petaflops:.3g}"
 
 
-def reported(row: Row) -> str:
-    """The reported figure as it was printed."""
-    return NONE if row.claim is None else f"{row.claim.value:g}"
+def reported(result: ExperimentResult) -> str:
+    """The reported accuracy as it was printed."""
+    return NONE if result.reported is None else f"{result.reported.value:g}"
 
 
-def states(row: Row) -> str:
+def states(result: ExperimentResult) -> str:
     """`2 of 3 finished, 1 failed`."""
-    known = dict(row.states)
-    parts = [f"{known.pop('finished', 0)} of {row.planned} finished"]
+    known = dict(result.states)
+    parts = [f"{known.pop('finished', 0)} of {result.planned} finished"]
     return ", ".join([*parts, *(f"{number} {state}" for state, number in known.items())])
 
 
-def remarks(row: Row, told: Sequence[str] = ()) -> str:
-    """What the plan says about a row, but for what is `told` elsewhere."""
-    note = [row.claim.note] if row.claim and row.claim.note else []
-    return "; ".join([*note, *(each for each in row.notes if each not in told)])
+def remarks(result: ExperimentResult, elsewhere: Sequence[str] = ()) -> str:
+    """What the plan notes about a result, without the notes that are shown `elsewhere`."""
+    note = [result.reported.note] if result.reported and result.reported.note else []
+    return "; ".join([*note, *(each for each in result.notes if each not in elsewhere)])
 
 
-def shortly(statistic: str) -> str:
-    """What a measured value is that stands beside a reported one."""
-    return SHORTLY.get(statistic, "last epoch")
+def measured_as(statistic: str) -> str:
+    """How a measured value was chosen that stands beside a reported one."""
+    return MEASURED_AS.get(statistic, "last epoch")
 
 
 def soft(text: str) -> Markup:
-    """A long name that may be broken where a person would break it."""
+    """A long name with optional line breaks after its punctuation."""
     return Markup("<wbr>").join(
         escape(part) for part in re.findall(r"[^_,=/.-]*[_,=/.-]+|.+$", text)
     )
-
-
-def interval(found: Summary | None) -> str:
-    """The 95 % interval of the mean."""
-    if found is None or found.low is None or found.high is None:
-        return "one seed: no interval"
-    return f"95 % interval {found.low:.2f} to {found.high:.2f}"

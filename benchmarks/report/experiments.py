@@ -1,0 +1,171 @@
+"""Reported against measured: each planned experiment with the results of its runs.
+
+A result is one variant of one experiment under one set of conditions, with one reported value.
+Accuracy is that of the last epoch on the test set; beside it stands the accuracy that was chosen
+as the reported one was, because a best epoch on the test set compares only with another best epoch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.records.conditions import Conditions, conditions_of, percent_summary
+from benchmarks.records.plans import PlanEntry, ReportedAccuracy, SweepPlans
+from benchmarks.records.runs import RunRecord
+from benchmarks.report.verdicts import MEASURED_BY, NOT_RUN, flags_of, verdict_of
+from engine.statistics import Summary
+
+Records = dict[str, RunRecord]  # by fingerprint
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """One line of the tables."""
+
+    plan: PlanEntry  # of the first of its runs; they differ in their seed
+    conditions: Conditions
+    reported: ReportedAccuracy | None
+    last: Summary | None  # in per cent, of the last epoch
+    alike: Summary | None  # in per cent, chosen as the reported value was; None if there is none
+    planned: int  # runs
+    states: tuple[tuple[str, int], ...]  # how many runs are in which state
+    verdict: str
+    flags: tuple[str, ...]  # `over budget`, `misprint`
+    basis: str  # where the noise was estimated from
+    notes: tuple[str, ...]
+    errors: tuple[str, ...]
+    runs: tuple[str, ...]  # folders
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus reported, in points, by the same statistic."""
+        if self.reported is None or self.alike is None or not self.conditions.comparable:
+            return None
+        return self.alike.mean - self.reported.value
+
+
+def experiment_results(runs: Sequence[RunRecord], plans: SweepPlans) -> list[ExperimentResult]:
+    """Every planned experiment, full runs before shortened ones, nothing left out."""
+    records = _by_fingerprint(runs)
+    groups: dict[tuple[Any, ...], dict[str, PlanEntry]] = {}
+    for plan in plans.entries:
+        key = plan.section, plan.experiment, plan.label, plan.recipe, plan.scale, plan.limit
+        groups.setdefault(key, {}).setdefault(plan.fingerprint, plan)
+    usual = _usual_conditions(
+        (plan for group in groups.values() for plan in group.values()), records
+    )
+    results = [
+        result
+        for group in groups.values()
+        for conditions, entries in _split(list(group.values()), records, usual)
+        for result in _results(entries, conditions, records, plans)
+    ]
+    return sorted(results, key=_order)
+
+
+def _by_fingerprint(runs: Sequence[RunRecord]) -> Records:
+    """One run per fingerprint; of copies, a finished one."""
+    records: Records = {}
+    for run in runs:
+        key = run["fingerprint"]
+        if key and (key not in records or (run.finished and not records[key].finished)):
+            records[key] = run
+    return records
+
+
+def _conditions(plan: PlanEntry, records: Records) -> Conditions | None:
+    """What a planned run was made under; None if it has not told yet."""
+    run = records.get(plan.fingerprint)
+    if run is None or not run["precision"]:
+        return None
+    return conditions_of(run, {plan.fingerprint: plan.scale})
+
+
+def _usual_conditions(
+    plans: Iterable[PlanEntry], records: Records
+) -> dict[tuple[float, int], Conditions]:
+    """By scale and limit, the conditions of most runs: runs without a record are listed there."""
+    counts: dict[tuple[float, int], Counter[Conditions]] = {}
+    for plan in plans:
+        conditions = _conditions(plan, records)
+        if conditions is not None:
+            counts.setdefault((plan.scale, plan.limit), Counter())[conditions] += 1
+    return {key: count.most_common(1)[0][0] for key, count in counts.items()}
+
+
+def _split(
+    group: Sequence[PlanEntry], records: Records, usual: dict[tuple[float, int], Conditions]
+) -> list[tuple[Conditions, list[PlanEntry]]]:
+    """The group by conditions, so that no mean is taken over several."""
+    parts: dict[Conditions, list[PlanEntry]] = {}
+    waiting: list[PlanEntry] = []
+    for plan in group:
+        conditions = _conditions(plan, records)
+        (waiting if conditions is None else parts.setdefault(conditions, [])).append(plan)
+    if waiting:
+        scale, limit = group[0].scale, group[0].limit
+        default = usual.get((scale, limit), Conditions(scale, limit))
+        if parts and default not in parts:
+            default = next(iter(parts))
+        parts.setdefault(default, []).extend(waiting)
+    return list(parts.items())
+
+
+def _results(
+    group: Sequence[PlanEntry], conditions: Conditions, records: Records, plans: SweepPlans
+) -> Iterator[ExperimentResult]:
+    """A result for each value that a report gives, or one without any."""
+    runs = [records[plan.fingerprint] for plan in group if plan.fingerprint in records]
+    finished = [run for run in runs if run.finished]
+    states = Counter(_state(plan, records, plans) for plan in group)
+    notes = tuple(dict.fromkeys(note for plan in group for note in plan.notes))
+    scales = dict.fromkeys((plan.fingerprint for plan in group), conditions.scale)
+    reported = dict.fromkeys(value for plan in group for value in plan.reported)
+    for value in reported or [None]:
+        key = MEASURED_BY.get(value.statistic, "test_accuracy") if value else "test_accuracy"
+        verdict, basis = verdict_of(value, conditions, finished, key, states)
+        yield ExperimentResult(
+            plan=group[0],
+            conditions=conditions,
+            reported=value,
+            last=percent_summary(finished, "test_accuracy", scales),
+            alike=percent_summary(finished, key, scales) if value else None,
+            planned=len(group),
+            states=tuple(sorted(states.items())),
+            verdict=verdict,
+            flags=flags_of(group[0].params, value, notes),
+            basis=basis,
+            notes=notes,
+            errors=tuple(_errors(group, records, plans)),
+            runs=tuple(run.folder for run in runs),
+        )
+
+
+def _state(plan: PlanEntry, records: Records, plans: SweepPlans) -> str:
+    """A run's state by its record, or else by its sweep's queue."""
+    run = records.get(plan.fingerprint)
+    queued, _ = plans.queued.get(plan.fingerprint, ("", ""))
+    if run is not None and (run.finished or queued not in ("failed", "set_aside")):
+        return run.status
+    return {"": NOT_RUN, "set_aside": "failed", "done": "record missing"}.get(queued, queued)
+
+
+def _errors(group: Sequence[PlanEntry], records: Records, plans: SweepPlans) -> Iterator[str]:
+    for plan in group:
+        run = records.get(plan.fingerprint)
+        _, error = plans.queued.get(plan.fingerprint, ("", ""))
+        error = (run["error"] if run else None) or error
+        if error and not (run and run.finished):
+            yield f"{plan.name}: {error}"
+
+
+def _order(result: ExperimentResult) -> tuple[Any, ...]:
+    """By report, then by conditions, then experiments as people number them: 0.2 before 0.10."""
+    tokens = re.findall(r"\d+|\D+", result.plan.experiment)
+    numbers = [(0, int(token), "") if token.isdecimal() else (1, 0, token) for token in tokens]
+    conditions = result.conditions
+    return (result.plan.report or "~", not conditions.full, conditions, numbers)
