@@ -1,8 +1,8 @@
-"""Members of a tar archive, one after the other in memory: nothing is ever unpacked to disk.
+"""The members of a tar archive, one after the other in memory: nothing is unpacked to disk.
 
-What a stranger's archive could try is refused: members with absolute paths or `..`, links and
-devices, a member twice, one larger than the published file, and more bytes than the whole data
-set has (so that a small file cannot swell without end).
+A malicious archive is refused: members with absolute paths or `..`, links and devices, duplicate
+members, one larger than the published file, and more bytes in all than the data set has (so that a
+small file cannot expand without end).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def members(
 ) -> Iterator[tuple[str, bytes]]:
     """File name and content of each wanted member of a .tar or .tar.gz, in the archive's order.
 
-    `most_bytes` gives the size that a wanted file may have, and None for what is passed over.
+    `most_bytes` gives the largest size that a wanted file may have, and None for any other member.
     """
     seen: set[str] = set()
     try:
@@ -38,23 +38,23 @@ def members(
                     if most is None:
                         continue
                     if name in seen:
-                        raise UserError(f"{path}: holds {name} twice")
+                        raise UserError(f"{path}: contains {name} twice")
                     seen.add(name)
                     if member.size > most:
                         raise UserError(
-                            f"{path}: {member.name} claims {member.size:,} bytes, where the "
-                            f"published file has {most:,} at most"
+                            f"{path}: {member.name} claims {member.size:,} bytes; expected at most "
+                            f"{most:,}, as published"
                         )
                     content = tar.extractfile(member)
                     yield name, content.read() if content else b""
-            while plain.read(1 << 20):  # to the end, where gzip keeps its checksum
+            while plain.read(1 << 20):  # to the end, where the checksum of gzip is
                 pass
     except _BROKEN as error:
-        raise UserError(f"{path}: truncated or damaged, or no .tar.gz at all ({error})") from None
+        raise UserError(f"{path}: truncated, damaged or not a .tar.gz ({error})") from None
 
 
 class _Bounded(io.RawIOBase):
-    """A file that gives only so many bytes."""
+    """A file that may be read for at most `left` bytes."""
 
     def __init__(self, path: Path, file: IO[bytes], left: int) -> None:
         self.path, self.file, self.left = path, file, left
@@ -66,7 +66,7 @@ class _Bounded(io.RawIOBase):
         piece = self.file.read(size)
         self.left -= len(piece)
         if self.left < 0:
-            raise UserError(f"{self.path}: unpacks to more bytes than the whole data set has")
+            raise UserError(f"{self.path}: unpacks to more bytes than the data set has")
         return piece
 
 
@@ -78,10 +78,10 @@ def _plain(path: Path, file: IO[bytes], total_bytes: int) -> _Bounded:
 
 
 def _checked(path: Path, member: tarfile.TarInfo) -> str:
-    """The member's file name, if the member stays inside the folder it is unpacked to."""
+    """The member's file name; a path outside the archive's folder or a special file is an error."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name:
-        raise UserError(f"{path}: {member.name!r} would leave the folder of the archive")
+        raise UserError(f"{path}: {member.name!r} lies outside the folder of the archive")
     if not (member.isdir() or member.isreg()) or member.issparse():
-        raise UserError(f"{path}: {member.name!r} is neither a plain file nor a folder")
+        raise UserError(f"{path}: {member.name!r} is neither a regular file nor a folder")
     return name.name

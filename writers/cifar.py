@@ -1,7 +1,7 @@
-"""Write `.beton` files: `python writers/cifar.py`, or `--help` for all settings.
+"""Write `.beton` files: `python writers/cifar.py`; `--help` lists all settings.
 
-Without arguments: CIFAR-10, found in data/ or downloaded. `--data.source synthetic` needs neither
-files nor network. Files that are there and right are left alone.
+Without arguments: CIFAR-10, from data/ or downloaded. `--data.source synthetic` needs neither files
+nor network. Existing files with the right content are left alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # started as a file: Python looks for modules beside it, not in the project
+if not __package__:  # run as a file: Python looks for modules beside it, not in the project
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-if __name__ == "__main__":  # Ctrl-C in the moments of the imports below
+if __name__ == "__main__":  # for Ctrl-C during the imports below
     from engine import signals
 
     signals.quit_early()
@@ -27,14 +27,14 @@ from writers.outputs import Target
 from writers.settings import Config, source_and_names_fit
 
 FLAGS = (
-    Flag("force", "replace files that are there and differ"),
-    Flag("quiet", "say nothing but errors and results"),
+    Flag("force", "replace existing files that have other content"),
+    Flag("quiet", "print only errors and the paths of the files"),
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write what the settings ask for; the paths of the files go to stdout."""
-    began = time.monotonic()
+    """Write the files that the settings select, and print their paths to stdout."""
+    start = time.monotonic()
     parsed = read(
         Config,
         argv,
@@ -45,34 +45,21 @@ def main(argv: Sequence[str]) -> int:
     )
     data, console = parsed.config.data, Console(quiet="quiet" in parsed.flags)
     with CtrlC() as ctrl_c:
-        origin = inputs.choose(data, console)
-        targets = _targets(origin, Path(data.folder))
+        chosen = inputs.choose(data, console)
+        targets = chosen.targets(Path(data.folder))
         missing = [target for target in targets if not outputs.is_right(target)]
         if missing:
-            outputs.write(missing, origin.load(), "force" in parsed.flags, console, ctrl_c)
+            outputs.write(missing, chosen.load(), "force" in parsed.flags, console, ctrl_c)
     for target in targets:
-        console.say(_described(target, new=target in missing))
+        console.say(_summary(target, new=target in missing))
         print(target.path)
-    console.say(f"done in {time.monotonic() - began:.1f} s")
+    console.say(f"done in {time.monotonic() - start:.1f} s")
     return OK
 
 
-def _targets(origin: inputs.Input, folder: Path) -> list[Target]:
-    return [
-        Target(
-            folder / f"{origin.dataset}_{split}.beton",
-            origin.dataset,
-            split,
-            samples,
-            origin.sources,
-        )
-        for split, samples in origin.samples.items()
-    ]
-
-
-def _described(target: Target, new: bool) -> str:
+def _summary(target: Target, new: bool) -> str:
     known = sidecar.read(target.path)
-    if known is None:  # removed by another hand this very moment
+    if known is None:  # removed by another process since
         return f"{target.path}: written"
     return (
         f"{target.path}: {'written' if new else 'already there and right'}, "

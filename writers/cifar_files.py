@@ -1,7 +1,7 @@
-"""The published data as arrays: found, checked against the published digests, and read.
+"""The published files of CIFAR, checked against the published digests and read as arrays.
 
-`locate` says cheaply what lies at a path and which digests it has; `Source.load` reads it. Every
-byte that is used has been checked, also those of an archive that somebody packed again.
+`locate` looks at what is at a path and computes its digests; `Source.load` reads it. Every file
+that is used is checked, also those in an archive that was packed again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Source:
     """A data set on disk: a folder of batches, or an archive of them."""
 
     path: Path
-    layouts: tuple[Layout, ...]  # one for a folder; an archive shows its own as it is read
+    layouts: tuple[Layout, ...]  # one for a folder; which one an archive has is known as it is read
     digests: dict[str, str]  # of each file of the folder, or of the archive
 
     @property
@@ -47,7 +47,7 @@ class Source:
         return self.layouts[0].samples(split)
 
     def load(self) -> Loaded:
-        """Read everything, and check everything that is read."""
+        """Read and check all files."""
         if self.path.is_dir():
             batches = _Batches(self.layouts[0], self.path)
             for name in self.layouts[0].files:
@@ -78,14 +78,14 @@ class Source:
             batches.take(file, content)
         if batches is None:
             raise UserError(
-                f"{self.path}: an archive without any file of {self.dataset}; expected "
+                f"{self.path}: contains no file of {self.dataset}; expected "
                 + " or ".join(sorted(layout.archive for layout in self.layouts))
             )
         return batches.finish()
 
 
 def locate(path: Path, dataset: str, layouts: Sequence[Layout] = LAYOUTS) -> Source:
-    """What lies at `path`: the folder of the batches, its parent, or an archive."""
+    """The data set at `path`: a folder of batches, the parent of one, or an archive."""
     fitting = tuple(layout for layout in layouts if layout.dataset == dataset)
     kind = _kind(path)
     if kind == "file":
@@ -94,22 +94,22 @@ def locate(path: Path, dataset: str, layouts: Sequence[Layout] = LAYOUTS) -> Sou
         return Source(path, fitting, {path.name: digest_of(path, "md5")})
     if kind != "folder":
         raise UserError(f"{path}: {kind}; expected a folder or an archive of {dataset}")
-    found = find(path, fitting)
-    if found is None:
+    match = find(path, fitting)
+    if match is None:
         others = [other for other in layouts if other.dataset != dataset]
         raise UserError(
             f"{path}: no {dataset} in this folder; looked for "
             + ", ".join(name for layout in fitting for name in (layout.folder, layout.archive))
             + (f"; add --data.name {others[0].dataset}" if find(path, others) else "")
         )
-    where, layout = found
+    where, layout = match
     if layout is None:
         return locate(where, dataset, layouts)
     return Source(where, (layout,), _folder_digests(where, layout))
 
 
 def find(folder: Path, layouts: Sequence[Layout]) -> tuple[Path, Layout | None] | None:
-    """The first published form that lies in `folder`; for an archive, no layout."""
+    """The first published form in `folder`: its path and layout; no layout for an archive."""
     for layout in layouts:
         if all((folder / name).exists() for name in layout.files):
             return folder, layout
@@ -118,7 +118,7 @@ def find(folder: Path, layouts: Sequence[Layout]) -> tuple[Path, Layout | None] 
             return folder / layout.folder, layout
         if (folder / layout.archive).exists():
             return folder / layout.archive, None
-    if folder.name in {layout.folder for layout in layouts}:  # incomplete: say what is missing
+    if folder.name in {layout.folder for layout in layouts}:  # incomplete: named later
         return folder, next(layout for layout in layouts if layout.folder == folder.name)
     return None
 
@@ -139,11 +139,11 @@ def _folder_digests(folder: Path, layout: Layout) -> dict[str, str]:
         path = folder / name
         kind = _kind(path)
         if kind != "file":
-            problems.append(f"{path}: {kind}; a file of {layout.dataset} was expected")
+            problems.append(f"{path}: {kind}; expected a file of {layout.dataset}")
         elif path.stat().st_size > layout.most_bytes(name):
             problems.append(
-                f"{path}: {path.stat().st_size:,} bytes, where the published file has "
-                f"{layout.most_bytes(name):,} at most"
+                f"{path}: {path.stat().st_size:,} bytes; expected at most "
+                f"{layout.most_bytes(name):,}, as published"
             )
         else:
             digests[name] = digest_of(path, published.partition(":")[0] or "sha256")
@@ -167,11 +167,11 @@ def _kind(path: Path) -> str:
 
 
 def _mismatch(where: Path | str, digest: str, published: str) -> str:
-    return f"{where}: damaged or changed: its digest is {digest}, the published one {published}"
+    return f"{where}: damaged or changed: digest {digest}, published {published}"
 
 
 class _Batches:
-    """Takes the files of one layout in any order, and puts each image in its place."""
+    """The arrays of one data set, filled from its files in any order."""
 
     def __init__(self, layout: Layout, path: Path) -> None:
         self.layout, self.path = layout, path
@@ -184,7 +184,7 @@ class _Batches:
             self.splits[split] = images, np.empty(count, np.int64)
 
     def take(self, name: str, content: bytes) -> None:
-        """Check one file and keep what it holds."""
+        """Check one file and copy its content into the arrays."""
         where = f"{self.path}: {name}" if self.path.is_file() else str(self.path / name)
         published = self.layout.files[name]
         if published:
@@ -202,9 +202,9 @@ class _Batches:
             raise UserError(f"{where}: not a file of {self.layout.dataset}: {error}") from None
 
     def finish(self) -> Loaded:
-        """Everything, if nothing is missing."""
+        """The whole data set; missing files are an error."""
         if self.missing:
-            raise UserError(f"{self.path}: without {', '.join(self.missing)}")
+            raise UserError(f"{self.path}: no {', '.join(self.missing)} in it")
         return Loaded(self.classes, self.splits)
 
     def _names(self, content: bytes) -> tuple[str, ...]:

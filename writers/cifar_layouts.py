@@ -1,9 +1,9 @@
 """How CIFAR-10 and CIFAR-100 are published: file names, record counts and digests.
 
-The MD5s are those of the data sets' page (torchvision checks the same). The files inside the
-CIFAR-10 binary archive have none there; theirs are SHA-256 of the same records as the Python
-version, and their SHA-1 equal those that MXNet has published. CIFAR-100's binary files are not
-held to a digest when they come as a folder: only to their structure.
+The MD5s are those of the data sets' page (torchvision checks the same). For the files inside the
+CIFAR-10 binary archive none are published there; theirs are SHA-256 of the records of the Python
+version, and their SHA-1 equal those published by MXNet. CIFAR-100's binary files in a folder are
+checked by their structure only, not by a digest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 SIDE = 32
-PIXELS = 3 * SIDE * SIDE  # bytes an image, one plane after the other
+PIXELS = 3 * SIDE * SIDE  # bytes per image, one plane after the other
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -42,18 +42,18 @@ class Layout:
     folder: str
     archive: str
     archive_digest: str
-    train: Mapping[str, str]  # file: its digest, empty where none is known
+    train: Mapping[str, str]  # digest by file name; empty: unknown
     test: Mapping[str, str]
     meta: Mapping[str, str]  # the file with the names of the classes
-    records: int  # in each file of train; of test likewise, if `test_records` is 0
-    label_key: str = ""  # in a Python batch; a binary one has none
+    records: int  # in each file of train, and of test unless `test_records` is given
+    label_key: str = ""  # in a Python batch; empty for a binary one
     meta_key: str = ""
     label_bytes: int = 0  # before each image of a binary batch; the last is the label used
     test_records: int = 0
 
     @property
     def class_count(self) -> int:
-        """How many classes the labels tell apart."""
+        """How many classes the labels have."""
         return len(CLASSES[self.dataset])
 
     @property
@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def files(self) -> dict[str, str]:
-        """Every file that is needed, with its digest."""
+        """The digest of each needed file, by name."""
         return {**self.train, **self.test, **self.meta}
 
     def records_of(self, name: str) -> int:
@@ -75,7 +75,7 @@ class Layout:
         return sum(map(self.records_of, self.train if split == "train" else self.test))
 
     def most_bytes(self, name: str) -> int:
-        """No published file is larger: what claims to be is not read."""
+        """No published file is larger; a larger one is not read."""
         if name in self.meta:
             return 1 << 16
         if self.label_bytes:

@@ -1,4 +1,4 @@
-"""What the command says on its way: on stderr, with a bar only where somebody is watching."""
+"""Messages and a progress bar on stderr, and Ctrl-C while files are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECONDS_BETWEEN = 0.1
 
 
 class Console:
-    """Notes and progress on stderr; `--quiet` leaves errors alone."""
+    """Messages on stderr, and a progress bar if that is a terminal; neither with `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -21,12 +21,12 @@ class Console:
         self._last = 0.0
 
     def say(self, text: str) -> None:
-        """One line about what was found or done."""
+        """Print one line."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
     def progress(self, label: str) -> Callable[[int, int], None]:
-        """A function to call with (done, total), as often as is convenient."""
+        """A function that shows (done, total); it may be called often."""
 
         def show(done: int, total: int) -> None:
             now = time.monotonic()
@@ -42,10 +42,10 @@ class Console:
 
 
 class CtrlC:
-    """Ctrl-C raises at once, can be held back, and cannot be lost in foreign code.
+    """Ctrl-C raises at once, can be deferred, and is not lost in code that swallows exceptions.
 
-    FFCV and the libraries it imports have places that swallow any exception: `check` raises
-    again what got lost there. After `defer`, files are being renamed and it is too late to stop.
+    FFCV and the libraries it imports do so in places: `check` raises again what was lost there.
+    After `defer`, files are being renamed and it is too late to stop.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class CtrlC:
             raise KeyboardInterrupt
 
     def defer(self) -> None:
-        """The last moment to stop; from here on Ctrl-C waits for the end."""
+        """Raise if Ctrl-C has been pressed; from now on it has no effect."""
         self.deferred = True
         self.check()
 

@@ -1,4 +1,4 @@
-"""What a sidecar says of the images: sums in whole numbers, so the same on every machine."""
+"""Statistics for the sidecar, from sums of integers, so the same on every machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _IMAGES_AT_A_TIME = 1000
 
 
 def class_counts(labels: np.ndarray, classes: int) -> tuple[int, ...]:
-    """How many samples each class has; unlabelled ones (-1) are in none."""
+    """How many samples each class has; unlabelled ones (-1) count for none."""
     known = labels[labels >= 0]
     return tuple(int(count) for count in np.bincount(known, minlength=classes))
 
 
 def mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per channel over all pixels, on a scale of 0 to 1; the deviation of the whole population."""
+    """Mean and population standard deviation per channel over all pixels, on a scale of 0 to 1."""
     sums, squares = [0, 0, 0], [0, 0, 0]
     for start in range(0, len(images), _IMAGES_AT_A_TIME):
         block = images[start : start + _IMAGES_AT_A_TIME].reshape(-1, 3)

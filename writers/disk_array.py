@@ -1,7 +1,7 @@
-"""Images set aside in an unnamed file while they are written and compared.
+"""Images kept in an unnamed file while they are written and compared.
 
-FFCV brings PyTorch with it, some 500 MB; with all images beside it, a machine of little memory
-would have to do without one or the other. The file vanishes with its last reader, killed or not.
+FFCV imports PyTorch, some 500 MB; a machine with little memory might not hold that and all images.
+The file disappears with the last process that has it open, even a killed one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-LARGE = 16_000_000  # bytes of images; fewer stay in memory
+LARGE = 16_000_000  # bytes of images; smaller arrays stay in memory
 AT_A_TIME = 1024  # images
 
 
 class DiskArray:
-    """An array of images, as far as a writer needs one: its shape, an image, a run of images."""
+    """The part of an array's interface that writing needs: shape, one image, a slice of images."""
 
     def __init__(self, images: np.ndarray, folder: Path) -> None:
         self.shape, self.dtype, self.ndim = images.shape, images.dtype, images.ndim
@@ -54,7 +54,7 @@ class DiskArray:
 
 
 def on_disk_if_large(images: Any, folder: Path, spare: int) -> Any:
-    """`images` in a file of `folder`, where they are many and so many bytes can be spared there."""
+    """`images`, in a file in `folder` if they are large and need no more than `spare` bytes."""
     if images.nbytes < LARGE or images.nbytes > spare:
         return images
     return DiskArray(images, folder)

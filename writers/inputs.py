@@ -1,106 +1,123 @@
-"""Where a call's images come from: CIFAR on disk or from the network, figures, or arrays."""
+"""Where images come from: CIFAR on disk or from the network, the synthetic set, `.npy` files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data import sidecar
 from engine.errors import UserError
-from writers import cifar_files, download, npy_files, synthetic
+from writers import cifar_files, download, npy_files, outputs, synthetic
 from writers.cifar_layouts import LAYOUTS, Layout
-from writers.console import Console
-from writers.outputs import LabelledImages, Target, is_right
+from writers.console import Console, CtrlC
+from writers.outputs import LabelledImages, Target
 from writers.settings import SYNTHETIC, Data
 
 
 @dataclass(frozen=True)
 class Input:
-    """What is known before reading: enough to see whether the files lie there already."""
+    """A data set to write: enough to recognise files written from it, without reading it."""
 
     dataset: str
     samples: dict[str, int]  # of each split
     sources: dict[str, str]
     load: Callable[[], dict[str, LabelledImages]]
 
+    def targets(self, folder: Path) -> list[Target]:
+        """The files in `folder` that this input is written to."""
+        return [
+            Target(
+                folder / f"{self.dataset}_{split}.beton", self.dataset, split, samples, self.sources
+            )
+            for split, samples in self.samples.items()
+        ]
+
 
 def choose(data: Data, console: Console) -> Input:
-    """The origin that the settings ask for."""
+    """The input that the settings select."""
     if data.images:
-        return _from_arrays(data)
-    if data.source == SYNTHETIC:
-        return _from_figures(data, console)
-    return _from_cifar(data, console)
+        return _npy_input(data)
+    if data.source != SYNTHETIC:
+        return _cifar_input(data, console)
+    samples = {"train": synthetic.TRAIN, "test": synthetic.TEST}
+    if data.limit:
+        samples = {"train": data.limit, "test": max(1, data.limit // 5)}
+    return _synthetic_input(samples, console)
 
 
-def _from_cifar(data: Data, console: Console) -> Input:
-    fitting = [layout for layout in LAYOUTS if layout.dataset == data.name]
+def write_synthetic(folder: Path, samples: Mapping[str, int]) -> dict[str, Path]:
+    """Write splits of the synthetic set into `folder`, of so many images each; their paths."""
+    console = Console()
+    chosen = _synthetic_input(samples, console)
+    targets = chosen.targets(folder)
+    with CtrlC() as ctrl_c:
+        outputs.write(targets, chosen.load(), False, console, ctrl_c)
+    return {target.split: target.path for target in targets}
+
+
+def _cifar_input(data: Data, console: Console) -> Input:
+    layouts = [layout for layout in LAYOUTS if layout.dataset == data.name]
     folder = Path(data.folder)
     if data.source:
         path = Path(data.source)
-    elif cifar_files.find(folder, fitting) is None:
-        if (kept := _written_before(data, fitting)) is not None:
-            return kept
-        path = download.fetch(fitting[0], folder, console)
+    elif cifar_files.find(folder, layouts) is None:
+        if (written := _written_before(data, layouts)) is not None:
+            return written
+        path = download.fetch(layouts[0], folder, console)
     else:
         path = folder
-    found = cifar_files.locate(path, data.name)
-    console.say(f"found {data.name}: {found.path}")
-    samples = {split: _limited(found.samples(split), data.limit) for split in ("train", "test")}
+    source = cifar_files.locate(path, data.name)
+    console.say(f"found {data.name}: {source.path}")
+    samples = {split: _limited(source.samples(split), data.limit) for split in ("train", "test")}
 
     def load() -> dict[str, LabelledImages]:
-        loaded = found.load()
+        content = source.load()
         return {
-            split: LabelledImages(
-                images[: samples[split]], labels[: samples[split]], loaded.classes
-            )
-            for split, (images, labels) in loaded.splits.items()
+            split: LabelledImages(images[:count], labels[:count], content.classes)
+            for split, count in samples.items()
+            for images, labels in [content.splits[split]]
         }
 
-    return Input(data.name, samples, found.digests, load)
+    return Input(data.name, samples, source.digests, load)
 
 
 def _written_before(data: Data, layouts: Sequence[Layout]) -> Input | None:
-    """The files that lie there, where they are right and of published sources since removed."""
+    """The existing files, if they are whole and were written from published files since removed."""
     published = {digest for layout in layouts for digest in layout.files.values()}
     published |= {layout.archive_digest for layout in layouts}
     samples, sources = {}, {}
     for split in ("train", "test"):
-        count = layouts[0].samples(split)
         path = Path(data.folder) / f"{data.name}_{split}.beton"
         known = sidecar.read(path) if path.is_file() else None
-        samples[split] = _limited(count, data.limit)
+        samples[split] = _limited(layouts[0].samples(split), data.limit)
         if known is None or not published.issuperset(known.sources.values()):
             return None
         sources = known.sources
-        if not is_right(Target(path, data.name, split, samples[split], sources)):
+        if not outputs.is_right(Target(path, data.name, split, samples[split], sources)):
             return None
 
     def load() -> dict[str, LabelledImages]:
-        raise UserError(f"{data.folder}: the files changed while they were looked at; try again")
+        raise UserError(f"{data.folder}: the files changed while they were checked; try again")
 
     return Input(data.name, samples, sources, load)
 
 
-def _from_figures(data: Data, console: Console) -> Input:
-    samples = {"train": synthetic.TRAIN, "test": synthetic.TEST}
-    if data.limit:
-        samples = {"train": data.limit, "test": max(1, data.limit // 5)}
-
+def _synthetic_input(samples: Mapping[str, int], console: Console) -> Input:
     def load() -> dict[str, LabelledImages]:
         return {
             split: LabelledImages(
-                *synthetic.generate(split, count, console.progress(f"drawing {split}")),
+                *synthetic.generate(split, count, console.progress(f"generating {split}")),
                 synthetic.CLASSES,
             )
             for split, count in samples.items()
         }
 
-    return Input(SYNTHETIC, samples, {"writers/synthetic.py": synthetic.RECIPE}, load)
+    sources = {"writers/synthetic.py": synthetic.VERSION}
+    return Input(SYNTHETIC, dict(samples), sources, load)
 
 
-def _from_arrays(data: Data) -> Input:
+def _npy_input(data: Data) -> Input:
     paths = [Path(name) for name in (data.images, data.labels) if name]
     images = npy_files.load_images(paths[0])
     labels_path = Path(data.labels) if data.labels else None

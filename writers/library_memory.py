@@ -1,9 +1,9 @@
-"""Memory that a process only borrows from its libraries' files, given back.
+"""Release the memory of libraries' files that are mapped but not in use.
 
-A library's code is mapped from its file, page by page as it is used, and a kernel that keeps files
-in large pieces maps far more than is used: right after an installation PyTorch and FFCV bring
-some 560 MB of it. Nothing was ever written to these pages, so they can go at any time and come
-back from the file when they are asked for.
+A library's code is mapped from its file page by page as it is used, and a kernel that caches files
+in large folios maps far more than is used: right after an installation PyTorch and FFCV account for
+some 560 MB. Nothing was written to these pages, so they can be dropped at any time; they are read
+from the file again when needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) .(.).(.) \S+ \S+ \S+ +(/.*)?")
 
 
 def release() -> None:
-    """Let go of the clean pages of mapped files; Linux only, elsewhere nothing happens."""
+    """Drop the clean pages of mapped files; on other systems than Linux nothing happens."""
     with contextlib.suppress(OSError, AttributeError):
         advise = ctypes.CDLL(None).madvise
         for start, end in list(_clean()):
@@ -26,13 +26,13 @@ def release() -> None:
 
 
 def _clean() -> Iterator[tuple[int, int]]:
-    """The private mappings of files that can't be written and of which no page ever was."""
+    """Start and end of private read-only mappings of files without a modified page."""
     with open("/proc/self/smaps", encoding="utf-8", errors="replace") as file:
-        found = None
+        clean = None
         for line in file:
             if mapping := _MAPPING.match(line):
                 start, end, write, shared, path = mapping.groups()
-                clean = path and write == "-" and shared == "p"
-                found = (int(start, 16), int(end, 16)) if clean else None
-            elif found and line.startswith("Anonymous:") and line.split()[1] == "0":
-                yield found
+                candidate = path and write == "-" and shared == "p"
+                clean = (int(start, 16), int(end, 16)) if candidate else None
+            elif clean and line.startswith("Anonymous:") and line.split()[1] == "0":
+                yield clean

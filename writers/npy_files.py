@@ -1,4 +1,4 @@
-"""An extra or hidden set from `.npy` files."""
+"""Images and labels of the user's own, from `.npy` files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from writers.cifar_layouts import CLASSES
 
 
 def load_images(path: Path) -> np.ndarray:
-    """Images N H W 3 in uint8, or an error that says what the file holds instead."""
+    """Images N H W 3 in uint8; anything else in the file is a named error."""
     images = _load(path)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UserError(
@@ -26,14 +26,14 @@ def load_images(path: Path) -> np.ndarray:
 
 
 def load_labels(path: Path | None, count: int, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """One label an image and the names of the classes; -1 throughout where there is no file."""
+    """One label per image, all -1 if there is no file, and the names of the classes."""
     classes = synthetic.CLASSES if name == "synthetic" else CLASSES.get(name, ())
     if path is None:
         return np.full(count, -1, np.int64), classes
     labels = _load(path)
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise UserError(
-            f"{path}: expected {count:,} integers, one an image, found {labels.dtype} of shape "
+            f"{path}: expected {count:,} integers, one per image, found {labels.dtype} of shape "
             f"{labels.shape}"
         )
     most = len(classes) - 1 if classes else 65_535

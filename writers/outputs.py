@@ -1,10 +1,10 @@
-"""The `.beton` files and their sidecars: all of them new, or all as they were.
+"""The `.beton` files and their sidecars: all of them new, or all unchanged.
 
-Every file is written beside its target, read back, compared and brought to the disk before the
-first is renamed. Each `.beton` is renamed before its sidecar. So a crash between the two leaves
-a whole new file under an old sidecar or none; the next call sees that the bytes are those that
-it would write, and only puts the sidecar right. Anything else that lies there and differs, a
-damaged file too, is somebody's to decide about: it is replaced with --force only.
+Every file is written beside its target, read back, compared and synced to the disk before the first
+is renamed. Each `.beton` is renamed before its sidecar, so a crash between the two leaves a whole
+new file with an old sidecar or none; the next call sees that the file has the bytes that it would
+write, and replaces only the sidecar. Any other existing file that differs, a damaged one too, is
+replaced with --force only.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ import numpy as np
 
 from engine import atomic
 from engine.data import sidecar
-from engine.errors import REFUSALS, UserError
+from engine.errors import REFUSALS, UserError, with_path
 from writers import dataset_statistics, disk_array, library_memory
-from writers.cifar_files import digest_of
 from writers.console import Console, CtrlC
 
 
 @dataclass(frozen=True)
 class Target:
-    """One file that is wanted, and what is known of it before anything is read."""
+    """One file to write, and what is known of it before any image is read."""
 
     path: Path
     dataset: str
@@ -43,22 +42,22 @@ class Target:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """What goes into it."""
+    """The content of one file."""
 
-    images: Any  # an array, or one that was set aside (`writers.disk_array`)
+    images: Any  # an array, or a `disk_array.DiskArray`
     labels: np.ndarray
     classes: tuple[str, ...]
 
 
 def is_right(target: Target) -> bool:
-    """Whether the file lies there whole, of these sources: its sidecar says so, and is true."""
+    """Whether the file exists, was written from these sources and is undamaged, by its sidecar."""
     if not os.path.lexists(target.path):
         return False
     if not target.path.is_file():
         raise UserError(f"{target.path}: not a file; expected a .beton file or nothing")
     try:
         known = sidecar.read(target.path)
-    except UserError:  # broken: as good as none, it is only a description
+    except UserError:  # a damaged sidecar can be written again
         return False
     return (
         known is not None
@@ -76,32 +75,34 @@ def write(
     console: Console,
     ctrl_c: CtrlC,
 ) -> None:
-    """Write all targets, or leave all as they were; what differs is replaced with `force` only.
+    """Write all targets, or leave all as they were; other content is replaced with `force` only.
 
-    `contents`, by split, is used up: what was written is let go of.
+    `contents`, by split, is emptied on the way, to free the memory of what is written.
     """
     ctrl_c.check()
     folder = targets[0].path.parent
-    _make_folder(folder)
-    _set_aside(contents, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise with_path(error, folder) from None
+    _move_to_disk(contents, folder)
     ffcv_files = _import_ffcv()
     _check_space(targets, contents, ffcv_files)
     refused = []
     with contextlib.ExitStack() as stack:
         for target in targets:
-            described = stack.enter_context(atomic.replacing(sidecar.path_of(target.path)))
+            partial_sidecar = stack.enter_context(atomic.replacing(sidecar.path_of(target.path)))
             partial = stack.enter_context(atomic.replacing(target.path))
-            with _naming(target.path):
+            with _os_errors_name(target.path):
                 content = contents.pop(target.split)
-                made = _write(target, content, partial, console, ffcv_files)
+                new = _write(target, content, partial, console, ffcv_files)
                 del content
-                described.write_text(sidecar.text_of(made), encoding="utf-8")
-                for written in (partial, described):
-                    _sync(written)
-            if not force and _differs(target.path, made):
+                partial_sidecar.write_text(sidecar.text_of(new), encoding="utf-8")
+                for path in (partial, partial_sidecar):
+                    _sync(path)
+            if not force and _differs(target.path, new):
                 refused.append(
-                    f"{target.path}: there already, and not what would be written; replace it "
-                    "with --force"
+                    f"{target.path}: already exists with other content; replace it with --force"
                 )
             ctrl_c.check()
         if refused:
@@ -110,8 +111,8 @@ def write(
 
 
 def _import_ffcv() -> ModuleType:
-    """Seconds of imports and hundreds of megabytes, now that there is room."""
-    import torch  # noqa: F401  # FFCV would: by itself, so that what it mapped is gone before more is
+    """The module that drives FFCV; importing it takes seconds and hundreds of megabytes."""
+    import torch  # noqa: F401  # FFCV does: on its own, so that its memory is released before more
 
     library_memory.release()
     from engine.data import ffcv_files
@@ -120,15 +121,14 @@ def _import_ffcv() -> ModuleType:
     return ffcv_files
 
 
-def _set_aside(contents: dict[str, LabelledImages], folder: Path) -> None:
-    """Into files where the disk has room for them and for what is made of them."""
+def _move_to_disk(contents: dict[str, LabelledImages], folder: Path) -> None:
+    """Keep large images in files where the disk has room for them and for the `.beton` files."""
     spare = shutil.disk_usage(folder).free // 3
-    for split in list(contents):
-        images = contents[split].images
-        with _naming(folder):
-            kept = disk_array.on_disk_if_large(images, folder, spare)
+    for split, content in contents.items():
+        with _os_errors_name(folder):
+            images = disk_array.on_disk_if_large(content.images, folder, spare)
         spare -= images.nbytes
-        contents[split] = dataclasses.replace(contents[split], images=kept)
+        contents[split] = dataclasses.replace(content, images=images)
 
 
 def _write(
@@ -158,19 +158,10 @@ def _write(
     )
 
 
-def _differs(path: Path, made: sidecar.Sidecar) -> bool:
-    if not path.exists():
-        return False
-    if path.stat().st_size != made.bytes:
-        return True
-    return digest_of(path, "sha256") != f"sha256:{made.sha256}"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made a folder ({error.strerror})") from None
+def _differs(path: Path, new: sidecar.Sidecar) -> bool:
+    return path.exists() and (
+        path.stat().st_size != new.bytes or sidecar.sha256_of(path) != new.sha256
+    )
 
 
 def _check_space(
@@ -189,13 +180,13 @@ def _check_space(
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Whatever the system refuses becomes a problem with this file."""
+def _os_errors_name(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system into a user error about `path`."""
     try:
         yield
     except OSError as error:
         reason = REFUSALS.get(error.errno or 0, error.strerror or str(error))
-        raise UserError(f"{path}: {reason}; the files are as they were") from None
+        raise UserError(f"{path}: {reason}; the existing files are unchanged") from None
 
 
 def _sync(path: Path) -> None:

@@ -1,8 +1,8 @@
-"""The data that a training config names, written where it is missing: what `make train` calls.
+"""Write the data set that a training config names if it is missing: what `make train` calls.
 
-The built-in figures stand in for CIFAR-10 only until it is there: a config that names them is
-trained on CIFAR-10 where that already lies in the same folder. Nothing is downloaded unless the
-config itself names CIFAR. What training must be told beside its config goes to stdout.
+The synthetic set replaces CIFAR-10 only until that is there: a config that names the synthetic set
+is trained on CIFAR-10 if the same folder has it. Nothing is downloaded unless the config itself
+names CIFAR. Flags that training needs in addition to its config are printed to stdout.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SPLITS = ("train", "test")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write what is missing; takes the command line of `engine.train`."""
-    summary = "Write the data set that a training config names, where it is missing."
+    """Write missing files; takes the flags of `engine.train`."""
+    summary = "Write the data set that a training config names, if it is missing."
     parsed = read(Config, argv, program=PROGRAM, summary=summary, flags=show.FLAGS)
     if show.asked(parsed.flags):
         return OK
@@ -35,23 +35,23 @@ def main(argv: Sequence[str]) -> int:
     named = [Path(data.train), Path(data.test)]
     dataset, folder = _dataset_of(named), named[0].parent
     if dataset == SYNTHETIC and _has_cifar10(folder):
-        print(f"CIFAR-10 lies in {folder}/: training on it instead of the built-in figures",
+        print(f"{folder}/ has CIFAR-10: training on it instead of the synthetic set",
               file=sys.stderr)  # fmt: skip
         dataset = "cifar10"
         named = [folder / f"{dataset}_{split}.beton" for split in SPLITS]
         print(f"--data.train {named[0]} --data.test {named[1]}")
     if dataset is None or all(path.exists() for path in named):
-        return OK  # a file of the user's own, or nothing to do; training checks it all
+        return OK  # the user's own file, or nothing to do; training checks the files
     flags = ["--data.source", SYNTHETIC] if dataset == SYNTHETIC else ["--data.name", dataset]
     if dataset == SYNTHETIC:
-        print(f"no CIFAR-10 in {folder}/: drawing the built-in figures to train on",
+        print(f"no CIFAR-10 in {folder}/: training on the built-in synthetic set",
               file=sys.stderr)  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()):  # the paths, which were just said
+    with contextlib.redirect_stdout(io.StringIO()):  # the paths: stdout is for flags
         return cifar.main([*flags, "--data.folder", str(folder)])
 
 
 def _dataset_of(named: Sequence[Path]) -> str | None:
-    """Which data set of ours the two file names stand for, if any."""
+    """The built-in or published data set that the two file names belong to, if any."""
     for dataset in (SYNTHETIC, *CLASSES):
         if [path.name for path in named] == [f"{dataset}_{split}.beton" for split in SPLITS]:
             return dataset

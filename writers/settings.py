@@ -17,15 +17,15 @@ class Data:
 
     source: str = option(
         "",
-        "folder or archive of CIFAR, or `synthetic` for the built-in figures; empty: found in "
-        "data.folder, else downloaded",
+        "folder or archive of CIFAR, or `synthetic` for the built-in set; empty: from data.folder, "
+        "or downloaded",
     )
-    name: str = option("cifar10", "cifar10 or cifar100; with data.images also a name of your own")
-    images: str = option("", "an extra set instead: .npy of uint8 images, N H W 3")
-    labels: str = option("", ".npy of the extra set's integer labels, -1 where unknown")
-    split: str = option("", "name of the extra set: data/<name>_<split>.beton")
-    folder: str = option("data", "where archives are looked for and the files are written")
-    limit: int = option(0, "only the first N images of a split, for trials; 0: all", low=0)
+    name: str = option("cifar10", "cifar10 or cifar100; with data.images, any name")
+    images: str = option("", "your own images: .npy, uint8, N H W 3")
+    labels: str = option("", "their labels: .npy, integers, -1: unknown; empty: all unknown")
+    split: str = option("", "their split, for the file name: <data.name>_<data.split>.beton")
+    folder: str = option("data", "where archives are searched and files are written")
+    limit: int = option(0, "only the first N images of each split; 0: all", low=0)
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,16 @@ class Config:
 
 @check("data.")
 def source_and_names_fit(config: Config) -> Problems:
-    """What is read, and the names of what is written, belong together."""
+    """The input, and the names of the files to write, are consistent."""
     data = config.data
     if not data.folder:
         yield "data.folder", "empty; expected a folder"
     if not data.images:
         if data.source == SYNTHETIC and data.name == "cifar100":
-            yield "data.name", f"not together with data.source {SYNTHETIC}, a set of its own"
+            yield (
+                "data.name",
+                f"not together with data.source {SYNTHETIC}, another data set",
+            )
         if data.name not in CLASSES:
             yield "data.name", f"expected {' or '.join(CLASSES)}, found {data.name!r}"
         for name, value in (("data.labels", data.labels), ("data.split", data.split)):
@@ -56,4 +59,4 @@ def source_and_names_fit(config: Config) -> Problems:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
             yield name, f"expected letters, digits, `.`, `_` or `-`, found {value!r}"
     if data.name in (*CLASSES, SYNTHETIC) and data.split in ("train", "test"):
-        yield "data.split", f"{data.name}_{data.split} is the set's own; choose another name"
+        yield "data.split", f"{data.name}_{data.split} is a published split; choose another name"

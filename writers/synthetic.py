@@ -1,11 +1,11 @@
-"""A built-in set of ten kinds of figures on 32x32 colour images, for machines without CIFAR.
+"""A built-in data set: ten classes of shapes on 32x32 colour images, for machines without CIFAR.
 
-Each image shows one figure of random place, size, tilt and colours on a shaded ground, among
-spots and noise. The classes survive shifts and mirroring, so that the usual augmentation is
-right for them. The figure is lighter than its ground more often than not, which leaves a linear
-classifier something to find, but far from enough.
+Each image shows one shape at a random place, size, angle and colour on a shaded background, with
+spots and noise. The classes do not change under shifts and flips, so the usual augmentation is
+valid. The shape is mostly lighter than its background, so a linear classifier learns something,
+but not much.
 
-Every bit is the same on every machine: the draws are raw words of numpy's Philox generator,
+Every bit is the same on every machine: random numbers are raw words of numpy's Philox generator,
 counted by (split, block), and all arithmetic is on integers. The first n images of a longer set
 are the images of a shorter one.
 """
@@ -19,17 +19,17 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int32]
 
-RECIPE = "philox:figures-1"  # the digest of this source: to be raised when any pixel changes
+VERSION = "philox:figures-1"  # in the sidecar, as the digest of the source; raise it with any pixel
 CLASSES = (
     "disc", "ring", "square", "frame", "triangle", "plus", "cross", "rows", "columns", "checks",
 )  # fmt: skip
 TRAIN, TEST = 50_000, 10_000
 SIDE = 32
-BLOCK = 200  # images drawn at a time: the unit of counting
+BLOCK = 200  # images generated at a time: the unit of counting
 _STREAM = {"train": 1, "test": 2}
-_UNIT = 64  # steps of a pixel: all lengths are in these
+_UNIT = 64  # units per pixel, for all lengths
 
-# cos and sin of -20 to 20 degrees by 4, times 1024, rounded by hand once and for all
+# cos and sin of -20 to 20 degrees in steps of 4, times 1024, rounded: no floating point
 _COS = np.array([962, 984, 1002, 1014, 1022, 1024, 1022, 1014, 1002, 984, 962], np.int32)
 _SIN = np.array([-350, -282, -213, -143, -71, 0, 71, 143, 213, 282, 350], np.int32)
 
@@ -50,13 +50,13 @@ def generate(
 
 
 class _Draws:
-    """Integers in a range, in one fixed order, from words that numpy promises never to change."""
+    """Random integers in a fixed order, from words that numpy promises never to change."""
 
     def __init__(self, stream: int, block: int) -> None:
         self.words = np.random.Philox(key=stream, counter=[0, block, 0, 0])
 
     def integers(self, low: int, high: int, *shape: int) -> Ints:
-        """Even draws from `low` to `high`, both included."""
+        """Uniform from `low` to `high`, both included."""
         words = np.asarray(self.words.random_raw(BLOCK * int(np.prod(shape, dtype=int))))
         scaled = (words >> np.uint64(32)) * np.uint64(high - low + 1) >> np.uint64(32)
         drawn: Ints = scaled.astype(np.int32).reshape(BLOCK, *shape)
@@ -64,7 +64,7 @@ class _Draws:
         return drawn
 
     def bytes(self, *shape: int) -> npt.NDArray[np.uint8]:
-        """Even draws from 0 to 255."""
+        """Uniform from 0 to 255."""
         count = BLOCK * int(np.prod(shape))
         words = np.asarray(self.words.random_raw(count // 8))
         return words.astype("<u8").view(np.uint8).reshape(BLOCK, *shape)
@@ -73,14 +73,14 @@ class _Draws:
 def _block(stream: int, block: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     draws = _Draws(stream, block)
     order = np.argsort(draws.integers(0, 2**31 - 1).reshape(-1, 10), axis=1, kind="stable")
-    labels = order.reshape(-1).astype(np.int64)  # each ten images show the ten classes
-    picture = _colours(draws, _figures(draws, labels))
+    labels = order.reshape(-1).astype(np.int64)  # every ten images contain each class once
+    picture = _colours(draws, _shapes(draws, labels))
     for _ in range(3):
         tint = draws.integers(-90, 90, 3)[:, :, None, None]
         picture += (tint * _spot(draws)[:, None]) >> 6
     noise = draws.bytes(3, SIDE, SIDE).astype(np.int32)
     noise += draws.bytes(3, SIDE, SIDE)
-    noise -= 255  # triangular, as two dice
+    noise -= 255  # the sum of two uniform numbers
     noise *= draws.integers(4, 20)[:, None, None, None]
     noise >>= 6
     picture += noise
@@ -89,7 +89,7 @@ def _block(stream: int, block: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[
 
 
 def _colours(draws: _Draws, cover: Ints) -> Ints:
-    """The figures in one colour each on shaded grounds (N C H W)."""
+    """The shapes in one colour each on shaded backgrounds (N C H W)."""
     base = draws.integers(40, 200, 3)[:, :, None, None]
     slope = draws.integers(-64, 64, 2, 3)[:, :, :, None, None]
     across = np.arange(SIDE, dtype=np.int32) - SIDE // 2
@@ -117,7 +117,7 @@ def _coverage(inside: Ints) -> Ints:
     return np.clip(inside + 32, 0, 64)
 
 
-def _figures(draws: _Draws, labels: npt.NDArray[np.int64]) -> Ints:
+def _shapes(draws: _Draws, labels: npt.NDArray[np.int64]) -> Ints:
     y, x = (np.mgrid[0:SIDE, 0:SIDE].astype(np.int32) * _UNIT) + 32
     centre = draws.integers(13 * _UNIT, 19 * _UNIT, 2)[:, :, None, None]
     radius = draws.integers(5 * _UNIT, 9 * _UNIT)[:, None, None]
@@ -134,7 +134,7 @@ def _figures(draws: _Draws, labels: npt.NDArray[np.int64]) -> Ints:
 
 
 def _both(first: Ints, second: Ints) -> Ints:
-    """The depth inside two shapes at once."""
+    """The depth inside the intersection of two shapes."""
     depth: Ints = np.minimum(first, second)
     return depth
 

@@ -1,8 +1,8 @@
-"""CIFAR's Python batches, which are pickles, read without anything in them being able to run.
+"""Read CIFAR's Python batches, which are pickles, without running anything that they name.
 
-A pickle names the functions that build its values. Here only five names are known, those that
-a batch needs, and each stands for an inert class of this file: not even numpy's own code sees
-what the pickle says before its shape has been checked.
+A pickle names the functions that build its values. Only the five names that a batch needs are
+accepted, and each is replaced by an inert class of this module: not even numpy's own code gets the
+content before its shape has been checked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class NotABatch(ValueError):
-    """The pickle is none of CIFAR's; the message says what was found."""
+    """The pickle is not one of CIFAR's; the message says what is wrong."""
 
 
 def load(content: bytes) -> dict[bytes, Any]:
@@ -24,15 +24,15 @@ def load(content: bytes) -> dict[bytes, Any]:
         value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except NotABatch:
         raise
-    except (Exception, RecursionError) as error:  # a broken pickle can raise nearly anything
-        raise NotABatch(f"broken pickle ({type(error).__name__}: {error})") from None
+    except (Exception, RecursionError) as error:  # a damaged pickle can raise nearly any exception
+        raise NotABatch(f"damaged pickle ({type(error).__name__}: {error})") from None
     if not isinstance(value, dict):
         raise NotABatch(f"a pickle of {type(value).__name__}, not of a dictionary")
     return {_name(key): _array(item) for key, item in value.items()}
 
 
 class _Dtype:
-    """Stands for `numpy.dtype`: remembers the code."""
+    """Replaces `numpy.dtype`: keeps the type code."""
 
     def __init__(self, code: object = None, *_: object) -> None:
         self.code = code
@@ -42,7 +42,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for the array under construction: remembers shape, type and bytes."""
+    """Replaces the array under construction: keeps shape, type and bytes."""
 
     def __init__(self, *_: object) -> None:
         self.state: object = None
@@ -52,7 +52,7 @@ class _Array:
 
 
 def _encoded(text: object, encoding: object) -> bytes:
-    """Stands for `_codecs.encode`, by which Python 3 writes bytes into old pickles."""
+    """Replaces `_codecs.encode`, with which Python 3 writes bytes into old pickles."""
     if not isinstance(text, str) or encoding != "latin1":
         raise NotABatch("an encoding other than latin1")
     return text.encode("latin1")
@@ -70,7 +70,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise NotABatch(f"a pickle that asks for {module}.{name}, which no CIFAR batch does")
+            raise NotABatch(f"a pickle that imports {module}.{name}, which no CIFAR batch does")
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -89,7 +89,7 @@ def _array(item: object) -> object:
         raise NotABatch("an array without its content")
     _, shape, dtype, fortran, content = state
     if not isinstance(dtype, _Dtype) or dtype.code not in (b"u1", "u1", b"|u1", "|u1"):
-        raise NotABatch("an array of something else than bytes")
+        raise NotABatch("an array of another type than uint8")
     if fortran or not isinstance(content, bytes) or not isinstance(shape, tuple):
         raise NotABatch("an array in another order than CIFAR's")
     if len(shape) != 2 or not all(isinstance(side, int) and side >= 0 for side in shape):

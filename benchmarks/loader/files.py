@@ -18,9 +18,7 @@ import numpy.typing as npt
 from engine.data import ffcv_files
 from engine.data.beton import open_beton
 from engine.errors import UserError
-from writers import outputs, synthetic
-from writers.console import Console, CtrlC
-from writers.outputs import LabelledImages, Target
+from writers import inputs, synthetic
 
 USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
 MOST = 1_000_000  # a label without a sidecar is no larger
@@ -70,14 +68,8 @@ def _source(given: str | None, samples: int, folder: Path) -> tuple[Path, str]:
         if given is not None or path.exists():
             return path, str(path)
     count = min(samples, synthetic.TRAIN)
-    path = folder / "synthetic_train.beton"
-    target = Target(path, "synthetic", "train", count, {"writers/synthetic.py": synthetic.RECIPE})
-    console = Console()
-    progress = console.progress("drawing")
-    content = LabelledImages(*synthetic.generate("train", count, progress), synthetic.CLASSES)
-    with CtrlC() as ctrl_c:
-        outputs.write([target], {"train": content}, False, console, ctrl_c)
-    return path, "the built-in figures, written for this run"
+    written = inputs.write_synthetic(folder, {"train": count})
+    return written["train"], "the built-in synthetic set, written for this run"
 
 
 def _numbered(path: Path, images: npt.NDArray[np.uint8]) -> Path:

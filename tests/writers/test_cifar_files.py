@@ -234,15 +234,15 @@ def test_a_binary_label_out_of_range_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("member", "message"),
     [
-        (info("/etc/passwd", 3), "leave the folder"),
-        (info("cifar/../../x", 3), "leave the folder"),
-        (info("cifar\\..\\x", 3), "leave the folder"),
-        (info("cifar/data_batch_9", kind=tarfile.SYMTYPE, link="/etc/passwd"), "plain file"),
-        (info("cifar/data_batch_9", kind=tarfile.LNKTYPE, link="x"), "plain file"),
-        (info("cifar/data_batch_9", kind=tarfile.CHRTYPE), "plain file"),
-        (info("cifar/data_batch_9", kind=tarfile.FIFOTYPE), "plain file"),
+        (info("/etc/passwd", 3), "outside the folder"),
+        (info("cifar/../../x", 3), "outside the folder"),
+        (info("cifar\\..\\x", 3), "outside the folder"),
+        (info("cifar/data_batch_9", kind=tarfile.SYMTYPE, link="/etc/passwd"), "regular file"),
+        (info("cifar/data_batch_9", kind=tarfile.LNKTYPE, link="x"), "regular file"),
+        (info("cifar/data_batch_9", kind=tarfile.CHRTYPE), "regular file"),
+        (info("cifar/data_batch_9", kind=tarfile.FIFOTYPE), "regular file"),
         (info("elsewhere/data_batch_1", 3), "twice"),
-        (info("swollen", (1 << 24) + 1_000_000), "more bytes than the whole"),
+        (info("swollen", (1 << 24) + 1_000_000), "more bytes than the data set"),
     ],
 )
 def test_a_member_that_could_do_harm_is_refused(tmp_path, small, member, message):
@@ -261,7 +261,7 @@ def test_a_member_whose_bytes_are_fewer_than_it_claims_is_refused(tmp_path, smal
     path = small.archive(tmp_path)
     whole = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(whole[:20_000]))
-    with pytest.raises(UserError, match="truncated or damaged"):
+    with pytest.raises(UserError, match="truncated, damaged"):
         small.located(path).load()
 
 
@@ -270,13 +270,13 @@ def test_a_truncated_archive_is_refused(tmp_path, small, keep):
     path = small.archive(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: keep if keep < 0 else int(len(content) * keep)])
-    with pytest.raises(UserError, match="truncated or damaged"):
+    with pytest.raises(UserError, match="truncated, damaged"):
         small.located(path).load()
 
 
 def test_an_archive_without_a_batch_names_it(tmp_path, small):
     del small.files["test_batch"]
-    with pytest.raises(UserError, match="without test_batch"):
+    with pytest.raises(UserError, match="no test_batch"):
         small.located(small.archive(tmp_path)).load()
 
 
@@ -286,7 +286,7 @@ def test_an_archive_without_a_batch_names_it(tmp_path, small):
 def test_a_file_that_is_no_archive_is_refused(tmp_path, small, content):
     path = tmp_path / "cifar-10-python.tar.gz"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="empty|truncated or damaged|without any file"):
+    with pytest.raises(UserError, match="empty|truncated, damaged|contains no file"):
         small.located(path).load()
 
 

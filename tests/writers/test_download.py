@@ -75,7 +75,7 @@ def test_a_download_arrives_whole(tmp_path, monkeypatch):
     ids=["damaged", "cut"],
 )
 def test_a_damaged_or_cut_download_is_refused_and_removed(tmp_path, monkeypatch, sent):
-    with server(sent, len(sent)) as url, pytest.raises(UserError, match="three ways"):
+    with server(sent, len(sent)) as url, pytest.raises(UserError, match="alternatives"):
         fetch(tmp_path, url, monkeypatch)
     assert not list(tmp_path.iterdir())
 
@@ -90,7 +90,7 @@ def test_a_server_that_stops_sending_is_given_up(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_network_the_three_ways_on_are_named_and_nothing_is_made(
+def test_without_network_the_alternatives_are_named_and_nothing_is_written(
     tmp_path, monkeypatch, capsys
 ):
     with socket.socket() as taken:  # bound but not listening: connections are refused

@@ -74,7 +74,7 @@ def test_cifar10_in_the_same_folder_is_used_instead_of_the_synthetic_set(
         "--data.train", str(tmp_path / "cifar10_train.beton"),
         "--data.test", str(tmp_path / "cifar10_test.beton"),
     ]  # fmt: skip
-    assert "instead of the built-in figures" in err
+    assert "instead of the synthetic set" in err
     assert calls == []
 
 

@@ -20,8 +20,8 @@ def digest(split: str) -> str:
     ],
 )
 def test_the_images_are_the_same_on_every_machine(split, expected):
-    assert digest(split) == expected, "raise synthetic.RECIPE whenever a pixel changes"
-    assert synthetic.RECIPE == "philox:figures-1"
+    assert digest(split) == expected, "raise synthetic.VERSION whenever a pixel changes"
+    assert synthetic.VERSION == "philox:figures-1"
 
 
 def test_a_shorter_set_is_the_beginning_of_a_longer_one():
