@@ -13,7 +13,6 @@ from benchmarks.compare import __main__ as compare
 from engine.errors import run_command
 from tests.support.paths import ROOT
 from tests.support.records import log, record, write_run
-from tests.support.runs import Command
 
 Compare = Callable[..., tuple[int, str, str]]
 LOADER = ROOT / "benchmarks" / "results" / "cpu-2-cores" / "loader.json"
@@ -58,7 +57,7 @@ def test_accuracy_is_judged_by_welchs_interval(
     assert throughput.endswith("within noise")
 
 
-def test_throughput_is_judged_as_well(tmp_path: Path, comparing: Compare) -> None:
+def test_throughput_is_judged_too(tmp_path: Path, comparing: Compare) -> None:
     first = side(tmp_path / "a", [0.95, 0.951])
     second = side(tmp_path / "b", [0.95, 0.951], rate=1100.0)
     _, out, _ = comparing(first, second)
@@ -67,7 +66,7 @@ def test_throughput_is_judged_as_well(tmp_path: Path, comparing: Compare) -> Non
     assert throughput.endswith("better")
 
 
-def test_single_runs_cannot_tell_accuracy_but_throughput_by_their_epochs(
+def test_single_runs_are_compared_by_the_throughput_of_their_epochs_only(
     tmp_path: Path, comparing: Compare
 ) -> None:
     first, second = side(tmp_path / "a", [0.95]), side(tmp_path / "b", [0.96], rate=2000.0)
@@ -86,7 +85,7 @@ def test_a_mixture_of_conditions_on_one_side_is_refused(tmp_path: Path, comparin
     assert "made under different conditions" in err
 
 
-def test_what_differs_between_the_sides_is_said(tmp_path: Path, comparing: Compare) -> None:
+def test_differences_between_the_sides_are_listed(tmp_path: Path, comparing: Compare) -> None:
     first = side(tmp_path / "a", [0.95, 0.951])
     other = {"precision": "fp32", "settings": {"optim": {"lr": 0.3}}}
     _, _, err = comparing(first, side(tmp_path / "b", [0.95, 0.951], **other))
@@ -125,7 +124,7 @@ def test_benchmark_files_are_compared_turn_by_turn(tmp_path: Path, comparing: Co
     assert {line.split("  ")[-1].strip() for line in out.splitlines()[1:]} == {"within noise"}
 
 
-def test_its_json_holds_all_numbers(tmp_path: Path, comparing: Compare) -> None:
+def test_the_json_has_all_numbers(tmp_path: Path, comparing: Compare) -> None:
     first = side(tmp_path / "a", [0.95, 0.951])
     _, out, _ = comparing(first, first, "--json")
     accuracy, _ = json.loads(out)
@@ -133,25 +132,20 @@ def test_its_json_holds_all_numbers(tmp_path: Path, comparing: Compare) -> None:
     assert accuracy["first"]["n"] == 2
 
 
-def test_equal_losses_are_equal_and_one_bit_is_not(
-    command: Command, tmp_path: Path, comparing: Compare, capsys: pytest.CaptureFixture[str]
-) -> None:
-    exact = ["--runtime.exact", "true"]
-    for name in ("a", "b"):
-        assert command(*exact, "--run.root", str(tmp_path / name)) == 0
-    capsys.readouterr()
-    code, out, _ = comparing(tmp_path / "a", tmp_path / "b", "--assert-equal")
+def test_equal_losses_are_equal_and_one_bit_is_not(tmp_path: Path, comparing: Compare) -> None:
+    first, second = side(tmp_path / "a", [0.95]), side(tmp_path / "b", [0.95])
+    code, out, _ = comparing(first, second, "--assert-equal")
     assert (code, out) == (0, "equal to the bit: the losses of 1 run\n")
     (path,) = (tmp_path / "b").glob("*/log.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[1]["test_loss"] = lines[1]["test_loss"] * (1 + 2**-52)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    code, out, err = comparing(tmp_path / "a", tmp_path / "b", "--assert-equal")
+    code, out, err = comparing(first, second, "--assert-equal")
     assert (code, out) == (1, "")
     assert "test_loss of epoch 2 is" in err
 
 
-def test_runs_that_only_one_side_has_are_not_equal(tmp_path: Path, comparing: Compare) -> None:
+def test_runs_on_only_one_side_are_not_equal(tmp_path: Path, comparing: Compare) -> None:
     first = side(tmp_path / "a", [0.95, 0.951])
     second = side(tmp_path / "b", [0.95, 0.951, 0.952])
     code, _, err = comparing(first, second, "--assert-equal")
@@ -159,7 +153,7 @@ def test_runs_that_only_one_side_has_are_not_equal(tmp_path: Path, comparing: Co
     assert comparing(first, first, "--assert-equal")[0] == 0
 
 
-def test_logs_of_another_length_are_not_equal(tmp_path: Path, comparing: Compare) -> None:
+def test_logs_of_different_lengths_are_not_equal(tmp_path: Path, comparing: Compare) -> None:
     first, second = side(tmp_path / "a", [0.95]), side(tmp_path / "b", [0.95])
     path = second / "run0" / "log.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in log(record())[:5]))
@@ -168,7 +162,7 @@ def test_logs_of_another_length_are_not_equal(tmp_path: Path, comparing: Compare
     assert "20 and 5 epochs" in err
 
 
-def test_mistakes_in_the_call_are_named(tmp_path: Path, comparing: Compare) -> None:
+def test_wrong_arguments_are_user_errors(tmp_path: Path, comparing: Compare) -> None:
     runs = side(tmp_path / "a", [0.95])
     (tmp_path / "x.json").write_text("[]")
     for flags, words in (
@@ -184,7 +178,7 @@ def test_mistakes_in_the_call_are_named(tmp_path: Path, comparing: Compare) -> N
         assert words in err
 
 
-def test_nothing_in_common_is_said_so(tmp_path: Path, comparing: Compare) -> None:
+def test_nothing_in_common_is_an_error(tmp_path: Path, comparing: Compare) -> None:
     (tmp_path / "empty").mkdir()
     code, _, err = comparing(tmp_path / "empty", side(tmp_path / "b", [0.95]))
     assert code == 1

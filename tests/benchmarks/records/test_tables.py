@@ -13,20 +13,18 @@ from benchmarks import tables
 from benchmarks.records import runs
 from engine.errors import UserError
 from tests.support.records import record, write_run
-from tests.support.runs import Command
 
 
 def test_a_real_run_is_one_row_with_its_settings_and_one_row_per_epoch(
-    command: Command, tmp_path: Path
+    trained: Path,
 ) -> None:
-    assert command("--data.validation", "0.1") == 0
-    frame = tables.load(tmp_path / "runs")
+    frame = tables.load(trained)
     (row,) = frame.to_dict("records")
     assert (row["status"], row["problem"], row["epochs"], row["data"]) == ("finished", "", 2, "few")
     assert 0 <= row["test_accuracy"] <= 1
     assert row["train.batch_size"] == 16
     assert row["petaflops"] > 0
-    epochs = tables.epochs(tmp_path / "runs")
+    epochs = tables.epochs(trained)
     assert epochs["epoch"].tolist() == [1, 2]
     assert epochs["train_loss"].notna().all()
     assert epochs["validation_accuracy"].notna().all()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.data import Files
 from tests.support.paths import ROOT
 from tests.support.records import plan_entry, record, reported, write_plan, write_run
 
@@ -44,15 +43,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page_file(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
-    """A report with full, shortened, failed, broken, hostile runs, and one real one."""
-    from engine import train
-    from engine.errors import run_command
-
+def page_file(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    """A report with full, shortened, failed, broken, hostile runs, and a trained one."""
     root = tmp_path_factory.mktemp("page") / "runs"
-    flags = "--model.blocks 1,1 --model.widths 4 --runtime.threads 1 --train.epochs 1".split()
-    real = [*flags, *files.flags(), "--run.root", str(root), "--run.name", "real"]
-    assert run_command(train.main, [*real, "--quiet", "--train.batch_size", "16"]) == 0
+    shutil.copytree(trained, root)
     entries = []
     for variant in ("resnet453", "resnet224", "resnet1111"):
         for seed in range(2):
@@ -87,16 +81,16 @@ def opened(browser: Browser, page_file: Path) -> Open:
         try:
             page = tab.new_page()
             page.set_default_timeout(10_000)
-            said: list[str] = []
-            page.on("console", lambda message: said.append(message.text))
-            page.on("pageerror", lambda error: said.append(str(error)))
-            page.on("dialog", lambda dialog: said.append(f"a dialog: {dialog.message}"))
-            page.on("request", lambda request: said.append(f"asked for {request.url}"[:200]))
+            events: list[str] = []
+            page.on("console", lambda message: events.append(message.text))
+            page.on("pageerror", lambda error: events.append(str(error)))
+            page.on("dialog", lambda dialog: events.append(f"a dialog: {dialog.message}"))
+            page.on("request", lambda request: events.append(f"request of {request.url}"[:200]))
             page.goto(page_file.as_uri())
-            assert said == [f"asked for {page_file.as_uri()}"]
-            said.clear()
+            assert events == [f"request of {page_file.as_uri()}"]
+            events.clear()
             yield page
-            assert [words for words in said if not words.startswith("asked for data:")] == []
+            assert [event for event in events if not event.startswith("request of data:")] == []
         finally:
             tab.close()
 
@@ -113,12 +107,12 @@ def head(page: Page, name: str) -> Locator:
     return page.locator("#runs-table thead").get_by_role("button", name=name, exact=True)
 
 
-def test_a_click_sorts_by_number_and_another_turns_it_round(opened: Open) -> None:
+def test_a_click_sorts_by_number_and_a_second_one_reverses(opened: Open) -> None:
     with opened() as page:
         head(page, "Parameters").click()
         rising = [int(text.replace(",", "")) for text in column(page, 4) if text != "–"]
         assert rising == sorted(rising) and len(set(rising)) > 3
-        assert column(page, 4)[-1] == "–"  # what has none is last, either way
+        assert column(page, 4)[-1] == "–"  # empty cells are last in either order
         header = page.locator("#runs-table thead th", has_text="Parameters")
         assert header.get_attribute("aria-sort") == "ascending"
         head(page, "Parameters").click()
@@ -129,7 +123,7 @@ def test_a_click_sorts_by_number_and_another_turns_it_round(opened: Open) -> Non
         assert page.locator("#status").inner_text() == "Sorted by Parameters, descending."
 
 
-def test_the_keyboard_sorts_as_well(opened: Open) -> None:
+def test_the_keyboard_sorts_too(opened: Open) -> None:
     with opened() as page:
         head(page, "Test").focus()
         page.keyboard.press("Enter")
@@ -140,7 +134,7 @@ def test_the_keyboard_sorts_as_well(opened: Open) -> None:
         assert values == sorted(values, reverse=True)
 
 
-def test_a_filter_leaves_the_rows_that_fit_and_their_folds(opened: Open) -> None:
+def test_a_filter_keeps_the_matching_rows_and_their_details(opened: Open) -> None:
     with opened() as page:
         everything = page.locator("#runs-table tbody tr").count()
         page.fill("#filter-runs", "resnet453 4.0/")
@@ -156,20 +150,20 @@ def test_a_filter_leaves_the_rows_that_fit_and_their_folds(opened: Open) -> None
         assert page.locator("#reported-tables tbody tr:visible").count() == 1
 
 
-def test_a_fold_opens_by_click_by_key_and_by_its_link(opened: Open) -> None:
+def test_details_open_by_click_by_key_and_by_their_link(opened: Open) -> None:
     with opened() as page:
-        fold = page.locator("details.run", has_text="resnet1111-s0")
-        inside = fold.get_by_text("Environment")
+        details = page.locator("details.run", has_text="resnet1111-s0")
+        inside = details.get_by_text("Environment")
         assert not inside.is_visible()
-        fold.locator("summary").click()
+        details.locator("summary").click()
         assert inside.is_visible()
-        fold.locator("summary").press("Enter")
+        details.locator("summary").press("Enter")
         assert not inside.is_visible()
         page.locator("#runs-table").get_by_role("link", name="resnet1111-s0").click()
         assert inside.is_visible()
 
 
-def test_the_theme_changes_and_is_kept(opened: Open) -> None:
+def test_the_theme_changes_and_is_remembered(opened: Open) -> None:
     with opened(color_scheme="light") as page:
         paper = "getComputedStyle(document.body).backgroundColor"
         light = page.evaluate(paper)
@@ -188,17 +182,17 @@ def test_the_theme_changes_and_is_kept(opened: Open) -> None:
         assert page.evaluate(paper) == dark
 
 
-def test_it_reads_well_without_scripts(opened: Open) -> None:
+def test_the_page_works_without_scripts(opened: Open) -> None:
     with opened(java_script_enabled=False) as page:
         assert page.locator(".controls:visible, #theme:visible").count() == 0
         assert page.locator("#runs-table tbody tr:visible").count() > 8
         assert page.locator(".verdict", has_text="agrees within noise").first.is_visible()
-        fold = page.locator("details.run", has_text="resnet224-s0")
-        fold.locator("summary").click()
-        assert fold.get_by_text("Environment").is_visible()
+        details = page.locator("details.run", has_text="resnet224-s0")
+        details.locator("summary").click()
+        assert details.get_by_text("Environment").is_visible()
 
 
-def test_it_prints_on_white_without_controls(opened: Open) -> None:
+def test_the_page_prints_on_white_without_controls(opened: Open) -> None:
     with opened(color_scheme="dark") as page:
         page.emulate_media(media="print")
         assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 31, 36)"
@@ -210,22 +204,22 @@ def test_it_prints_on_white_without_controls(opened: Open) -> None:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_nothing_is_wider_than_the_screen(opened: Open, size: tuple[int, int]) -> None:
     with opened(size) as page:
-        page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
 def test_hostile_names_are_shown_and_do_nothing(opened: Open) -> None:
     with opened() as page:
-        page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         assert page.get_by_text(EVIL).first.is_visible()
         assert page.locator("main img, main script").count() == 0
 
 
-def test_the_real_runs_mistakes_are_pictures(opened: Open) -> None:
+def test_the_worst_images_of_a_trained_run_are_pictures(opened: Open) -> None:
     with opened() as page:
-        fold = page.locator("details.run", has_text="real")
-        fold.locator("summary").click()
-        pictures = fold.get_by_role("img", name="Test image")
+        details = page.locator("details.run", has_text="real")
+        details.locator("summary").click()
+        pictures = details.get_by_role("img", name="Test image")
         assert pictures.count() == 25
         box = pictures.first.bounding_box()
         assert box is not None and box["width"] > 30
@@ -238,9 +232,9 @@ def test_axe_finds_nothing_serious(opened: Open, scheme: str, size: tuple[int, i
     if not AXE.is_file():
         pytest.skip(f"{AXE} is not there; tools/browser.sh brings axe-core")
     with opened(size, color_scheme=scheme, bypass_csp=True) as page:
-        for fold in page.locator("details").all():
-            if fold.get_attribute("class") != "run" or "real" in fold.inner_text():
-                fold.evaluate("fold => fold.open = true")  # one run's is like another's
+        for details in page.locator("details").all():
+            if details.get_attribute("class") != "run" or "real" in details.inner_text():
+                details.evaluate("each => each.open = true")  # one run's is like another's
         page.wait_for_timeout(100)  # the folds' events
         page.evaluate(AXE.read_text(encoding="utf-8"))
         found = page.evaluate("axe.run()")

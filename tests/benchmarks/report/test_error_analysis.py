@@ -1,0 +1,88 @@
+"""What a network gets wrong: computed from its weights, kept, or missing with a reason."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.records import runs
+from benchmarks.report import error_analysis
+from benchmarks.report.error_analysis import Allowance, ErrorAnalysis
+from engine import train
+from engine.errors import run_command
+from tests.support.pages import check_page
+
+
+@pytest.fixture
+def folder(tmp_path: Path, trained: Path) -> Path:
+    """A copy of a trained run."""
+    return Path(shutil.copytree(trained / "real", tmp_path / "runs" / "real"))
+
+
+def analysis_of(folder: Path, seconds: float | None = None) -> ErrorAnalysis | str:
+    cache = folder.parent.parent / "predictions"
+    return error_analysis.analyse(runs.read_run(folder), cache, Allowance(seconds))
+
+
+def test_a_trained_run_shows_its_errors_and_the_command_that_repeats_it(
+    trained: Path, report_of: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = report_of("--predictions", "all", runs=trained)
+    check_page(text)
+    for words in (
+        "Accuracy per class", "Confusion matrix", "The 25 worst of 41 test images", "green"
+    ):  # fmt: skip
+        assert words in text
+    assert text.count('role="img" aria-label="Test image') == 25
+    assert text.count("data:image/png;base64,") == 25
+    command = re.search(r"<pre[^>]*><code>(.*?)</code>", text)
+    assert command is not None
+    assert run_command(train.main, command[1].split()[3:]) == 0
+    assert "this run is finished" in capsys.readouterr().err
+    assert "left out by --predictions none" not in report_of("--predictions", "none", runs=trained)
+
+
+def test_a_result_is_kept_and_a_damaged_copy_is_computed_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = analysis_of(folder)
+    assert isinstance(first, ErrorAnalysis)
+    assert first.images == 41
+    (kept,) = (folder.parent.parent / "predictions").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(error_analysis, "_computed", lambda run: pytest.fail("computed again"))
+        assert analysis_of(folder, seconds=0.0) == first
+    kept.write_text(kept.read_text()[:-99])
+    assert analysis_of(folder) == first
+
+
+def test_missing_weights_or_data_are_the_reason_given(folder: Path) -> None:
+    path = folder / "record.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"data_digests": {"train": "0", "test": "0"}}))
+    assert "is not the file that the run was tested on" in str(analysis_of(folder))
+    content["config"]["data"]["test"] = "gone.beton"
+    path.write_text(json.dumps(content))
+    assert analysis_of(folder) == "the test set gone.beton is not there"
+    (folder / "weights.safetensors").unlink()
+    assert analysis_of(folder) == "the run's weights.safetensors is not there"
+
+
+def test_damaged_weights_cost_only_the_analysis(
+    folder: Path, report_of: Callable[..., str]
+) -> None:
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    text = report_of()
+    check_page(text)
+    assert "the worst test images are missing: " in text
+
+
+def test_no_analysis_begins_once_the_time_is_spent(folder: Path) -> None:
+    assert analysis_of(folder, seconds=0.0) == "left out by --predictions none"
+    assert "1e-09 s for predictions were spent on other runs" in str(analysis_of(folder, 1e-9))
