@@ -6,7 +6,7 @@ exact step, and does not repeat a finished one.
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # a signal in the seconds of the imports below is to be heard as well
+if __name__ == "__main__":  # before the imports below, which take seconds
     from engine import signals
 
     signals.listen_early()
@@ -35,7 +35,7 @@ NETWORK = Check[Config](("model.",), lambda config: problems(config.model))
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command: show something, rehearse, or train."""
+    """The command: train, or show, try or profile what would be trained."""
     parsed = options.read(
         Config,
         argv,
@@ -50,62 +50,60 @@ def main(argv: Sequence[str]) -> int:
     label = parsed.files[-1].stem if parsed.files else config.model.name or "run"
     with Stop() as stop:
         if "dry-run" in flags:
-            return rehearse(config, stop)
+            return dry_run(config, stop)
         if "profile" in flags:
-            return profiled(config, label, stop)
+            return profile_steps(config, label, stop)
         return train(config, label, stop, fresh="fresh" in flags, quiet="quiet" in flags)
 
 
 def train(
     config: Config, label: str, stop: Stop, *, fresh: bool = False, quiet: bool = False
 ) -> int:
-    """Train from wherever the run stands to the end; returns the exit code."""
+    """Train from the newest checkpoint or the beginning to the end; returns the exit code."""
     machine, sets = prepare(config)
     with Run(config, label, machine, sets, quiet=quiet) as run:
         if fresh:
-            run.forget()
-        if run.finished():
+            run.folder.clear()
+        if run.is_finished():
             return OK
-        machine = run.machine  # as the run began
+        machine = run.machine  # a continued run keeps the precision of its first session
         state = State(config, machine, sets)
         run.resume(state)
         for epoch in range(state.counters.epoch, config.train.epochs):
-            ids = state.ids(epoch)
             for batch in state.epoch(epoch, skip=state.counters.step_in_epoch):
                 if stop.requested:
                     return run.interrupt(state)
-                state.advance(batch, ids)  # nothing here waits for a GPU
-                run.stepped(state)
-            state.settle()
-            watched = None
-            if (epoch + 1) % config.train.evaluate_every == 0 or epoch + 1 == config.train.epochs:
-                watched = evaluate(state.network, sets.watched, machine, stop, state.evaluations)
-                state.spend(training=False)
-            if stop.requested:  # before the epoch counts as done: its evaluation may be cut short
-                return run.interrupt(state)
-            run.end_epoch(state, watched)
+                state.advance(batch)  # nothing here waits for a GPU
+                run.end_step(state)
+            with state.paused():  # waits for the device; a loss that is not finite ends the run
+                means, last = None, epoch + 1 == config.train.epochs
+                if last or (epoch + 1) % config.train.evaluate_every == 0:
+                    means = evaluate(state.network, sets.watched, machine, stop, state.evaluations)
+                if stop.requested:  # first: the evaluation may have been cut short
+                    return run.interrupt(state)
+                run.end_epoch(state, means)
+        # With a validation split the test set is read here, once.
         tested = evaluate(state.network, sets.test, machine) if sets.validated else None
         run.finish(state, tested)
     return OK
 
 
-def rehearse(config: Config, stop: Stop) -> int:
+def dry_run(config: Config, stop: Stop) -> int:
     """Check the data and make two steps; nothing is written."""
     machine, sets = prepare(config, keep=False)
-    for doubt in sets.warnings:
-        print(f"warning: {doubt}", file=sys.stderr)
+    for warning in sets.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     state = State(config, machine, sets)
-    ids = state.ids(0)
     for _, batch in zip(range(2), state.epoch(0), strict=False):
         if stop.requested:
             raise KeyboardInterrupt
-        state.advance(batch, ids)
+        state.advance(batch)
     state.check()
-    print(console.rehearsal(config, machine.name(), sets, state.step.totals.read()))
+    print(console.dry_run(config, machine.name(), sets, state.step.totals.read()))
     return OK
 
 
-def profiled(config: Config, label: str, stop: Stop) -> int:
+def profile_steps(config: Config, label: str, stop: Stop) -> int:
     """Make some steps and write to the run's folder where their time went; no run is begun."""
     machine, sets = prepare(config)
     with Run(config, label, machine, sets, quiet=True) as run:
@@ -113,26 +111,26 @@ def profiled(config: Config, label: str, stop: Stop) -> int:
         state = State(config, machine, sets)
         batches = profile.feeding(state.epoch)
         cost = budget.flops(resolve(config.model), len(sets.classes), side=sets.side).training
-        ids = state.ids(0)
 
         def advance() -> int:
             if stop.requested:
                 raise KeyboardInterrupt
             batch = next(batches)
-            state.advance(batch, ids)
+            state.advance(batch)
             if state.counters.step_in_epoch == len(sets.train):
                 state.counters.end_epoch(None, sets.train.samples)
             return len(batch.labels)
 
-        found = profile.profile(advance, machine, cost, run.folder.path / "profile")
-        print(f"{profile.table(found)}\nwritten to {run.folder.path / 'profile'}")
+        folder = run.folder.path / "profile"
+        result = profile.profile(advance, machine, cost, folder)
+        print(f"{profile.table(result)}\nwritten to {folder}")
     return OK
 
 
 def prepare(config: Config, *, keep: bool = True) -> tuple[Machine, DataSets]:
     """The device and the checked data, with the network checked against both.
 
-    Unless `keep` is false, what is measured and compiled is kept for the next run.
+    Unless `keep` is false, measurements and compiled code are kept for the next run.
     """
     sets = open_sets(config, device.select(config.runtime))
     wrong = list(compatibility.problems(config, len(sets.classes), sets.side, sets.train.samples))

@@ -85,8 +85,8 @@ def next_steps(folder: Path) -> str:
     )
 
 
-def rehearsal(config: Config, device: str, sets: DataSets, means: Means) -> str:
-    """What a dry run found."""
+def dry_run(config: Config, device: str, sets: DataSets, means: Means) -> str:
+    """The result of a dry run."""
     files = "\n".join(
         f"{path}: {loader.samples:,} images, {len(sets.classes)} classes"
         for path, loader in ((config.data.train, sets.train), (config.data.test, sets.test))

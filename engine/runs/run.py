@@ -27,7 +27,7 @@ from engine.step.totals import Means
 
 
 class Run:
-    """While entered, the run's folder is locked and its record tells how the run stands."""
+    """While entered, the run's folder is locked and its record is kept up to date."""
 
     def __init__(
         self, config: Config, label: str, machine: Machine, sets: DataSets, *, quiet: bool
@@ -35,7 +35,7 @@ class Run:
         identity = fingerprint(config, sets.digests)
         name = config.run.name or f"{label}-s{config.train.seed}-{identity[:8]}"
         self.folder = RunFolder(Path(config.run.root) / name)
-        self.machine = machine  # `finished` may set it to what a run began with
+        self.machine = machine  # `is_finished` may change it to that of the run's first session
         self._config, self._sets = config, sets
         self._identity = identity
         self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
@@ -53,7 +53,7 @@ class Run:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._progress.close()
         self._board.close()
-        if error is not None:  # and not what comes of it
+        if error is not None:  # a failing writer must not replace it
             with contextlib.suppress(BaseException):
                 self._writer.wait()
         try:
@@ -62,18 +62,14 @@ class Run:
                 good = "none" if saved is None else f"step {saved:,}"
                 error = RunFailed(f"{error}; last good checkpoint: {good}")
             if error is not None and self._state is not None:
-                said = isinstance(error, RunFailed)
-                self._write_record(FAILED, error=str(error) if said else repr(error))
+                text = str(error) if isinstance(error, RunFailed) else repr(error)
+                self._write_record(FAILED, error=text)
             if isinstance(error, RunFailed):
                 raise error from None
         finally:
             self.folder.__exit__(kind, error, trace)
 
-    def forget(self) -> None:
-        """Start over (`--fresh`)."""
-        self.folder.clear()
-
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether there is nothing left to do; a folder of another run is refused."""
         before = self.refuse_another()
         if before is None:
@@ -82,7 +78,7 @@ class Run:
             self._saved_step = before.get("saved_step")
             self._continue_as(before)
             return False
-        self._progress.say("this run is finished; train it again with: --fresh")
+        self._progress.say("this run is already finished; repeat it with: --fresh")
         print(console.result(self.folder.path, before))
         return True
 
@@ -94,25 +90,24 @@ class Run:
         return before
 
     def resume(self, state: State) -> None:
-        """Bring `state` to the newest checkpoint, the log with it, and begin to keep record."""
-        for doubt in self._sets.warnings:
-            self._progress.warn(f"warning: {doubt}")
+        """Restore `state` from the newest checkpoint, cut the log to it, and begin the record."""
+        for warning in self._sets.warnings:
+            self._progress.warn(f"warning: {warning}")
         console.opening(self._progress.say, self.folder.path, self._record, self._sets)
         saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.warn)
         if saved is None and self._saved_step is not None:
             raise UserError(
                 f"{self.folder.checkpoints}: this run was saved at step {self._saved_step:,}, but "
-                "no checkpoint is there any more; start over with: --fresh"
+                "its checkpoints are missing; start over with: --fresh"
             )
         if saved is not None:
             state.restore(saved, self._identity)
             self._saved_step = state.counters.step
-            done, epochs = state.counters, self._config.train.epochs
-            where = f"{done.step_in_epoch} of {len(self._sets.train)} steps of epoch "
-            self._progress.say(
-                f"continuing after step {done.step:,} "
-                + (f"({where}{done.epoch + 1})" if done.epoch < epochs else "(the last)")
-            )
+            done, steps = state.counters, len(self._sets.train)
+            place = f"step {done.step_in_epoch} of {steps} in epoch {done.epoch + 1}"
+            if done.epoch == self._config.train.epochs:
+                place = "the last"
+            self._progress.say(f"continuing after step {done.step:,} ({place})")
         self.folder.truncate_log(state.counters.epoch)
         atomic.write_json(self.folder.config, self._record["config"])
         atomic.write_json(self.folder.environment, environment.describe(self.machine))
@@ -122,25 +117,20 @@ class Run:
         self._writer = BackgroundWriter(wanted=state.copies_in_background)
         self._write_record(RUNNING)
 
-    def stepped(self, state: State) -> None:
-        """A step was made: move the bar, save where a checkpoint is due within the epoch."""
+    def end_step(self, state: State) -> None:
+        """After each step: move the bar, save where a checkpoint is due within the epoch."""
         counters, every = state.counters, self._config.checkpoint.every_steps
         self._progress.step(counters.epoch, counters.step_in_epoch)
         if every and counters.step % every == 0:
-            if state.copies_in_background:
-                state.spend(training=True)
-            else:
-                state.settle()
-            self._save(state)
-            state.spend(training=False)
+            with state.paused(wait=not state.copies_in_background):
+                self._save(state)
 
-    def end_epoch(self, state: State, watched: Means | None) -> None:
-        """Log the epoch; save where a checkpoint is due. The epoch's one wait for the device."""
-        counters, sets = state.counters, self._sets
-        trained = state.step.totals.read()
-        state.step.totals.reset()
+    def end_epoch(self, state: State, evaluated: Means | None) -> None:
+        """Log the epoch; save where a checkpoint is due. Waits for the device, once per epoch."""
+        sets = self._sets
+        trained = state.end_epoch(None if evaluated is None else evaluated.accuracy)
+        counters = state.counters
         rate = state.rates(counters.step - 1).lr
-        counters.end_epoch(None if watched is None else watched.accuracy, trained.images)
         line: dict[str, Any] = {
             "epoch": counters.epoch,
             "step": counters.step,
@@ -148,15 +138,15 @@ class Run:
             "train_loss": trained.loss,
             "train_accuracy": trained.accuracy,
         }
-        if watched is not None:
+        if evaluated is not None:
             kind = "validation" if sets.validated else "test"
-            line |= {f"{kind}_loss": watched.loss, f"{kind}_accuracy": watched.accuracy}
+            line |= {f"{kind}_loss": evaluated.loss, f"{kind}_accuracy": evaluated.accuracy}
         line |= {
             "sample_trace": counters.trace,
             "images_per_second": counters.speeds[-1],
             "seconds": round(counters.seconds, 3),
         }
-        self._writer.wait()  # so that the files change in one order, whoever writes them
+        self._writer.wait()  # so that files always change in the same order
         atomic.append_line(self.folder.log, json.dumps(line, allow_nan=False))
         self._board.add(counters.step, {k: v for k, v in line.items() if isinstance(v, float)})
         epochs = self._config.train.epochs
@@ -164,25 +154,24 @@ class Run:
         every = self._config.checkpoint.every_epochs
         if counters.epoch == epochs or (every and counters.epoch % every == 0):
             self._save(state)
-        state.spend(training=False)
 
     def interrupt(self, state: State) -> int:
-        """Save the exact step, say how to go on; returns the exit code."""
-        state.settle()
-        self._save(state)
+        """Save the exact step and print how to continue; returns the exit code."""
+        with state.paused():
+            self._save(state)
         self._writer.wait()
         self._write_record(INTERRUPTED)
         self._progress.say(
-            f"stopped after step {state.counters.step:,}; the same command continues there"
+            f"stopped after step {state.counters.step:,}; the same command continues from there"
         )
         return RESUMABLE
 
     def finish(self, state: State, tested: Means | None) -> None:
-        """Write the weights and, last of all, the record that says so."""
+        """Write the weights and, last of all, the record of a finished run."""
         self._writer.wait()
         last = self.folder.last_log_line()
         result = {key: last[key] for key in last if key.endswith(("_loss", "_accuracy"))}
-        if tested is not None:  # with a validation split the test set is read here, once
+        if tested is not None:  # with a validation split this is the one time that it is read
             result |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
         weights = checkpoint.pack(state.network.state_dict())
         atomic.write_bytes(self.folder.weights, weights)
@@ -206,7 +195,7 @@ class Run:
         self._writer.do(write)
 
     def _continue_as(self, before: dict[str, Any]) -> None:
-        """Go on in the precision that `auto` meant where the run began; say what else changed."""
+        """Continue in the precision that `auto` was in the first session; warn of other changes."""
         if self._config.runtime.precision == "auto" and before.get("precision") in PRECISIONS:
             self.machine = dataclasses.replace(self.machine, precision=before["precision"])
         for key in ("device", "precision", "compiled"):
@@ -214,14 +203,14 @@ class Run:
             if before.get(key) != now:
                 self._progress.warn(
                     f"warning: {key} was {before.get(key)} when this run began and is {now} now: "
-                    "the same samples, but not the same bits"
+                    "same samples, but results will differ in rounding"
                 )
         self._record["precision"] = self.machine.precision
 
     def _write_record(
         self, status: str, counters: Counters | None = None, **more: Any
     ) -> dict[str, Any]:
-        """The record as `counters` stand, or the run's own."""
+        """Write the record with `counters`, by default those of now."""
         assert self._state is not None
         counters = self._state.counters if counters is None else counters
         record = records.progressed(self._record, status, counters)

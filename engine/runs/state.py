@@ -1,11 +1,11 @@
-"""Where a run stands: everything that the next step depends on, saved and brought back whole."""
+"""The training state: everything that the next step depends on, saved and restored whole."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +15,18 @@ from torch import Tensor
 
 from engine.config.schema import Config
 from engine.data.counter import Ids, Purpose, derive
-from engine.data.loader import Batch
+from engine.data.loader import Batch, Loader
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, initialise, resolve
 from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.runs.checkpoint import Saved
+from engine.runs.timer import Timer
 from engine.step import compiled, replay
 from engine.step.device import Machine
 from engine.step.evaluation import Evaluations
 from engine.step.graph import GraphedTraining
+from engine.step.totals import Means
 from engine.step.training import TrainingStep, first_bad_step_in
 
 
@@ -35,21 +37,21 @@ class Counters:
     epoch: int = 0  # of the next step, from 0
     step_in_epoch: int = 0  # steps already made in it
     step: int = 0  # steps already made in the run
-    best_accuracy: float | None = None  # over the epochs, of what is watched
-    best_epoch: int | None = None  # from 1, as people count
+    best_accuracy: float | None = None  # over the epochs, on validation or else test images
+    best_epoch: int | None = None  # from 1
     trace: str = ""  # digest of all sample ids so far, in order
-    seconds: float = 0.0  # of work, over all sessions
-    epoch_seconds: float = 0.0  # of training in this epoch, evaluation left out
-    speeds: list[float] = field(default_factory=list)  # images/s, a number an epoch
+    seconds: float = 0.0  # of the run, over all sessions
+    epoch_seconds: float = 0.0  # of training in this epoch, without evaluation and checkpoints
+    speeds: list[float] = field(default_factory=list)  # images/s, one number per epoch
 
-    def visit(self, ids: Ids) -> None:
-        """A step over the samples `ids` was made."""
+    def end_step(self, ids: Ids) -> None:
+        """Count a step over the samples `ids`."""
         self.step += 1
         self.step_in_epoch += 1
         self.trace = hashlib.sha256(bytes.fromhex(self.trace) + ids.tobytes()).hexdigest()
 
     def end_epoch(self, accuracy: float | None, images: int) -> None:
-        """The epoch is trained and evaluated."""
+        """Count an epoch over `images`, evaluated to `accuracy`."""
         self.epoch += 1
         if accuracy is not None and accuracy > (self.best_accuracy or -1.0):
             self.best_accuracy, self.best_epoch = accuracy, self.epoch
@@ -58,15 +60,15 @@ class Counters:
 
 
 class State:
-    """Network, optimizer and counters, and the one step that moves them on."""
+    """Network, optimizer and counters, and the step that moves them on."""
 
     def __init__(self, config: Config, machine: Machine, sets: DataSets) -> None:
         # The weights are drawn on the CPU, so that every device starts from the same.
         torch.manual_seed(derive(config.train.seed, Purpose.INIT))
         architecture = (resolve(config.model), len(sets.classes), sets.side)
         network = ResNet(architecture[0], architecture[1], side=sets.side)
-        drawing = torch.Generator().manual_seed(derive(config.train.seed, Purpose.INIT, 1))
-        initialise(network, config.model, drawing)
+        generator = torch.Generator().manual_seed(derive(config.train.seed, Purpose.INIT, 1))
+        initialise(network, config.model, generator)
         layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
         self.network = compiled.reused(network, architecture, machine, self)
@@ -77,85 +79,93 @@ class State:
             batch_size=config.train.batch_size,
             cycles=moves_momentum(config.schedule),
         )
-        self.counters = Counters()
-        self._config = config
-        self._train = sets.train
+        self._config, self._machine = config, machine
         self._steps_per_epoch = len(sets.train)
-        self._draws_dropout = resolve(config.model).dropout > 0
-        self._machine = machine
-        self._on_cpu = machine.device.type == "cpu"
-        self._lap = time.monotonic()
+        self._draws_dropout = architecture[0].dropout > 0
         self._recorder = replay.recorder_for(machine)
-        self._graphed: GraphedTraining | None = None
+        self._train: Loader | GraphedTraining = sets.train
         self.evaluations: Evaluations | None = None  # where they are recorded
         if self._recorder is not None:
-            self._graphed = GraphedTraining(
+            self._train = GraphedTraining(
                 self.step, sets.train, self.rates, machine, self._recorder
             )
             self.evaluations = Evaluations(self.network, machine, self._recorder)
+        self._counters, self._timer = Counters(), Timer()
+
+    @property
+    def counters(self) -> Counters:
+        """The counters, with the times of this moment."""
+        self._counters.seconds = self._timer.seconds
+        self._counters.epoch_seconds = self._timer.epoch_seconds
+        return self._counters
 
     @property
     def copies_in_background(self) -> bool:
-        """Whether `snapshot` is there before its tensors are."""
+        """Whether `snapshot` returns before its tensors are copied."""
         return self._recorder is not None
-
-    def ids(self, epoch: int) -> Ids:
-        """The sample ids that the epoch visits, in order."""
-        return self._train.ids(epoch) if self._graphed is None else self._graphed.ids(epoch)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """A batch for each step of the epoch, without its first `skip`."""
-        feed = self._train if self._graphed is None else self._graphed
-        return feed.epoch(epoch, skip)
+        self._ids = self._train.ids(epoch)
+        yield from self._train.epoch(epoch, skip)
 
     def rates(self, number: int) -> Rates:
         """Learning rate and momentum of step `number`."""
         return rates(self._config, number, self._steps_per_epoch)
 
-    def advance(self, batch: Batch, ids: Ids) -> None:
-        """One step over `batch`, part of the epoch's `ids`; a GPU is not waited for."""
-        counters = self.counters
+    def advance(self, batch: Batch) -> None:
+        """Make one step over the next batch of `epoch`; a GPU is not waited for."""
+        counters, size = self._counters, self._config.train.batch_size
         if self._draws_dropout:  # a function of the step, so that resuming repeats it
             torch.manual_seed(derive(self._config.train.seed, Purpose.DROPOUT, counters.step))
-        if self._graphed is None:
-            self.step(batch, self.rates(counters.step), counters.step)
+        if isinstance(self._train, GraphedTraining):
+            self._train(batch)
         else:
-            self._graphed(batch)
-        if self._on_cpu:
+            self.step(batch, self.rates(counters.step), counters.step)
+        if self._machine.device.type == "cpu":
             self.check()
-        first = counters.step_in_epoch * self._config.train.batch_size
-        counters.visit(ids[first : first + self._config.train.batch_size])
-
-    def settle(self) -> None:
-        """The steps of an epoch are made: wait for the device, refuse a broken state."""
-        self.check()
-        self.spend(training=True)
+        first = counters.step_in_epoch * size
+        counters.end_step(self._ids[first : first + size])
 
     def check(self) -> None:
         """Raise `RunFailed` where a loss or gradient was not finite; waits for the device."""
         self._refuse(self.step.first_bad_step())
 
-    def _refuse(self, trouble: tuple[int, float] | None) -> None:
-        if trouble is None:
+    @contextlib.contextmanager
+    def paused(self, *, wait: bool = True) -> Iterator[None]:
+        """Everything but training happens in here, so that images/s count training alone.
+
+        Before it begins, the device finishes its steps and a bad one is refused; without `wait`
+        neither happens.
+        """
+        if wait:
+            self.check()
+        with self._timer.paused():
+            yield
+
+    def end_epoch(self, accuracy: float | None) -> Means:
+        """Count the epoch, which was evaluated to `accuracy`; returns its training means."""
+        totals = self.step.totals
+        trained = totals.read()
+        totals.reset()
+        self.counters.end_epoch(accuracy, trained.images)
+        self._timer.begin_epoch()
+        return trained
+
+    def _refuse(self, bad_step: tuple[int, float] | None) -> None:
+        if bad_step is None:
             return
-        number, loss = trouble
+        number, loss = bad_step
         what = "a gradient is not finite" if math.isfinite(loss) else f"loss became {loss}"
         epoch = number // self._steps_per_epoch + 1
         rate = self.rates(number).lr
         raise RunFailed(f"{what} at step {number + 1:,} (epoch {epoch}, lr {rate:.4g})")
 
-    def spend(self, *, training: bool) -> None:
-        """Count the time since the last call."""
-        now = time.monotonic()
-        self.counters.seconds += now - self._lap
-        self.counters.epoch_seconds += (now - self._lap) if training else 0.0
-        self._lap = now
-
     def snapshot(self, run: str) -> tuple[Callable[[], Mapping[str, Tensor]], dict[str, Any]]:
-        """A checkpoint of the run with fingerprint `run`: its tensors when asked, and its facts.
+        """A checkpoint of the run with fingerprint `run`: a function for its tensors, its facts.
 
-        A broken state is refused. Where a device works ahead the tensors are copied beside it, and
-        asking waits for them; only then is it known whether the state was broken.
+        A state after a bad step is refused. On a GPU with graphs the tensors are copied while
+        training goes on: the function waits for the copy, and only then refuses a bad state.
         """
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
@@ -168,23 +178,23 @@ class State:
             self.check()
             return lambda: tensors, facts
         flags = self.step.failure_flags()
-        arriving = self._recorder.to_host(tensors | {f"flags.{k}": v for k, v in flags.items()})
+        copying = self._recorder.to_host(tensors | {f"flags.{k}": v for k, v in flags.items()})
 
         def wait() -> Mapping[str, Tensor]:
-            arrived = arriving()
-            self._refuse(first_bad_step_in({name: arrived.pop(f"flags.{name}") for name in flags}))
-            return arrived
+            copies = copying()
+            self._refuse(first_bad_step_in({name: copies.pop(f"flags.{name}") for name in flags}))
+            return copies
 
         return wait, facts
 
     def restore(self, saved: Saved, run: str) -> None:
         """Continue from a checkpoint, which must be one of the run with fingerprint `run`."""
         if saved.facts["run"] != run:
-            raise UserError("the checkpoints there are of another run; forget them with: --fresh")
+            raise UserError("the checkpoints found are of another run; delete them with: --fresh")
         if saved.facts["precision"] != self._machine.precision:
             raise UserError(
-                f"the checkpoints there were computed in {saved.facts['precision']}, this machine "
-                f"would go on in {self._machine.precision}; forget them with: --fresh"
+                f"the checkpoints found were computed in {saved.facts['precision']}, this machine "
+                f"would continue in {self._machine.precision}; delete them with: --fresh"
             )
         parts: dict[str, dict[str, Any]] = {"network": {}, "step": {}}
         for key, value in saved.tensors.items():
@@ -192,5 +202,5 @@ class State:
             parts[part][name] = value
         self.network.load_state_dict(parts["network"])
         self.step.restore(parts["step"])
-        self.counters = Counters(**saved.facts["counters"])
-        self._lap = time.monotonic()
+        self._counters = Counters(**saved.facts["counters"])
+        self._timer = Timer(self._counters.seconds, self._counters.epoch_seconds)

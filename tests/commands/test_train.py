@@ -177,12 +177,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(
     real = State.advance
     before: dict[str, torch.Tensor] = {}
 
-    def poisoned(state: State, batch: Any, ids: Any) -> None:
+    def poisoned(state: State, batch: Any) -> None:
         if state.counters.step == STEPS + 3:
             batch.images[0, 0, 0, 0] = float("nan")
             before.update({k: v.clone() for k, v in state.network.named_parameters()})
         try:
-            real(state, batch, ids)
+            real(state, batch)
         finally:
             after = dict(state.network.named_parameters())
             assert all(torch.equal(after[k], v) for k, v in before.items())
@@ -232,7 +232,7 @@ def test_a_run_whose_checkpoints_are_gone_is_never_silently_begun_again(
     shutil.rmtree(run.checkpoints)
     for _ in range(2):
         assert command() == 2
-        assert "no checkpoint is there any more" in capsys.readouterr().err
+        assert "its checkpoints are missing" in capsys.readouterr().err
     assert command("--fresh") == 0
     assert run.weights.read_bytes() == weights
 

@@ -61,11 +61,10 @@ def _machine(config: Config, **changes: Any) -> Machine:
 def _train(state: State, losses: list[float], until: int = EPOCHS * STEPS) -> State:
     counters = state.counters
     for epoch in range(counters.epoch, EPOCHS):
-        ids = state.ids(epoch)
         for batch in state.epoch(epoch, skip=counters.step_in_epoch):
             if counters.step == until:
                 return state
-            state.advance(batch, ids)
+            state.advance(batch)
             state.check()
         losses.append(float(state.step.totals.loss) / TRAIN_IMAGES)
         state.step.totals.reset()
@@ -124,9 +123,9 @@ def test_an_epoch_never_waits_for_the_device(files: Files, compiled: bool) -> No
         quiet = epoch > 0  # the first compiles and chooses kernels
         torch.cuda.set_sync_debug_mode("error" if quiet else "default")
         for batch in state.epoch(epoch):
-            state.advance(batch, state.ids(epoch))
+            state.advance(batch)
         torch.cuda.set_sync_debug_mode("default")
-        state.settle()
+        state.check()
         assert evaluate(state.network, sets.test, machine, None, state.evaluations) is not None
         state.counters.end_epoch(None, TRAIN_IMAGES)
 
@@ -144,9 +143,9 @@ def test_no_way_of_feeding_waits_for_the_device(
     for epoch in range(EPOCHS + 1):
         torch.cuda.set_sync_debug_mode("error" if epoch else "default")
         for batch in state.epoch(epoch):
-            state.advance(batch, state.ids(epoch))
+            state.advance(batch)
         torch.cuda.set_sync_debug_mode("default")
-        state.settle()
+        state.check()
         state.counters.end_epoch(None, TRAIN_IMAGES)
 
 

@@ -45,7 +45,6 @@ class Ours:
         skipped = max(0, len(self.sets.train) - 1 - BEFORE_THE_LAST)
         self.state.counters.step_in_epoch = skipped
         self._batches = self._feed()
-        self._ids = self.state.ids(0)
 
     @property
     def setting(self) -> str:
@@ -64,11 +63,10 @@ class Ours:
     def step(self) -> int:
         """Feed and make one step."""
         batch = next(self._batches)
-        self.state.advance(batch, self._ids)
+        self.state.advance(batch)
         counters = self.state.counters
         if counters.step_in_epoch == len(self.sets.train):
             counters.end_epoch(None, self.sets.train.samples)
-            self._ids = self.state.ids(counters.epoch)
         return len(batch.labels)
 
     def close(self) -> None:
