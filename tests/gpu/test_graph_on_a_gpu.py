@@ -22,9 +22,9 @@ from engine.step import device, replay
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
 from engine.step.replay import WARM_UPS, CudaRecorder
-from tests.runs.test_crash import Died, _dying
-from tests.runs.test_resume import _outcome
 from tests.support.data import TRAIN_IMAGES, Files
+from tests.support.dying import Died, dying
+from tests.support.runs import outcome
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 BATCH = 16
@@ -247,10 +247,10 @@ def test_dead_in_the_middle_of_a_save_the_same_command_ends_with_the_same_bytes(
     files: Files, tmp_path: Path
 ) -> None:
     assert run_command(train.main, _flags(files, tmp_path / "whole")) == 0
-    whole = _outcome(tmp_path / "whole")
+    whole = outcome(tmp_path / "whole")
     for at in (12, 17, 23):
         flags = _flags(files, tmp_path / str(at))
-        with contextlib.suppress(Died), _dying(at, Died):
+        with contextlib.suppress(Died), dying(at, Died):
             run_command(train.main, flags)
         assert run_command(train.main, flags) == 0
-        assert _outcome(tmp_path / str(at)) == whole
+        assert outcome(tmp_path / str(at)) == whole

@@ -1,4 +1,4 @@
-"""Checkpoints written by a thread: one at a time, in order, no fault lost, as safe as at once."""
+"""Checkpoints written by a thread: one at a time, in order, no error lost, as safe as without."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from engine.errors import run_command
 from engine.runs import checkpoint
 from engine.runs.background import BackgroundWriter
 from engine.step import replay
-from tests.runs.test_crash import die_and_go_on
-from tests.runs.test_resume import _flags, _outcome
 from tests.support.data import Files
+from tests.support.dying import die_and_continue
 from tests.support.recording_device import FakeRecorder, install
+from tests.support.runs import exact_flags, outcome
 
 
 @pytest.fixture
@@ -26,24 +26,24 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
     return install(monkeypatch)
 
 
-def test_a_task_is_done_by_another_thread_and_the_next_after_it() -> None:
-    behind, go = BackgroundWriter(wanted=True), threading.Event()
+def test_tasks_run_in_another_thread_one_after_the_other() -> None:
+    writer, go = BackgroundWriter(wanted=True), threading.Event()
     done: list[tuple[int, bool]] = []
 
     def task(number: int) -> None:
         assert go.wait(20)
         done.append((number, threading.current_thread() is threading.main_thread()))
 
-    behind.do(lambda: task(1))
-    assert done == []  # nobody waited
+    writer.do(lambda: task(1))
+    assert done == []  # `do` did not wait
     go.set()
-    behind.do(lambda: task(2))
+    writer.do(lambda: task(2))
     assert done[0] == (1, False)
-    behind.wait()
+    writer.wait()
     assert done == [(1, False), (2, False)]
 
 
-def test_without_a_thread_a_task_is_done_at_once() -> None:
+def test_without_a_thread_a_task_runs_at_once() -> None:
     done: list[bool] = []
     BackgroundWriter(wanted=False).do(
         lambda: done.append(threading.current_thread() is threading.main_thread())
@@ -52,37 +52,38 @@ def test_without_a_thread_a_task_is_done_at_once() -> None:
 
 
 @pytest.mark.parametrize("call", ["wait", "do"])
-def test_a_fault_is_raised_by_the_next_call_and_once(call: str) -> None:
-    behind = BackgroundWriter(wanted=True)
+def test_an_error_is_raised_once_by_the_next_call(call: str) -> None:
+    writer = BackgroundWriter(wanted=True)
 
-    def faulty() -> None:
+    def failing() -> None:
         raise OSError("the disk is full")
 
-    behind.do(faulty)
+    writer.do(failing)
     with pytest.raises(OSError, match="the disk is full"):
-        behind.wait() if call == "wait" else behind.do(lambda: None)
-    behind.wait()
+        writer.wait() if call == "wait" else writer.do(lambda: None)
+    writer.wait()
 
 
 @pytest.mark.timeout(300)
-def test_dead_at_any_durable_operation_of_a_recorded_run_the_same_bytes_come_out(
-    files: Files, tmp_path: Path, recorder: FakeRecorder
+@pytest.mark.parametrize("every", [6, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_recorded_run_that_dies_at_any_durable_operation_continues_to_the_same_bytes(
+    files: Files, tmp_path: Path, recorder: FakeRecorder, every: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # the whole run: eager, written at once
         patch.setattr(replay, "recorder_for", lambda machine: None)
-        assert run_command(train.main, _flags(files, tmp_path / "whole", 2, 64)) == 0
-    die_and_go_on(files, tmp_path, itertools.count(0, 2))
-    assert recorder.copies > 2 * 12
+        assert run_command(train.main, exact_flags(files, tmp_path / "whole", 2, 64)) == 0
+    die_and_continue(files, tmp_path, itertools.count(0, every))
+    assert recorder.copies > 12
 
 
-def test_a_disk_that_fails_the_writer_fails_the_run_and_costs_nothing(
+def test_a_full_disk_in_the_writer_ends_the_run_and_loses_nothing(
     files: Files,
     tmp_path: Path,
     recorder: FakeRecorder,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = _flags(files, tmp_path / "run", 3, 64)
+    flags = exact_flags(files, tmp_path / "run", 3, 64)
     real = checkpoint.save
     writers: list[threading.Thread] = []
 
@@ -99,5 +100,5 @@ def test_a_disk_that_fails_the_writer_fails_the_run_and_costs_nothing(
     assert run_command(train.main, flags) == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay, "recorder_for", lambda machine: None)
-        assert run_command(train.main, _flags(files, tmp_path / "whole", 3, 64)) == 0
-    assert _outcome(tmp_path / "run") == _outcome(tmp_path / "whole")
+        assert run_command(train.main, exact_flags(files, tmp_path / "whole", 3, 64)) == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")

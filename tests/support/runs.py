@@ -1,15 +1,24 @@
-"""Short training runs and what they leave."""
+"""Short training runs and what they write."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.runs import checkpoint
 from engine.runs.directory import RunFolder
+from tests.support.data import Files
 
 NET = "--model.blocks 1,1 --model.widths 4 --runtime.device cpu --runtime.threads 1".split()
 SHORT = [*NET, "--runtime.precision", "fp32", "--train.epochs", "2", "--train.batch_size", "16"]
+
+EXACT = (
+    "--runtime.exact --runtime.device cpu --runtime.precision fp32 --model.blocks 1,1 "
+    "--model.widths 8 --model.se stem --model.se_reduction 2 --model.dropout 0.2 "
+    "--train.seed 5 --run.name run"
+).split()
 
 Command = Callable[..., int]
 
@@ -25,3 +34,24 @@ def record_of(tmp_path: Path) -> dict[str, Any]:
     record = run_of(tmp_path).read_record()
     assert record is not None
     return record
+
+
+def exact_flags(files: Files, root: Path, epochs: int, batch: int) -> list[str]:
+    """The flags of a run below `root` that gives the same bits every time."""
+    length = ["--train.epochs", str(epochs), "--train.batch_size", str(batch)]
+    return [*EXACT, *files.flags(), *length, "--run.root", str(root)]
+
+
+def outcome(root: Path) -> dict[str, Any]:
+    """Everything that the run `run` below `root` wrote, except times."""
+    run = RunFolder(root / "run")
+    record = run.read_record()
+    assert record is not None
+    lines = [json.loads(line) for line in run.log.read_text().splitlines()]
+    for content in (record, *lines):
+        del content["seconds"], content["images_per_second"]
+    record["config"]["run"] = None
+    last = checkpoint.newest_valid(run.checkpoints, lambda line: None)
+    assert last is not None
+    state = checkpoint.pack(last.tensors)
+    return {"record": record, "log": lines, "weights": run.weights.read_bytes(), "state": state}

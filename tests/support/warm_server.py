@@ -20,9 +20,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# What a run imports late: the compiled kernels, and torch's compiler for its exact mode.
+LATE = (*(f"engine.data.kernels.{name}" for name in ("augment", "gather", "simd", "sort")),
+        "torch._inductor")  # fmt: skip
 IMPORTS = {  # by command: the module with its function, then what that imports
-    "train": ("engine.commands", "engine.train"),
-    "evaluate": ("engine.commands", "engine.evaluate"),
+    "train": ("engine.commands", "engine.train", *LATE),
+    "evaluate": ("engine.commands", "engine.evaluate", *LATE),
     "sweep": ("engine.commands", "engine.sweep.__main__"),
     "explore": ("engine.commands", "engine.explore.__main__"),
     "write": ("writers.command", "writers.cifar", "tests.support.ffcv_imports"),
