@@ -171,12 +171,8 @@ class Queue:
         assert self._base is not None
         with as_user_error(self.folder / FILE):
             self._base.execute("BEGIN IMMEDIATE")
-            try:
+            with self._base:  # commits, or rolls back after an error
                 yield self._base
-            except BaseException:
-                self._base.execute("ROLLBACK")
-                raise
-            self._base.execute("COMMIT")
 
 
 def peek(folder: Path) -> dict[str, QueueRow]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import Checkpoint, Config, Data, Model, Run, Runtime, Train
+from engine.sweep import live
 from engine.sweep.executor import Job, Outcome
 from engine.sweep.processes import Processes, devices_of
 from tests.support.data import Files
-from tests.support.paths import ROOT
+from tests.support.processes import WarmProcess, start_warm
 from tests.support.sweeps import Sweep
 
 LONG = """
@@ -27,6 +31,7 @@ LONG = """
 """
 
 
+EPOCHS = 10  # some tenths of a second
 SELDOM = ("--checkpoint.every_epochs", "6")  # the disk is what such runs wait for
 
 
@@ -35,19 +40,16 @@ def sweep(files: Files, tmp_path: Path) -> Sweep:
     return Sweep(tmp_path, files)
 
 
-def _start(sweep: Sweep, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "engine.sweep", *sweep.words(*SELDOM, *more)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def _start(sweep: Sweep, *more: str) -> WarmProcess:
+    return start_warm("sweep", *sweep.words(*SELDOM, *more))
 
 
-def _until(process: subprocess.Popen[str], said: str) -> None:
+def _until(process: WarmProcess, message: str) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        if said in line:
+        if message in line:
             return
-    raise AssertionError(f"the process ended without saying {said!r}")
+    raise AssertionError(f"the process ended without {message!r}")
 
 
 def _children(parent: int) -> list[int]:
@@ -62,7 +64,7 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-def _first_child(process: subprocess.Popen[str]) -> int:
+def _first_child(process: WarmProcess) -> int:
     while not (children := _children(process.pid)):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -84,7 +86,7 @@ def _has_begun(sweep: Sweep, runs: int) -> bool:
     return sum(lines > 0 for lines in logs) >= runs
 
 
-def _wait(sweep: Sweep, process: subprocess.Popen[str], runs: int) -> None:
+def _wait(sweep: Sweep, process: WarmProcess, runs: int) -> None:
     while not _has_begun(sweep, runs):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -93,7 +95,7 @@ def _wait(sweep: Sweep, process: subprocess.Popen[str], runs: int) -> None:
 @pytest.mark.timeout(120)
 def test_two_sweeps_started_at_once_share_the_runs(sweep: Sweep) -> None:
     axis = ", ".join(str(number / 100) for number in range(1, 7))
-    sweep.write(f'  - {{id: "1", title: Many, axes: {{optim.lr: [{axis}]}}}}', epochs=6)
+    sweep.write(f'  - {{id: "1", title: Many, axes: {{optim.lr: [{axis}]}}}}', epochs=3)
     both = [_start(sweep) for _ in range(2)]
     ended = [process.communicate(timeout=100) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
@@ -104,35 +106,55 @@ def test_two_sweeps_started_at_once_share_the_runs(sweep: Sweep) -> None:
     assert ended[0][0] == ended[1][0], "both tell all results"
 
 
-@pytest.mark.timeout(180)
-def test_killed_twice_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
-    sweep.write(LONG, epochs=24)
-    jobs = ("--jobs", "2")
-    stamps: dict[str, tuple[int, int]] = {}
+def _killed(sweep: Sweep, process: WarmProcess) -> None:
+    """Kill a sweep; its runs end with it."""
+    children = _children(process.pid)
+    process.kill()
+    process.communicate()
+    assert _gone(children), "runs went on alone"
 
-    for turn in range(2):
-        process = _start(sweep, *jobs)
-        first = _first_child(process)
-        if turn == 0:
-            os.kill(first, signal.SIGKILL)  # a run alone
-            _until(process, "failed, will be retried: killed by SIGKILL")
-        _wait(sweep, process, 1 + turn)
-        children = _children(process.pid)
-        process.kill()  # and all at once
-        process.communicate()
-        assert _gone(children), "runs went on alone"
-        for name, stamp in sweep.stamps().items():
-            assert stamps.setdefault(name, stamp) == stamp
 
-    process = _start(sweep, *jobs)
-    _out, err = process.communicate(timeout=100)
+def _finish(sweep: Sweep, *more: str) -> None:
+    """The same command to its end: every run is finished, none was trained twice."""
+    stamps = sweep.stamps()
+    process = _start(sweep, *more)
+    _out, err = process.communicate(100)
     assert process.returncode == 0, err
     made = Counter(sweep.asked("SELECT fingerprint FROM executions WHERE outcome = 'done'"))
     assert set(made.values()) <= {1}
     assert sorted(sweep.results()) == sorted(sweep.records()), "each result was printed once"
     assert {name: sweep.stamps()[name] for name in stamps} == stamps
     for record in sweep.records().values():
-        assert (record["status"], record["epochs"], record["steps"]) == ("finished", 24, 120)
+        assert (record["status"], record["epochs"], record["steps"]) == (
+            "finished",
+            EPOCHS,
+            5 * EPOCHS,
+        )
+
+
+def test_killed_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
+    sweep.write(LONG, epochs=EPOCHS)
+    process = _start(sweep)
+    _wait(sweep, process, 2)
+    _killed(sweep, process)
+    _finish(sweep)
+    orphaned = sweep.asked("SELECT name FROM runs WHERE orphaned")
+    assert len(orphaned) == 1, "that run got a process of its own"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_with_processes_killed_twice_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
+    sweep.write(LONG, epochs=EPOCHS)
+    for turn in range(2):
+        process = _start(sweep, "--jobs", "2")
+        first = _first_child(process)
+        if turn == 0:
+            os.kill(first, signal.SIGKILL)  # a run alone
+            _until(process, "failed, will be retried: killed by SIGKILL")
+        _wait(sweep, process, 1 + turn)
+        _killed(sweep, process)  # and all at once
+    _finish(sweep, "--jobs", "2")
 
 
 def test_a_run_that_is_cancelled_saves_its_state(sweep: Sweep, tmp_path: Path) -> None:
@@ -199,30 +221,29 @@ def test_jobs_are_spread_over_the_devices_and_share_the_cores(
     assert started[-1][0] in ("1", "2")
 
 
-def test_on_a_terminal_a_table_shows_what_runs_is_done_and_is_left(sweep: Sweep) -> None:
-    import pty
-
-    sweep.write(LONG.replace("0.1, 0.15", "0.1"), epochs=24)
+def test_on_a_terminal_a_table_shows_what_runs_is_done_and_is_left(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep.write(LONG.replace("0.1, 0.15", "0.1"), epochs=5)
+    monkeypatch.setattr(live, "REDRAW_SECONDS", 0.01)
     master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "engine.sweep", *sweep.words(*SELDOM)],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=slave,
-    )  # fmt: skip
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # how a terminal's end reads here
-            break
-        shown += part
-        if not part:
-            break
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # how a terminal's end reads here
+            while part := os.read(master, 65536):
+                shown.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with open(slave, "w") as terminal, monkeypatch.context() as context:
+        context.setattr(sys, "stderr", terminal)
+        assert sweep(*SELDOM) == 0
+    reader.join()
     os.close(master)
-    assert process.wait(60) == 0
-    text = shown.decode()
+    text = b"".join(shown).decode()
     assert "0 of 2 done, 1 running" in text
-    assert re.search(r"1/lr=0.05/s0  resnet11_w4  epoch \d+/24", text)
+    assert re.search(r"1/lr=0.05/s0  resnet11_w4  epoch \d+/5", text)
     assert re.search(r"1 of 2 done.*about .* left", text)
     assert "2 of 2 done" in text
-    assert text.endswith("\x1b[J") or "\x1b[" in text
+    assert "\x1b[J" in text and "epoch" not in text.rpartition("\x1b[J")[2], "the table is erased"

@@ -6,7 +6,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from engine.errors import UserError
 from engine.sweep import queue
 from engine.sweep.queue import DONE, FAILED, QUEUED, RUNNING, SET_ASIDE, Queue
-from tests.support.paths import ROOT
+from tests.support.processes import python, start
 
 RUNS = {f"{number:064x}": f"run {number}" for number in range(16)}
 ORDER = list(RUNS)
@@ -84,10 +83,7 @@ with Queue(Path(sys.argv[1]), print) as base:
 
 
 def _worker(folder: Path, code: str = WORKER) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start(*python("-c", code, folder), stdin=subprocess.PIPE, stderr=None)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
 
