@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.columns import columns
 from engine.config import options
@@ -20,33 +21,35 @@ FLAGS = (
     Flag("json", "with --list: as JSON"),
     Flag("describe", "describe the network as JSON and exit"),
     Flag("print-config", "print the merged settings with the origin of each and exit"),
-    Flag("dry-run", "check the data, make two steps, write nothing"),
-    Flag("profile", "make some steps, write to the run's profile/ where their time goes"),
-    Flag("fresh", "forget an earlier start of this run and train from the beginning"),
+    Flag("dry-run", "check the data, run two steps, write nothing"),
+    Flag("profile", "profile some steps; write a trace and a table to the run's folder profile/"),
+    Flag("fresh", "delete what this run has saved and train from the beginning"),
     Flag("quiet", "print the result only"),
 )
-CLASSES, SIDE = 10, 32  # where the data set is not there to tell
+CLASSES, SIDE = 10, 32  # without a data set
 
 
 def lists(argv: Sequence[str]) -> bool:
-    """Whether `argv` asks for the list, which needs no network to be named."""
+    """Whether `argv` has `--list`, which needs no network."""
     return any(word == "--list" or word.startswith("--list=") for word in argv)
 
 
-def asked(flags: Mapping[str, str | bool]) -> bool:
+def requested(flags: Mapping[str, Any]) -> bool:
     """Whether something is to be shown instead of trained."""
     return not flags.keys().isdisjoint({"list", "describe", "print-config"})
 
 
 def show(parsed: Parsed[Config]) -> int:
-    """Print what was asked for; returns the exit code."""
+    """Print what the flags request; returns the exit code."""
     flags = parsed.flags
     if "list" in flags:
-        pattern = flags["list"]
-        _list(pattern if isinstance(pattern, str) else None, as_json="json" in flags)
+        variants = rows(None if flags["list"] is True else flags["list"])
+        if "json" in flags:
+            _print_json(variants)
+        else:
+            _print_table(variants)
     elif "describe" in flags:
-        train = Path(parsed.config.data.train)
-        known = sidecar.read(train)
+        known = sidecar.read(Path(parsed.config.data.train))
         classes = len(known.classes) if known is not None else CLASSES
         side = known.image_shape[0] if known is not None else SIDE
         _print_json(describe(resolve(parsed.config.model), classes, side=side))
@@ -55,11 +58,8 @@ def show(parsed: Parsed[Config]) -> int:
     return OK
 
 
-def _list(pattern: str | None, *, as_json: bool) -> None:
-    found = rows(pattern)
-    if as_json:
-        _print_json(found)
-        return
+def _print_table(variants: list[dict[str, Any]]) -> None:
+    head = ("variant", "parameters", "GFLOPs", "training", "config")
     lines = [
         (
             row["variant"],
@@ -68,11 +68,9 @@ def _list(pattern: str | None, *, as_json: bool) -> None:
             f"{row['flops']['training'] / 1e9:.3f}",
             row["config"] or "-",
         )
-        for row in found
+        for row in variants
     ]
-    print(
-        columns(("variant", "parameters", "GFLOPs", "training", "config"), lines, right=(1, 2, 3))
-    )
+    print(columns(head, lines, right=(1, 2, 3)))
 
 
 def _print_json(content: object) -> None:

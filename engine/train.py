@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         flags=show.FLAGS,
         checks=() if show.lists(argv) else (*checks.TRAINING, NETWORK),
     )
-    if show.asked(parsed.flags):
+    if show.requested(parsed.flags):
         return show.show(parsed)
     config, flags = parsed.config, parsed.flags
     label = parsed.files[-1].stem if parsed.files else config.model.name or "run"

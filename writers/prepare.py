@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     """Write missing files; takes the flags of `engine.train`."""
     summary = "Write the data set that a training config names, if it is missing."
     parsed = read(Config, argv, program=PROGRAM, summary=summary, flags=show.FLAGS)
-    if show.asked(parsed.flags):
+    if show.requested(parsed.flags):
         return OK
     data = parsed.config.data
     named = [Path(data.train), Path(data.test)]

@@ -106,7 +106,7 @@ def milestones_are_in_order(config: Config) -> Problems:
     if config.schedule.name != "multistep":
         return
     if not milestones:
-        yield "schedule.milestones", "multistep falls at these epochs; give at least one"
+        yield "schedule.milestones", "multistep decays after these epochs; give at least one"
     if list(milestones) != sorted(set(milestones)):
         yield "schedule.milestones", f"expected rising epochs, found {list(milestones)}"
 

@@ -150,7 +150,10 @@ FILES = [
     ("schedule: {period: 3}", "schedule.period: only with restarts; schedule.name is cosine"),
     ("schedule: {name: linear}", "expected cosine, restarts, onecycle, cyclic, step, multistep"),
     ("schedule: {name: step, gamma: 1.5}", "expected a number, above 0 and at most 1, found 1.5"),
-    ("schedule: {name: multistep}", "schedule.milestones: multistep falls at these epochs; give"),
+    (
+        "schedule: {name: multistep}",
+        "schedule.milestones: multistep decays after these epochs; give",
+    ),
     ("schedule: {name: multistep, milestones: [6, 9, 8]}", "expected rising epochs, found [6, 9"),
     ("schedule: {name: multistep, milestones: [6, 6]}", "expected rising epochs"),
     (
