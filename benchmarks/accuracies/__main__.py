@@ -1,9 +1,9 @@
 """What accuracy whole runs reach and in which time: `python -m benchmarks.accuracies`.
 
-A run is a process as a user starts it, one after the other; the accuracy is that of the last epoch
-on the test set, chosen by nobody. Without --ladder each seed trains by the network's own file of
-settings. With it the first seed trains once for each number of epochs, and the shortest run whose
-last epoch reaches a target gives the time to it. A run is begun while the time allows it.
+Each run is a process as a user starts it, one after the other; the accuracy is that of the last
+epoch on the test set. Without --ladder each seed trains by the network's own file of settings.
+With it the first seed trains once for each number of epochs, and the shortest run whose last epoch
+reaches a target gives the time to it. No run is started that would end after --minutes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import machine
-from benchmarks.step.whole_runs import run
+from benchmarks.measuring.child import ROOT
+from benchmarks.measuring.command import check
+from benchmarks.measuring.whole_run import run
 from engine import atomic
 from engine.errors import OK, RunFailed, run_command
 from engine.parser import Parser
+from engine.sweep.files import read_files
+from engine.sweep.points import points_of
 
 PROGRAM = "python -m benchmarks.accuracies"
-REPORTED = {  # per cent, of the last epoch where a report tells it, else as it says
-    "se_resnet443": "95.54 at epoch 199 in report 002's plot",
-    "resnet4643_w32": "90.86 in report 001",
-    "resnet22222_maxpool_skip": "91.01 in report 003",
-    "resnet453": "95.52 at the last epoch, 95.66 at the best, in report 004",
+FINALS = {  # the reports' final networks: the runs of configs/sweeps that their settings repeat
+    "se_resnet443": ("report_002.yaml", "2.1/as_run"),
+    "resnet4643_w32": ("report_001.yaml", "1.2/"),
+    "resnet22222_maxpool_skip": ("report_003.yaml", "3.9/as_run"),
+    "resnet453": ("report_004.yaml", "4.5/"),
 }
 TARGETS = (0.94, 0.95, 0.96)
 FAST = (
@@ -40,27 +44,45 @@ FAST = (
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    asked = _arguments(argv)
-    began, found = time.monotonic(), _begun(asked)
+    args = _arguments(argv)
+    check(args)
+    began, results = time.monotonic(), _empty(args)
     with tempfile.TemporaryDirectory(prefix="accuracies-cache-") as cache:
-        for variant, flags in _plans(asked):
-            left = 60 * asked.minutes - (time.monotonic() - began)
-            if found["runs"] and left < found["runs"][-1]["wall_seconds"] * 1.2:
-                found["left_out"].append(f"{variant} {' '.join(flags)}")
+        for variant, flags in planned(args):
+            left = 60 * args.minutes - (time.monotonic() - began)
+            if results["runs"] and left < results["runs"][-1]["wall_seconds"] * 1.2:
+                results["left_out"].append(f"{variant} {' '.join(flags)}")
                 continue
             try:
-                found["runs"].append(_run(asked, variant, flags, left, Path(cache)))
+                results["runs"].append(_run(args, variant, flags, left, Path(cache)))
             except (RunFailed, OSError) as error:
-                found["failed"].append({"variant": variant, "flags": flags, "error": str(error)})
-            found |= summary(found["runs"], ladder=bool(asked.ladder))
-            if asked.json:
-                atomic.write_json(Path(asked.json), found)
-    sys.stdout.write(text(found))
-    return OK if found["runs"] else 1
+                results["failed"].append({"variant": variant, "flags": flags, "error": str(error)})
+            results |= summary(results["runs"], ladder=bool(args.ladder))
+            if args.json:
+                atomic.write_json(args.json, results)
+    sys.stdout.write(text(results))
+    return OK if results["runs"] else 1
+
+
+def planned(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """The network and the flags of every run, in their order."""
+    more = [word for each in args.set for word in each.split()]
+    if args.ladder:
+        seed = ["--train.seed", str(args.seeds[0])]
+        lengths = [
+            ["--train.epochs", str(epochs), "--train.evaluate_every", str(epochs)]
+            for epochs in args.ladder
+        ]
+        return [(args.variants[0], [*length, *seed, *FAST, *more]) for length in lengths]
+    return [
+        (variant, ["--train.seed", str(seed), *more])
+        for seed in args.seeds
+        for variant in args.variants
+    ]
 
 
 def summary(runs: list[dict[str, Any]], *, ladder: bool) -> dict[str, Any]:
-    """Mean and deviation of equal runs by network, or the time to each target of a ladder."""
+    """Mean and standard deviation per network, or the time to each target of a ladder."""
     if ladder:
         return {"seconds_to": {str(target): _shortest(runs, target) for target in TARGETS}}
     networks: dict[str, Any] = {}
@@ -70,36 +92,53 @@ def summary(runs: list[dict[str, Any]], *, ladder: bool) -> dict[str, Any]:
             "n": len(values),
             "mean": statistics.mean(values),
             "std": statistics.stdev(values) if len(values) > 1 else None,
-            "reported": REPORTED.get(variant),
+            "reported": reported(variant),
         }
     return {"accuracy": networks}
 
 
-def text(found: dict[str, Any]) -> str:
-    """A line a run, then what they come to."""
+def reported(variant: str) -> str | None:
+    """What a report gives for one of its final networks, in percent, with the evidence."""
+    if variant not in FINALS:
+        return None
+    file, name = FINALS[variant]
+    problems: list[str] = []
+    for experiment in read_files([ROOT / "configs" / "sweeps" / file]).experiments:
+        for point in points_of(experiment, problems):
+            if point.name == name:
+                return "; ".join(
+                    f"{claim.value:g} {claim.statistic} ({claim.evidence}"
+                    + (f": {claim.note})" if claim.note else ")")
+                    for claim in point.claims
+                )
+    raise RunFailed(f"configs/sweeps/{file}: no run {name}")
+
+
+def text(results: dict[str, Any]) -> str:
+    """One line per run, then the summary."""
     lines = [
         f"{each['variant']}, seed {each['seed']}, {each['epochs']} epochs: "
         f"{100 * each['test_accuracy']:.2f} % in {each['wall_seconds']:.1f} s "
         f"({each['without_compiling_seconds']:.1f} s without compiling)"
-        for each in found["runs"]
+        for each in results["runs"]
     ]
     lines += [
         f"failed: {each['variant']} {' '.join(each['flags'])}: {each['error']}"
-        for each in found["failed"]
+        for each in results["failed"]
     ]
-    lines += [f"no time left for: {flags}" for flags in found["left_out"]]
-    for variant, each in found.get("accuracy", {}).items():
+    lines += [f"no time left for: {flags}" for flags in results["left_out"]]
+    for variant, each in results.get("accuracy", {}).items():
         spread = "" if each["std"] is None else f", std {100 * each['std']:.2f}"
-        reported = f"; reported: {each['reported']}" if each["reported"] else ""
-        lines.append(f"{variant}: mean {100 * each['mean']:.2f} %, n {each['n']}{spread}{reported}")
-    for target, each in found.get("seconds_to", {}).items():
-        said = "not reached" if each is None else f"{each['wall_seconds']:.1f} s"
-        lines.append(f"to {100 * float(target):g} %: {said}")
+        claims = f"; reported: {each['reported']}" if each["reported"] else ""
+        lines.append(f"{variant}: mean {100 * each['mean']:.2f} %, n {each['n']}{spread}{claims}")
+    for target, each in results.get("seconds_to", {}).items():
+        reached = "not reached" if each is None else f"{each['wall_seconds']:.1f} s"
+        lines.append(f"to {100 * float(target):g} %: {reached}")
     return "\n".join(lines) + "\n"
 
 
 def _shortest(runs: list[dict[str, Any]], target: float) -> dict[str, Any] | None:
-    """The quickest run that ends at `target` or above; one seed, so a look and no proof."""
+    """The fastest run that ends at `target` or above; it is of one seed only."""
     reached = [each for each in runs if each["test_accuracy"] >= target]
     if not reached:
         return None
@@ -108,40 +147,21 @@ def _shortest(runs: list[dict[str, Any]], target: float) -> dict[str, Any] | Non
     return {key: best[key] for key in kept}
 
 
-def _plans(asked: argparse.Namespace) -> list[tuple[str, list[str]]]:
-    """The network and the flags of every run, in their order."""
-    more = [word for each in asked.set for word in each.split()]
-    if asked.ladder:
-        usual = ["--train.seed", str(asked.seeds[0]), *FAST, *more]
-        return [
-            (
-                asked.variants[0],
-                ["--train.epochs", str(epochs), "--train.evaluate_every", str(epochs), *usual],
-            )
-            for epochs in asked.ladder
-        ]
-    return [
-        (variant, ["--train.seed", str(seed), *more])
-        for seed in asked.seeds
-        for variant in asked.variants
-    ]
-
-
 def _run(
-    asked: argparse.Namespace, variant: str, flags: list[str], left: float, cache: Path
+    args: argparse.Namespace, variant: str, flags: list[str], left: float, cache: Path
 ) -> dict[str, Any]:
     print(f"{variant}: {' '.join(flags)}", file=sys.stderr, flush=True)
     try:
-        return run(variant, asked.data, asked.device, *flags, seconds=max(left, 1.0), cache=cache)
+        return run(variant, args.data, args.device, *flags, seconds=max(left, 1.0), cache=cache)
     except subprocess.TimeoutExpired:
         raise RunFailed("stopped at the end of its time") from None
 
 
-def _begun(asked: argparse.Namespace) -> dict[str, Any]:
+def _empty(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "conditions": {
-            **machine.describe(asked.device),
-            "data": asked.data.name,
+            **machine.describe(args.device),
+            "data": args.data.name,
             "accuracy": "of the last epoch, on the test set",
             "load_before": machine.load(),
         },
@@ -155,13 +175,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--data", type=Path, default=Path("data/cifar10_train.beton"), metavar="X.beton")
-    add("--device", default="cuda")
-    add("--variants", type=lambda text: text.split(","), default=list(REPORTED), metavar="NAME,...")
+    add("--device", default="cuda", metavar="cpu|cuda", help="where to train (default cuda)")
+    add("--variants", type=lambda text: text.split(","), default=list(FINALS), metavar="NAME,...")
     add("--seeds", type=_numbers, default=[0], metavar="N,...")
     add("--ladder", type=_numbers, default=[], metavar="EPOCHS,...", help="one run for each")
     add("--set", action="append", default=[], metavar="'--x y'", help="further flags of all runs")
-    add("--minutes", type=float, default=7.5, help="no run is begun that would end later")
-    add("--json", metavar="FILE")
+    add("--minutes", type=float, default=7.5, help="start no run that would end later")
+    add("--json", type=Path, metavar="FILE", help="write all results to FILE as well")
     return parser.parse_args(argv)
 
 

@@ -1,13 +1,13 @@
-"""Everything worth measuring on a GPU, in parts of at most eight minutes, the worthiest first.
+"""All measurements for a GPU, in parts of at most eight minutes, the most important first.
 
     python -m benchmarks.gpu                 all parts that are not done yet, into
                                              benchmarks/results/<device>/
     python -m benchmarks.gpu --minutes 30    as many as are expected to fit
     python -m benchmarks.gpu --rehearse      tiny sizes on a CPU, to try every command
 
-A part is a process of its own, stopped at its limit; a failed one is noted, and the next begins.
-Each part has a JSON file, which tells whether it is done: the same command goes on with the
-others. Exit codes: 0 all done, 1 a part failed, 75 time is up and the same command goes on.
+Each part is a process of its own, stopped at its limit; after a failed part the next one starts.
+Each part has a JSON file, which says whether it is done: the same command continues with the
+others. Exit codes: 0 all done, 1 a part failed, 75 time is up (the same command continues).
 """
 
 from __future__ import annotations
@@ -22,108 +22,108 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.gpu.parts import MOST, PARTS, Part, Plan
-from benchmarks.loader.processes import ROOT
+from benchmarks.gpu.parts import MOST, PARTS, Part, Setup
 from benchmarks.measuring import machine
+from benchmarks.measuring.child import ROOT
+from benchmarks.measuring.data import USUAL, find, synthetic_set
 from engine import atomic
 from engine.errors import FAILED, OK, RESUMABLE, UserError, run_command
 from engine.parser import Parser
 
 PROGRAM = "python -m benchmarks.gpu"
 RESULTS = ROOT / "benchmarks" / "results"
-DATA = ("data/cifar10_train.beton", "data/synthetic_train.beton")
 REHEARSED_IMAGES = 80
-TAIL = 6000  # letters of what a part printed that are kept
+TAIL = 6000  # characters of a part's output that are kept
 DONE, PART_FAILED, STOPPED = "done", "failed", "stopped at its limit"
-ENOUGH = 20.0  # seconds: a part with less left than that is not begun
+ENOUGH = 20.0  # seconds: no part of a rehearsal is started with less time left
 
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    asked = _arguments(argv)
-    out = Path(asked.out) if asked.out else RESULTS / _folder(asked)
-    if asked.list:
-        _list(out, asked.rehearse)
+    args = _arguments(argv)
+    out = Path(args.out) if args.out else RESULTS / _folder(args)
+    if args.list:
+        _list(out, args.rehearse)
         return OK
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     states: list[str | None] = []
-    with _data(asked) as data:
-        for part in asked.part or PARTS:
-            if status(out, part, asked.rehearse) == DONE and not asked.again:
-                _say(f"{part.name}: done before")
+    with _data(args) as data:
+        for part in args.part or PARTS:
+            if status(out, part, args.rehearse) == DONE and not args.again:
+                _say(f"{part.name}: already done")
                 continue
-            left = 60 * asked.minutes - (time.monotonic() - began)
-            if left < (ENOUGH if asked.rehearse else part.seconds):
-                _say(f"{part.name}: not begun, {max(left, 0):.0f} s are left")
+            left = 60 * args.minutes - (time.monotonic() - began)
+            if left < (ENOUGH if args.rehearse else part.seconds):
+                _say(f"{part.name}: not started, only {max(left, 0):.0f} s left")
                 states.append(None)
                 continue
-            states.append(_run(part, asked, out, data, min(MOST, left)))
+            states.append(_run(part, args, out, data, min(MOST, left)))
     if PART_FAILED in states or STOPPED in states:
         return FAILED
     return RESUMABLE if None in states else OK
 
 
 def status(out: Path, part: Part, rehearsal: bool) -> str | None:
-    """How an earlier run of the part ended; None where there was none of this kind."""
+    """How the part ended before, as a rehearsal or not; None where it never ran so."""
     try:
-        found = json.loads((out / f"{part.name}.json").read_text(encoding="utf-8"))
-        return str(found["status"]) if found["rehearsal"] == rehearsal else None
+        content = json.loads((out / f"{part.name}.json").read_text(encoding="utf-8"))
+        return str(content["status"]) if content["rehearsal"] == rehearsal else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def run_part(part: Part, plan: Plan, limit: float) -> dict[str, Any]:
-    """Run a part's command to its end or its limit; what is kept of it."""
-    command = part.command(plan)
+def run_part(part: Part, setup: Setup, limit: float) -> dict[str, Any]:
+    """Run a part's command to its end or its limit; the content of its JSON file."""
+    command = part.command(setup)
     environment = dict(os.environ, PYTHONUNBUFFERED="1")
-    if plan.rehearsal:
+    if setup.rehearsal:
         environment |= {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # nothing compiles
     load, began = machine.load(), time.monotonic()
-    code, said = _watched(command, environment, limit)
+    code, output = _watched(command, environment, limit)
     result = None
     with contextlib.suppress(OSError, ValueError):
-        result = json.loads(_anywhere(plan.result.read_text(encoding="utf-8"), plan))
+        result = json.loads(_portable(setup.result.read_text(encoding="utf-8"), setup))
     return {
         "part": part.name,
         "what": part.what,
         "status": {0: DONE, None: STOPPED}.get(code, PART_FAILED),
         "exit": code,
-        "rehearsal": plan.rehearsal,
+        "rehearsal": setup.rehearsal,
         "seconds": round(time.monotonic() - began, 1),
         "command": [Path(word).name if Path(word).is_absolute() else word for word in command],
-        "conditions": {**machine.describe(plan.device), "load_before": load},
-        "result": result,  # where the part was stopped: what it had found by then
-        "said": _anywhere(said, plan)[-TAIL:].splitlines(),
+        "conditions": {**machine.describe(setup.device), "load_before": load},
+        "result": result,  # of a part that was stopped: what it had measured by then
+        "said": _portable(output, setup)[-TAIL:].splitlines(),
     }
 
 
-def _anywhere(text: str, plan: Plan) -> str:
+def _portable(text: str, setup: Setup) -> str:
     """`text` without the folders of this machine."""
-    return text.replace(str(plan.data), plan.data.name).replace(str(ROOT), ".")
+    return text.replace(str(setup.data), setup.data.name).replace(str(ROOT), ".")
 
 
-def _run(part: Part, asked: argparse.Namespace, out: Path, data: Path, limit: float) -> str:
+def _run(part: Part, args: argparse.Namespace, out: Path, data: Path, limit: float) -> str:
     _say(f"{part.name}: {part.what} (at most {limit / 60:.1f} minutes)")
     with tempfile.TemporaryDirectory(prefix="gpu-part-") as folder:
-        plan = Plan(data, asked.device, asked.rehearse, Path(folder) / "result.json")
-        found = run_part(part, plan, limit)
-    atomic.write_json(out / f"{part.name}.json", found)
-    _say(f"{part.name}: {found['status']} after {found['seconds']:.0f} s")
-    if found["status"] != DONE:
-        for line in found["said"][-5:]:
+        setup = Setup(data, args.device, args.rehearse, Path(folder) / "result.json")
+        content = run_part(part, setup, limit)
+    atomic.write_json(out / f"{part.name}.json", content)
+    _say(f"{part.name}: {content['status']} after {content['seconds']:.0f} s")
+    if content["status"] != DONE:
+        for line in content["said"][-5:]:
             _say(f"    {line}")
-    return str(found["status"])
+    return str(content["status"])
 
 
 def _watched(command: list[str], environment: dict[str, str], limit: float) -> tuple[Any, str]:
-    """Exit code (None: stopped with all its children) and what was printed, errors among it."""
+    """Exit code (None: stopped with all its children) and output, stdout and stderr together."""
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen(
             command,
@@ -148,27 +148,21 @@ def _watched(command: list[str], environment: dict[str, str], limit: float) -> t
         return code, printed.read().decode("utf-8", "replace")
 
 
-@contextlib.contextmanager
-def _data(asked: argparse.Namespace) -> Iterator[Path]:
-    """The training set; drawn for a rehearsal that names none."""
-    for name in [asked.data] if asked.data else DATA if not asked.rehearse else ():
-        path = Path(name).resolve()
-        if path.exists():
-            yield path
-            return
-    if not asked.rehearse or asked.data:
-        raise UserError(f"{asked.data or DATA[0]}: no such file; name a training set with --data")
-    from benchmarks.measuring.data import drawn  # brings FFCV's writer with it
-
-    with tempfile.TemporaryDirectory(prefix="gpu-rehearsal-") as folder:
-        yield drawn(Path(folder), REHEARSED_IMAGES)
+def _data(args: argparse.Namespace) -> contextlib.AbstractContextManager[Path]:
+    """The training set; a rehearsal that names none has a small synthetic one."""
+    if args.rehearse and not args.data:
+        return synthetic_set(REHEARSED_IMAGES)
+    path = find(args.data)
+    if path is None:
+        raise UserError(f"{USUAL[0]}: no such file; name a training set with --data")
+    return contextlib.nullcontext(path.resolve())
 
 
-def _folder(asked: argparse.Namespace) -> str:
+def _folder(args: argparse.Namespace) -> str:
     """A name for the device."""
-    if asked.rehearse:
+    if args.rehearse:
         return "rehearsal"
-    return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(asked.device).lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(args.device).lower()).strip("-")
 
 
 def _list(out: Path, rehearsal: bool) -> None:
@@ -185,27 +179,27 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--part", type=_part, action="append", metavar="N", help="only this one: number or name")
-    add("--list", action="store_true", help="the parts, what each is for, and whether it is done")
-    add("--minutes", type=float, default=1e6, metavar="M", help="begin no part that would not fit")
+    add("--list", action="store_true", help="list the parts and whether each is done")
+    add("--minutes", type=float, default=1e6, metavar="M", help="start no part that would not fit")
     add("--again", action="store_true", help="repeat what is done")
     add("--out", metavar="FOLDER", help="default benchmarks/results/<device>")
-    add("--data", metavar="X.beton", help=f"the training set (default {DATA[0]})")
+    add("--data", metavar="X.beton", help=f"the training set (default {USUAL[0]})")
     add("--device", metavar="cuda:N", help="default cuda; cpu in a rehearsal")
     add("--rehearse", action="store_true", help="tiny sizes on a CPU; figures mean nothing")
-    asked = parser.parse_args(argv)
-    asked.device = asked.device or ("cpu" if asked.rehearse else "cuda")
-    if not asked.rehearse and not (asked.list and asked.out) and not torch.cuda.is_available():
+    args = parser.parse_args(argv)
+    args.device = args.device or ("cpu" if args.rehearse else "cuda")
+    if not args.rehearse and not (args.list and args.out) and not torch.cuda.is_available():
         raise UserError("torch sees no GPU here; try the commands on a CPU with: --rehearse")
-    return asked
+    return args
 
 
 def _part(text: str) -> Part:
     named = {part.name: part for part in PARTS}
     numbered = {str(number): part for number, part in enumerate(PARTS, 1)}
-    found = named.get(text) or numbered.get(text)
-    if found is None:
+    part = named.get(text) or numbered.get(text)
+    if part is None:
         raise argparse.ArgumentTypeError(f"no part {text!r}; expected 1 to {len(PARTS)}")
-    return found
+    return part
 
 
 if __name__ == "__main__":

@@ -7,65 +7,64 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.step.page import QUICKSTART
+from benchmarks.loader.goals import SECTIONS
+from benchmarks.step.goals import QUICKSTART
 
-# Of benchmarks.loader; not imported, for it needs FFCV, and the other parts do not.
-FEED_SECTIONS = "uint8 float gather torchvision plain starts exits determinism gpu".split()
 MOST = 470.0  # seconds of a part: eight minutes with its start and its end
 
 
 @dataclass(frozen=True)
-class Plan:
-    """On what the parts run."""
+class Setup:
+    """What the parts run on."""
 
     data: Path  # a training set; its test set lies beside it
     device: str
-    rehearsal: bool  # tiny sizes, on a CPU: every command is right, no figure means anything
+    rehearsal: bool  # tiny sizes, on a CPU: tries every command; its figures mean nothing
     result: Path  # a JSON file for the part's own command
 
 
 @dataclass(frozen=True)
 class Part:
-    """A command whose result is kept; the parts know nothing of each other."""
+    """A command whose result is kept; parts do not depend on each other."""
 
     name: str
     what: str
-    seconds: float  # that it is expected to take on an H200; it is begun where these are left
-    command: Callable[[Plan], list[str]]
+    seconds: float  # expected on an H200; the part is not started with less time left
+    command: Callable[[Setup], list[str]]
 
 
-def _tests(plan: Plan) -> list[str]:
+def _tests(setup: Setup) -> list[str]:
     some = ["--timeout", "300", "--continue-on-collection-errors", "tests"]
-    if plan.rehearsal:
+    if setup.rehearsal:
         some = ["--collect-only", "tests/gpu"]
     return [*_python("pytest"), "-q", "-p", "no:cacheprovider", "-m", "gpu", *some]
 
 
-def _feed(plan: Plan) -> list[str]:
-    """The loader's section for a GPU; a rehearsal has another in its place."""
-    wanted = "determinism" if plan.rehearsal else "gpu"
-    others = ",".join(name for name in FEED_SECTIONS if name != wanted)
-    tiny = ["--quick", "--pairs", "1", "--samples", "256"] if plan.rehearsal else []
-    return [*_own("benchmarks.loader", plan), "--without", others, *tiny]
+def _feed(setup: Setup) -> list[str]:
+    """The loader's section for a GPU; a rehearsal runs another in its place."""
+    wanted = "determinism" if setup.rehearsal else "gpu"
+    others = ",".join(name for name in SECTIONS if name != wanted)
+    tiny = ["--quick", "--pairs", "1", "--samples", "256"] if setup.rehearsal else []
+    return [*_own("benchmarks.loader", setup), "--without", others, *tiny]
 
 
-def _step(sections: str, *variants: str) -> Callable[[Plan], list[str]]:
-    def command(plan: Plan) -> list[str]:
+def _step(sections: str, *variants: str) -> Callable[[Setup], list[str]]:
+    def command(setup: Setup) -> list[str]:
         tiny = ["--quick", "--pairs", "1", "--batch", "8", "--threads", "1"]
-        chosen = (QUICKSTART,) if plan.rehearsal else variants
-        names = ["--only", sections, "--variants", ",".join(chosen)]
-        return [*_own("benchmarks.step", plan), *names, *(tiny if plan.rehearsal else [])]
+        names = (QUICKSTART,) if setup.rehearsal else variants
+        what = ["--only", sections, "--variants", ",".join(names)]
+        return [*_own("benchmarks.step", setup), *what, *(tiny if setup.rehearsal else [])]
 
     return command
 
 
-def _accuracies(*flags: str) -> Callable[[Plan], list[str]]:
-    def command(plan: Plan) -> list[str]:
+def _accuracies(*flags: str) -> Callable[[Setup], list[str]]:
+    def command(setup: Setup) -> list[str]:
         tiny = ["--variants", QUICKSTART, "--set", "--runtime.threads 1"]
         tiny += ["--ladder", "1,2"] if "--ladder" in flags else ["--set", "--train.epochs 1"]
         usual = ["--minutes", "7.5", *flags]
-        own = _own("benchmarks.accuracies", plan)
-        return [*own, *usual, *(tiny if plan.rehearsal else [])]
+        own = _own("benchmarks.accuracies", setup)
+        return [*own, *usual, *(tiny if setup.rehearsal else [])]
 
     return command
 
@@ -75,7 +74,7 @@ PARTS = (
     Part("feed", "the augmentation kernel against G1, its share of a step", 300, _feed),
     Part(
         "step",
-        "resnet453: batches 128 to 1024, idle time, the layer that decides (G3)",
+        "resnet453: batches 128 to 1024, idle time, the most expensive layer (G3)",
         400,
         _step("batches,layer", "resnet453"),
     ),
@@ -131,9 +130,9 @@ PARTS = (
 )
 
 
-def _own(module: str, plan: Plan) -> list[str]:
-    """A command of the benchmarks, with what each of them takes."""
-    where = ["--device", plan.device, "--data", str(plan.data), "--json", str(plan.result)]
+def _own(module: str, setup: Setup) -> list[str]:
+    """A command of the benchmarks, with the flags that each of them takes."""
+    where = ["--device", setup.device, "--data", str(setup.data), "--json", str(setup.result)]
     return [*_python(module), *where]
 
 

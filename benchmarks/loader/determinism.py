@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.loader.against_peers import Bench
-from benchmarks.loader.peers import PADDING, SEED, ours
+from benchmarks.loader.benchmark import LoaderBenchmark
+from benchmarks.loader.peers import ours
 from benchmarks.measuring import machine
+from benchmarks.measuring.clock import seconds
+from benchmarks.measuring.data import PADDING, SEED
 from benchmarks.measuring.turns import Spread, spread_of
 from engine.data import order
 from engine.data.augment.cpu import augment
@@ -23,10 +24,10 @@ from engine.data.transform import Transform
 EPOCHS = 3
 BATCH_SIZES = (1, 7, 512)
 BATCH = 512
-ROUNDS_A_PAIR = 8  # of what is short, and of which the difference is small
+ROUNDS_PER_PAIR = 8  # of what is short, and of which the difference is small
 
 
-def determinism(bench: Bench) -> None:
+def determinism(bench: LoaderBenchmark) -> None:
     """Digests over threads, modes and batch sizes, which must all be one."""
     digests: dict[str, str] = {}
     threads = sorted({1, bench.threads})
@@ -35,8 +36,8 @@ def determinism(bench: Bench) -> None:
         name = f"{mode}, batch {batch_size}, {count} threads"
         digests[name] = _digest(bench.files.few, mode, batch_size, count)
     machine.set_threads(bench.threads)
-    bench.found.details["digests"] = digests
-    bench.found.number("different_digests", len(set(digests.values())) - 1)
+    bench.results.details["digests"] = digests
+    bench.results.figure("different_digests", len(set(digests.values())) - 1)
     bench.say("  what counted orders and draws cost")
     _cost(bench)
 
@@ -55,7 +56,7 @@ def _digest(path: Path, mode: str, batch_size: int, threads: int) -> str:
     return digest.hexdigest()
 
 
-def _cost(bench: Bench) -> None:
+def _cost(bench: LoaderBenchmark) -> None:
     """What counting costs of an epoch's time, in its order and in its draws, at most.
 
     The order: our time for one, less that of an order drawn from one stream. The draws: the
@@ -65,23 +66,23 @@ def _cost(bench: Bench) -> None:
     with bench.ours("resident", torch.uint8) as mine:
         epoch = bench.files.samples / spread_of(mine, bench.pairs).median
     shares = {
-        "order": Spread(tuple(seconds / epoch for seconds in _orders(bench))),
-        "draws": Spread(tuple(seconds / epoch for seconds in _draws(bench))),
+        "order": Spread(tuple(each / epoch for each in _orders(bench))),
+        "draws": Spread(tuple(each / epoch for each in _draws(bench))),
     }
-    bench.found.details["determinism_cost"] = {k: share.as_json() for k, share in shares.items()}
-    bench.found.number("determinism_cost", sum(share.median for share in shares.values()))
+    bench.results.details["determinism_cost"] = {k: share.as_json() for k, share in shares.items()}
+    bench.results.figure("determinism_cost", sum(share.median for share in shares.values()))
 
 
-def _orders(bench: Bench) -> Iterator[float]:
+def _orders(bench: LoaderBenchmark) -> Iterator[float]:
     ids = np.arange(bench.files.samples, dtype=np.int64)
     stream = np.random.default_rng(SEED)
     order.shuffled(ids, SEED, 0)  # compiled, where it is
-    for epoch in range(ROUNDS_A_PAIR * bench.pairs):
-        counted = _seconds(partial(order.shuffled, ids, SEED, epoch))
-        yield counted - _seconds(partial(stream.permutation, ids))
+    for epoch in range(ROUNDS_PER_PAIR * bench.pairs):
+        counted = seconds(partial(order.shuffled, ids, SEED, epoch))
+        yield counted - seconds(partial(stream.permutation, ids))
 
 
-def _draws(bench: Bench) -> Iterator[float]:
+def _draws(bench: LoaderBenchmark) -> Iterator[float]:
     images, count = bench.files.images, bench.files.samples
     transforms = [Transform(crop_padding=PADDING, flip=flip) for flip in ("alternating", "random")]
     ids = order.shuffled(np.arange(count, dtype=np.int64), SEED, 0)
@@ -92,13 +93,7 @@ def _draws(bench: Bench) -> Iterator[float]:
         for part in batches:
             augment(images, part, part, transform, SEED, number, out[: len(part)])
 
-    for number in range(ROUNDS_A_PAIR * bench.pairs + 1):
-        twice, once = (_seconds(partial(epoch, transform, number + 1)) for transform in transforms)
+    for number in range(ROUNDS_PER_PAIR * bench.pairs + 1):
+        twice, once = (seconds(partial(epoch, transform, number + 1)) for transform in transforms)
         if number:  # the first was the warm-up
             yield twice - once
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began

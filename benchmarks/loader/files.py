@@ -1,4 +1,4 @@
-"""The files that a benchmark reads, made from one set of images.
+"""The files that the loader's benchmark reads, made from one set of images.
 
 The pairs read a copy whose labels are the ids of its samples, so that what each loader delivers
 can be counted. Fresh processes open the original, with the sidecar that is checked on opening.
@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.measuring.data import find, synthetic_set
 from engine.data import ffcv_files
 from engine.data.beton import open_beton
 from engine.errors import UserError
-from writers import inputs, synthetic
+from writers import synthetic
 
-USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
 MOST = 1_000_000  # a label without a sidecar is no larger
 FEW = 2000  # images whose every bit is compared
 
@@ -29,7 +29,7 @@ FEW = 2000  # images whose every bit is compared
 class Files:
     """One set of images in three files."""
 
-    source: Path  # as it was found
+    source: Path  # the training set itself
     numbered: Path  # its first `samples` images, each labelled with its id, without a sidecar
     few: Path  # the first of these
     images: npt.NDArray[np.uint8]  # those of `numbered`
@@ -47,34 +47,23 @@ class Files:
 
 
 @contextlib.contextmanager
-def prepared(given: str | None, samples: int | None) -> Iterator[Files]:
+def prepared(named: str | None, samples: int | None) -> Iterator[Files]:
     """The files, in a temporary folder that is gone afterwards."""
-    samples = min(samples or MOST, MOST)
-    with tempfile.TemporaryDirectory(prefix="loader-benchmark-") as name:
-        folder = Path(name)
-        source, described = _source(given, samples, folder)
-        beton = open_beton(source)
-        count = min(samples, len(beton))
-        images = beton.images()[:count]
-        del beton
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loader-benchmark-")))
+        source = find(named)
+        described = str(source or "the built-in synthetic set, written for this run")
+        if source is None:
+            source = stack.enter_context(synthetic_set(samples or synthetic.TRAIN))
+        images = open_beton(source).images()[: min(samples or MOST, MOST)]
         numbered = _numbered(folder / "numbered.beton", images)
         few = _numbered(folder / "few.beton", images[:FEW])
         yield Files(source, numbered, few, images, described)
 
 
-def _source(given: str | None, samples: int, folder: Path) -> tuple[Path, str]:
-    for name in [given] if given is not None else USUAL:
-        path = Path(name)
-        if given is not None or path.exists():
-            return path, str(path)
-    count = min(samples, synthetic.TRAIN)
-    written = inputs.write_synthetic(folder, {"train": count})
-    return written["train"], "the built-in synthetic set, written for this run"
-
-
 def _numbered(path: Path, images: npt.NDArray[np.uint8]) -> Path:
     """A file of these images whose labels are their ids."""
     if len(images) < 2:
-        raise UserError(f"{len(images)} image: at least two are needed to tell an order")
+        raise UserError(f"{len(images)} image; the benchmark needs at least two, to check an order")
     ffcv_files.write(path, images, np.arange(len(images)))
     return path

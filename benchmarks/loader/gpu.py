@@ -7,16 +7,15 @@ is waited for.
 
 from __future__ import annotations
 
-import statistics
-import time
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from benchmarks.loader.against_peers import Bench
-from benchmarks.loader.peers import MEAN, PADDING, SEED, STD, ours, plain_tensors
+from benchmarks.loader.benchmark import LoaderBenchmark
+from benchmarks.loader.peers import kind_of, ours, plain_tensors
+from benchmarks.measuring.clock import Clock
+from benchmarks.measuring.data import MEAN, PADDING, SEED, STD
 from benchmarks.measuring.turns import Spread
 from engine.config.schema import Config, Model, Runtime
 from engine.data.augment import cpu
@@ -39,27 +38,27 @@ STEP_BATCHES, STEPS, WARM_STEPS = (128, 1024), 30, 10  # each batch size is comp
 SYNC = "called a synchronizing CUDA operation"
 
 
-def gpu(bench: Bench) -> None:
+def gpu(bench: LoaderBenchmark) -> None:
     """All that needs a GPU."""
     device = torch.device(bench.device)
     images = torch.from_numpy(bench.files.images).to(device)
-    table = bench.found.details.setdefault("gpu_seconds_per_50000", {})
+    table = bench.results.details.setdefault("gpu_seconds_per_50000", {})
     for dtype in DTYPES:
-        kind = str(dtype).removeprefix("torch.")
+        kind = kind_of(dtype)
         bench.say(f"  fused kernel, {kind}: {PASSES} passes at each batch size")
         for size in BATCH_SIZES:
             spread = kernel_seconds(images, size, dtype, PASSES)
             table.setdefault(kind, {})[str(size)] = spread.as_json()
             if (kind, size) == JUDGED:
-                bench.found.number("gpu_seconds_per_50000", spread.median)
+                bench.results.figure("gpu_seconds_per_50000", spread.median)
     bench.say("  host syncs of two epochs")
-    bench.found.number("gpu_host_syncs", host_syncs(bench, device))
+    bench.results.figure("gpu_host_syncs", host_syncs(bench, device))
     for dtype in (torch.uint8, torch.bfloat16):
         feed = plain_tensors.feed(bench.files.images, bench.batch_size, dtype, bench.device)
-        kind = f"GPU, {str(dtype).removeprefix('torch.')}"
         with bench.ready(feed) as theirs, bench.ours("resident", dtype, bench.device) as mine:
-            bench.compare(f"{kind}: resident / plain tensors", mine, theirs)
-    _share_of_step(bench, device)
+            bench.compare(f"GPU, {kind_of(dtype)}: resident / plain tensors", mine, theirs)
+    with bench.missing_if_it_fails("gpu_share_of_step"):  # no memory for it, or no compiler
+        _share_of_step(bench)
 
 
 def kernel_seconds(images: Tensor, size: int, dtype: torch.dtype, passes: int) -> Spread:
@@ -88,7 +87,7 @@ def kernel_seconds(images: Tensor, size: int, dtype: torch.dtype, passes: int) -
     return Spread(tuple(sums))
 
 
-def host_syncs(bench: Bench, device: torch.device) -> int:
+def host_syncs(bench: LoaderBenchmark, device: torch.device) -> int:
     """How often the host waited for the device in a warm epoch, which torch is told to refuse."""
     with ours.open_loader(
         bench.files.numbered, bench.batch_size, dtype=torch.bfloat16, device=bench.device
@@ -110,7 +109,7 @@ def host_syncs(bench: Bench, device: torch.device) -> int:
             for _ in loader.epoch(2):
                 pass
         except RuntimeError as error:
-            bench.found.details["gpu_sync_refused"] = str(error).splitlines()[0]
+            bench.results.details["gpu_sync_refused"] = str(error).splitlines()[0]
             syncs = max(syncs, 1)
         finally:
             torch.cuda.set_sync_debug_mode("default")
@@ -139,53 +138,13 @@ def step_seconds(device: str, network: str, size: int, side: int, steps: int) ->
     return Spread(tuple(clock.seconds()))
 
 
-class Clock:
-    """Times calls on a device: by CUDA events there, by the host's clock on a CPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-        self._seconds: list[float] = []
-        self._device = device
-
-    def time(self, call: Callable[[], None]) -> None:
-        """Call it, and note what the device took for it."""
-        if self._device.type != "cuda":
-            began = time.perf_counter()
-            call()
-            self._seconds.append(time.perf_counter() - began)
-            return
-        first, last = (_event() for _ in range(2))
-        first.record()
-        call()
-        last.record()
-        self._events.append((first, last))
-
-    def seconds(self) -> list[float]:
-        """All times; waits for the device."""
-        if self._device.type != "cuda":
-            return self._seconds
-        torch.cuda.synchronize(self._device)
-        return [first.elapsed_time(last) / 1000 for first, last in self._events]
-
-
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-
-def _share_of_step(bench: Bench, device: torch.device) -> None:
-    table = bench.found.details.setdefault("gpu_step_seconds", {})
+def _share_of_step(bench: LoaderBenchmark) -> None:
+    table = bench.results.details.setdefault("gpu_step_seconds", {})
     shares = []
-    kernel = bench.found.details["gpu_seconds_per_50000"]["bfloat16"]
+    kernel = bench.results.details["gpu_seconds_per_50000"]["bfloat16"]
     for size in STEP_BATCHES:
         bench.say(f"  a step of {NETWORK} at batch {size}: compiling, then {STEPS} steps")
-        try:
-            side = bench.files.images.shape[1]
-            spread = step_seconds(bench.device, NETWORK, size, side, STEPS)
-        except RuntimeError as error:  # no memory for it, or no compiler on this machine
-            reason = f"{NETWORK} at batch {size}: {str(error).splitlines()[0]}"
-            bench.found.missing["gpu_share_of_step"] = reason
-            return
+        spread = step_seconds(bench.device, NETWORK, size, bench.files.images.shape[1], STEPS)
         table[str(size)] = spread.as_json()
-        of_batch = kernel[str(size)]["median"] * size / IMAGES
-        shares.append(of_batch / statistics.median(spread.values))
-    bench.found.number("gpu_share_of_step", max(shares))
+        shares.append(kernel[str(size)]["median"] * size / IMAGES / spread.median)
+    bench.results.figure("gpu_share_of_step", max(shares))

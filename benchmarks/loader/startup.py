@@ -1,63 +1,127 @@
-"""The sections about processes: first batches, cold and warm, and what early exits leave behind."""
+"""The sections about fresh processes: first batches, and what early exits leave behind."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from benchmarks.loader import processes
-from benchmarks.loader.against_peers import Bench
+from benchmarks.loader import startup_child
+from benchmarks.loader.benchmark import LoaderBenchmark
 from benchmarks.loader.peers import ours
-from benchmarks.loader.processes import Start
 from benchmarks.loader.startup_child import Task
-from benchmarks.measuring.results import Findings
+from benchmarks.measuring import child
+from benchmarks.measuring.turns import Spread
 
 REPEATS, QUICK_REPEATS = 3, 1
 EXITS, QUICK_EXITS = 1000, 200
 FFCV_EXITS = 20  # FFCV keeps a thread and its buffers for each
-JUDGED = "ours, resident"  # what the goals are held to; the others stand beside it
+SECONDS_AT_MOST = 300.0
+JUDGED = "ours, resident"  # the goals apply to this one
 LEAKS = ("threads", "descriptors")
+FIGURES = (
+    "import_seconds",
+    "constructor_seconds",
+    "first_batch_seconds",
+    "process_to_first_batch_seconds",
+    "usual_batch_seconds",
+    "peak_bytes",
+    "peak_bytes_of_imports",
+)
 
 
-def starts(bench: Bench) -> None:
+@dataclass(frozen=True)
+class Start:
+    """The figures of several fresh processes."""
+
+    figures: dict[str, Spread]
+    gaps: Spread | None  # between epochs; None where an epoch has too few batches
+    set_bytes: int | None  # size of the loader's images in memory; None where it has no such figure
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: each.as_json() for name, each in self.figures.items()} | {
+            "epoch_gap_seconds": self.gaps.as_json() if self.gaps else None,
+            "set_bytes": self.set_bytes,
+        }
+
+
+def starts(bench: LoaderBenchmark) -> None:
     """First batches in fresh processes, of the original file with its sidecar."""
-    table = bench.found.details.setdefault("starts", {})
+    table = bench.results.details.setdefault("starts", {})
     repeats = QUICK_REPEATS if bench.quick else REPEATS
-    for name, task in _loaders(bench).items():
+    for name, task in _tasks(bench).items():
         bench.say(f"  {name}: fresh processes")
-        cold, warm = processes.starts(task, repeats)
+        cold, warm = _starts(task, repeats)
         if task.loader == "ffcv":
             table[name] = {"has none": cold.as_json()}
         else:
             table[name] = {"empty": cold.as_json(), "filled": warm.as_json()}
         if name == JUDGED:
-            _judged(bench.found, cold, warm)
+            _note(bench, cold, warm)
 
 
-def early_exits(bench: Bench) -> None:
-    """Epochs left at their first batch: what they cost for ever."""
-    table = bench.found.details.setdefault("early_exits", {})
+def early_exits(bench: LoaderBenchmark) -> None:
+    """Threads, descriptors and memory that are left by epochs ended at their first batch."""
+    table = bench.results.details.setdefault("early_exits", {})
     leaked = []
-    for name, task in _loaders(bench).items():
-        bench.say(f"  {name}: {task.exits:,} epochs left at their first batch")
-        # What FFCV leaves does not depend on its pipeline, and this one compiles in a second.
-        table[name] = left = processes.exits(replace(task, pipeline="decode"))
+    for name, task in _tasks(bench).items():
+        bench.say(f"  {name}: {task.exits:,} epochs ended at their first batch")
+        with tempfile.TemporaryDirectory(prefix="loader-benchmark-cache-") as folder:
+            # What FFCV leaves does not depend on its pipeline, and this one compiles in a second.
+            table[name] = left = measure(
+                replace(task, kind="exits", pipeline="decode"), Path(folder)
+            )
         if task.loader == "ours":
             leaked += [left["after"][key] - left["before"][key] for key in LEAKS]
-    bench.found.number("leaked", max(leaked))
+    bench.results.figure("leaked", max(leaked))
 
 
-def _judged(found: Findings, cold: Start, warm: Start) -> None:
-    for state, each in (("cold", cold), ("warm", warm)):
-        seconds = each.figures["first_batch_seconds"].median
-        found.number(f"first_batch_seconds_{state}", seconds)
-    found.number("constructor_seconds", warm.figures["constructor_seconds"].median)
-    if warm.gaps is not None:
-        found.number("epoch_gap_seconds", warm.gaps.median)
+def measure(task: Task, cache: Path) -> dict[str, Any]:
+    """What a fresh process measures; FFCV may crash as its process ends, after its answer."""
+    return child.answer(
+        startup_child.__name__,
+        asdict(task),
+        cache=cache,
+        seconds=SECONDS_AT_MOST,
+        may_crash=task.loader != "ours",
+    )
+
+
+def _starts(task: Task, repeats: int) -> tuple[Start, Start]:
+    """Starts with an empty compile cache, and starts with a filled one.
+
+    FFCV keeps none: its starts are all alike, and stand for both.
+    """
+    with tempfile.TemporaryDirectory(prefix="loader-benchmark-cache-") as name:
+        folder = Path(name)
+        cold = [measure(task, folder / str(number)) for number in range(repeats)]
+        if task.loader == "ffcv":
+            warm = cold
+        else:
+            warm = [measure(task, folder / "0") for _ in range(repeats)]
+    return _start(cold), _start(warm)
+
+
+def _start(answers: list[dict[str, Any]]) -> Start:
+    figures = {name: Spread(tuple(answer[name] for answer in answers)) for name in FIGURES}
+    gaps = tuple(gap for answer in answers for gap in answer["epoch_gap_seconds"])
+    return Start(figures, Spread(gaps) if gaps else None, answers[0]["set_bytes"])
+
+
+def _note(bench: LoaderBenchmark, cold: Start, warm: Start) -> None:
+    figure = bench.results.figure
+    figure("first_batch_seconds_cold", cold.figures["first_batch_seconds"].median)
+    figure("first_batch_seconds_warm", warm.figures["first_batch_seconds"].median)
+    figure("constructor_seconds", warm.figures["constructor_seconds"].median)
+    if warm.gaps is None:
+        bench.results.missing["epoch_gap_seconds"] = "an epoch has too few batches"
     else:
-        found.missing["epoch_gap_seconds"] = "an epoch has too few batches"
+        figure("epoch_gap_seconds", warm.gaps.median)
 
 
-def _loaders(bench: Bench) -> dict[str, Task]:
+def _tasks(bench: LoaderBenchmark) -> dict[str, Task]:
     path, batch_size, threads = str(bench.files.source), bench.batch_size, bench.threads
     exits = QUICK_EXITS if bench.quick else EXITS
     tasks = {

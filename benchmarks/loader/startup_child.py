@@ -1,7 +1,7 @@
 """One measurement in a process of its own: `python -m benchmarks.loader.startup_child TASK`.
 
-The parent (`benchmarks.loader.processes`) gives the task as JSON in the one argument and reads one
-line of JSON from stdout. Nothing heavy is imported before the clock is read.
+The parent (`benchmarks.measuring.child`) gives the task as JSON and reads the last line of stdout.
+Nothing heavy is imported before the clock is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
-from dataclasses import asdict, dataclass  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -25,7 +25,7 @@ WARM_EXITS = 20
 
 @dataclass(frozen=True)
 class Task:
-    """What to measure; all of it is told by the parent."""
+    """What to measure."""
 
     kind: str  # start, exits
     loader: str  # ours, ffcv
@@ -39,27 +39,22 @@ class Task:
 
 
 def main(text: str) -> dict[str, Any]:
-    """Do the task; what was found."""
+    """Do the task; its figures."""
     task = Task(**json.loads(text))
     open_loader = _importing(task)
     imported = time.monotonic()
-    found = (start if task.kind == "start" else exits)(task, open_loader)
+    figures = (start if task.kind == "start" else exits)(task, open_loader)
     return {
         "import_seconds": imported - BEGAN,
         "interpreter_seconds": BEGAN - task.started,
-        **found,
+        **figures,
     }
-
-
-def as_argument(task: Task) -> str:
-    """A task for the command line."""
-    return json.dumps(asdict(task))
 
 
 def start(task: Task, open_loader: Callable[[], Any]) -> dict[str, Any]:
     """The first augmented batch, then the gaps between epochs and the memory at its peak."""
+    from benchmarks.loader.turns import touch
     from benchmarks.measuring import machine
-    from benchmarks.measuring.turns import touch
 
     before = machine.peak_memory()
     began = time.monotonic()
@@ -86,7 +81,7 @@ def start(task: Task, open_loader: Callable[[], Any]) -> dict[str, Any]:
 
 
 def exits(task: Task, open_loader: Callable[[], Any]) -> dict[str, Any]:
-    """Threads, descriptors and memory before and after many epochs left at their first batch."""
+    """Threads, descriptors and memory before and after many epochs ended at their first batch."""
     from benchmarks.measuring import machine
 
     loader = open_loader()
@@ -120,17 +115,17 @@ def _importing(task: Task) -> Callable[[], Any]:
 
 
 def _epoch(loader: Any, number: int) -> Iterator[Any]:
-    """An epoch as its users ask for it: FFCV's loader is itself iterable."""
+    """An epoch of either loader: FFCV's is itself iterable."""
     return iter(loader.epoch(number) if hasattr(loader, "epoch") else loader)
 
 
 def _gaps(loader: Any) -> tuple[list[float], float]:
     """From the last batch of an epoch to the first of the next, less what a usual batch takes.
 
-    Asking for the end of the one, making the iterator of the next and waiting for its first batch
-    are in the gap; a batch is usual when neither the first nor the last of its epoch.
+    The gap holds the end of one iterator, the making of the next and the wait for its first batch;
+    a batch is usual when neither the first nor the last of its epoch.
     """
-    from benchmarks.measuring.turns import touch
+    from benchmarks.loader.turns import touch
 
     across: list[float] = []
     usual: list[float] = []

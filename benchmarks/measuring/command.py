@@ -1,4 +1,4 @@
-"""What the benchmarks' commands share: kinds of arguments, what is refused, the voice on stderr."""
+"""What the benchmarks' commands share: checks, progress on stderr, exit codes."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
 from engine.errors import UserError, run_command
 
 
-def check(asked: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     """Refuse a `--device` that is not there, and a `--json` that could not be written."""
-    if asked.device != "cpu":
-        _check_gpu(asked.device)
-    if asked.json and not Path(asked.json).resolve().parent.is_dir():
-        raise UserError(f"--json {asked.json}: its folder does not exist")
+    if args.device != "cpu":
+        _check_gpu(args.device)
+    if args.json and not args.json.resolve().parent.is_dir():
+        raise UserError(f"--json {args.json}: its folder does not exist")
 
 
 def narrator() -> Callable[[str], None]:
-    """Says what is done now, with the seconds since the start."""
+    """Prints progress to stderr, with the seconds since the start."""
     began = time.monotonic()
 
     def say(text: str) -> None:

@@ -1,12 +1,12 @@
 """How fast a training step is, beside a plain PyTorch loop and an FFCV-style loop.
 
-The same network, batch and optimizer on one machine in one run. The trainers are processes of their
-own that take turns, A B A B: a ratio is taken pair by pair, and medians are shown with their
-extremes. Ours is the engine's own
-step with `auto` settings, and augments its images in every step; the others find theirs normalised
-in memory, in the layout and type that suits them. First steps, in which ours compiles with nothing
-compiled beforehand, are uncounted and told apart. It writes nothing but FILE, and temporary files
-that it removes. With --device cuda the sections for a GPU follow, whole runs among them.
+All train the same network with the same batch size and optimizer, each in a process of its own,
+on one machine in one run. They take turns, A B A B: a ratio is taken pair by pair, and medians
+are shown with their extremes. Ours is the engine's own step with `auto` settings, and augments
+its images in every step; the others find theirs normalised in memory, in the layout and type
+that suits them. First steps, in which ours compiles with an empty cache, are timed apart. It
+writes nothing but FILE and temporary files, which it removes. With --device cuda it also
+measures the sections for a GPU, whole runs among them.
 """
 
 from __future__ import annotations
@@ -23,31 +23,26 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from benchmarks.measuring import machine
+from benchmarks.measuring.child import cache_variables
 from benchmarks.measuring.command import check, narrator, run
+from benchmarks.measuring.data import training_set
 from benchmarks.step import against_peers, gpu, layer, page, whole_runs
-from benchmarks.step.against_peers import VARIANTS, Bench
-from benchmarks.step.page import Found
-from benchmarks.step.startup_child import CACHES
+from benchmarks.step.benchmark import StepBenchmark
+from benchmarks.step.goals import VARIANTS
 from benchmarks.step.turns import SECONDS
-from engine import atomic
 from engine.config.readers import some_of, whole
-from engine.errors import OK, UserError
+from engine.errors import OK
 from engine.model import VARIANTS as KNOWN
 from engine.parser import Parser
-from engine.step.device import has_bf16_units
 
 PROGRAM = "python -m benchmarks.step"
-USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
 BATCH_SIZE, QUICK_BATCH_SIZE = 128, 32
 PAIRS, QUICK_PAIRS = 8, 3
 
-Section = Callable[[Bench], None]
-SECTIONS: dict[str, tuple[Section, bool]] = {  # whether a CPU is measured so as well
+Section = Callable[[StepBenchmark], None]
+SECTIONS: dict[str, tuple[Section, bool]] = {  # whether it is measured on a CPU by default
     "pairs": (against_peers.pairs, True),
     "start": (against_peers.second_start, True),
     "batches": (gpu.batches, False),
@@ -60,107 +55,50 @@ SECTIONS: dict[str, tuple[Section, bool]] = {  # whether a CPU is measured so as
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    asked = _arguments(argv)
-    load_before = machine.load()
-    with _source(asked.data) as path, _empty_cache() as cache:
-        bench = _bench(asked, path, cache)
-        if asked.json:
-            bench.save = lambda: _write(bench, load_before, Path(asked.json))
+    args = _arguments(argv)
+    with training_set(args.data) as path, _empty_cache() as cache:
+        bench = StepBenchmark(
+            path=path,
+            device=args.device,
+            threads=args.threads or machine.cores(),
+            batch_size=args.batch or (QUICK_BATCH_SIZE if args.quick else BATCH_SIZE),
+            variants=args.variants or VARIANTS,
+            pairs=args.pairs or (QUICK_PAIRS if args.quick else PAIRS),
+            seconds=SECONDS / 4 if args.quick else SECONDS,
+            quick=args.quick,
+            cache=cache,
+            target=args.json,
+            say=narrator(),
+        )
         for name, (section, everywhere) in SECTIONS.items():
-            if name in asked.only if asked.only else everywhere or asked.device != "cpu":
-                bench.say(f"{name}: {(section.__doc__ or '').splitlines()[0]}")
-                section(bench)
-                bench.save()
-        conditions = _conditions(bench, load_before)
+            if name in args.only if args.only else everywhere or args.device != "cpu":
+                bench.run(name, section)
+        text = page.text(bench.results, bench.goals(), bench.conditions())
     bench.say("done")
-    sys.stdout.write(page.text(bench.found, _judged(bench), conditions))
+    sys.stdout.write(text)
     return OK
-
-
-def _write(bench: Bench, load_before: float, target: Path) -> None:
-    """All that was found so far: whoever is stopped at a limit keeps that."""
-    content = {**bench.found.as_json(), "goals": _judged(bench)}
-    atomic.write_json(target, content | {"conditions": _conditions(bench, load_before)})
-
-
-def _judged(bench: Bench) -> list[dict[str, Any]]:
-    bf16 = has_bf16_units(torch.device(bench.device))
-    return page.judged(bench.found, gpu=bench.device != "cpu", bf16=bf16)
-
-
-def _bench(asked: argparse.Namespace, path: Path, cache: Path) -> Bench:
-    quick = asked.quick
-    return Bench(
-        path=path,
-        device=asked.device,
-        threads=asked.threads or machine.cores(),
-        batch_size=asked.batch or (QUICK_BATCH_SIZE if quick else BATCH_SIZE),
-        variants=asked.variants or VARIANTS,
-        pairs=asked.pairs or (QUICK_PAIRS if quick else PAIRS),
-        seconds=SECONDS / 4 if quick else SECONDS,
-        quick=quick,
-        cache=cache,
-        found=Found(),
-        say=narrator(),
-        save=lambda: None,
-    )
-
-
-def _conditions(bench: Bench, load_before: float) -> dict[str, Any]:
-    """Without these a figure is not a result."""
-    return {
-        **machine.describe(bench.device),
-        "threads": bench.threads,
-        "load_before": load_before,
-        "load_after": machine.load(),
-        "data": bench.path.name,
-        "batch_size": bench.batch_size,
-        "variants": list(bench.variants),
-        "pairs": bench.pairs,
-        "seconds_of_a_turn": bench.seconds,
-        "quick": bench.quick,
-        "compile_cache": "empty at the beginning",
-        "fed": "ours by its loader, augmented in every step; the others by ready, normalised "
-        "images in memory, without augmentation",
-    }
-
-
-@contextlib.contextmanager
-def _source(given: str | None) -> Iterator[Path]:
-    """The training set to read; drawn for this run where none is given and none lies in data/."""
-    for name in [given] if given is not None else USUAL:
-        path = Path(name)
-        if path.exists():
-            yield path
-            return
-        if given is not None:
-            raise UserError(f"--data {given}: no such file")
-    from benchmarks.measuring.data import drawn  # brings FFCV's writer with it
-
-    with tempfile.TemporaryDirectory(prefix="step-benchmark-data-") as folder:
-        yield drawn(Path(folder))
 
 
 @contextlib.contextmanager
 def _empty_cache() -> Iterator[Path]:
     """A folder for compiled code, with the variables that lead there; gone afterwards."""
-    before = {variable: os.environ.get(variable) for variable in CACHES}
     with tempfile.TemporaryDirectory(prefix="step-benchmark-cache-") as name:
-        os.environ.update({variable: str(Path(name) / part) for variable, part in CACHES.items()})
+        variables = cache_variables(Path(name))
+        before = {key: os.environ[key] for key in variables if key in os.environ}
+        os.environ.update(variables)
         try:
             yield Path(name)
         finally:
-            for variable, value in before.items():
-                os.environ.pop(variable)
-                if value is not None:
-                    os.environ[variable] = value
+            for key in variables:
+                del os.environ[key]
+            os.environ.update(before)
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
-    add("--json", metavar="FILE", help="write everything that was found to FILE as well")
+    add("--json", type=Path, metavar="FILE", help="write all results to FILE as well")
     add("--quick", action="store_true", help="fewer pairs, small batches; indicative")
     add("--data", metavar="X.beton", help="the training set (raw, of one size)")
     add(
@@ -169,18 +107,18 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="NAME,...",
         help=f"default {','.join(VARIANTS)}",
     )
-    add("--batch", type=whole(1), metavar="N", help=f"images a step (default {BATCH_SIZE})")
+    add("--batch", type=whole(1), metavar="N", help=f"images per step (default {BATCH_SIZE})")
     add("--pairs", type=whole(1), metavar="N", help=f"turns of each comparison (default {PAIRS})")
-    add("--threads", type=whole(1), metavar="N", help="CPU threads of all (default: one a core)")
+    add("--threads", type=whole(1), metavar="N", help="CPU threads (default: one per core)")
     add(
         "--only",
         type=some_of(*SECTIONS),
         metavar="SECTION,...",
         help=f"some of: {', '.join(SECTIONS)} (default: on a CPU the first two)",
     )
-    asked = parser.parse_args(argv)
-    check(asked)
-    return asked
+    args = parser.parse_args(argv)
+    check(args)
+    return args
 
 
 if __name__ == "__main__":

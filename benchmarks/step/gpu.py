@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.measuring.turns import spread_of
-from benchmarks.step.against_peers import JUDGED, Bench
+from benchmarks.step.benchmark import StepBenchmark
 from benchmarks.step.peers.ours import Ours
 from benchmarks.step.turns import StepTurns
 from engine.config.schema import Runtime
@@ -24,24 +24,24 @@ MODES = {
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
-def batches(bench: Bench) -> None:
+def batches(bench: StepBenchmark) -> None:
     """Ours at several batch sizes: rate, share of the peak, the host's time, the idle share."""
     rates: dict[int, float] = {}
     sizes = BATCHES if not bench.quick else (bench.batch_size, 2 * bench.batch_size)
     for size in sizes:
-        with bench.found.missing_if_it_fails(f"batch {size}"):
-            task = bench.task(_network(bench), size)
-            with bench.ready(f"batch {size}", lambda: bench.ours(task)) as turns:  # noqa: B023
+        with bench.missing_if_it_fails(f"batch {size}"):
+            workload = bench.workload(bench.network, size)
+            with bench.ready(f"batch {size}", lambda: bench.ours(workload)) as turns:  # noqa: B023
                 row = _measured(bench, turns)
                 bench.say(f"  batch {size}: a profile")
                 row |= _profiled(bench, turns, judged=size == sizes[0])
-            _add(bench, "ours by batch size", {"batch": size, **row})
+            bench.row("ours by batch size", {"batch": size, **row})
             rates[size] = row["images/s"]
     if {128, 1024} <= rates.keys():
-        bench.found.figure("rate_of_128_by_1024", rates[128] / rates[1024])
+        bench.results.figure("rate_of_128_by_1024", rates[128] / rates[1024])
 
 
-def modes(bench: Bench) -> None:
+def modes(bench: StepBenchmark) -> None:
     """Ours with parts of the step switched off, at the first batch size."""
     for name, runtime in MODES.items():
         if bench.device == "cpu":
@@ -49,22 +49,22 @@ def modes(bench: Bench) -> None:
         _variation(bench, "ours by mode", name, runtime)
 
 
-def precisions(bench: Bench) -> None:
+def precisions(bench: StepBenchmark) -> None:
     """Ours in every precision, compiled and graphed."""
     for name in PRECISIONS:
         runtime = Runtime(precision="fp32" if name == "tf32" else name, tf32=name == "tf32")
         _variation(bench, "ours by precision", name, runtime)
 
 
-def _variation(bench: Bench, title: str, name: str, runtime: Runtime) -> None:
-    task = bench.task(_network(bench))
-    with bench.found.missing_if_it_fails(f"{title}: {name}"):
-        with bench.ready(name, lambda: bench.ours(task, runtime)) as turns:
+def _variation(bench: StepBenchmark, title: str, name: str, runtime: Runtime) -> None:
+    workload = bench.workload(bench.network)
+    with bench.missing_if_it_fails(f"{title}: {name}"):
+        with bench.ready(name, lambda: bench.ours(workload, runtime)) as turns:
             row = _measured(bench, turns)
-        _add(bench, title, {"what": name, **row})
+        bench.row(title, {"what": name, **row})
 
 
-def _measured(bench: Bench, turns: StepTurns) -> dict[str, Any]:
+def _measured(bench: StepBenchmark, turns: StepTurns) -> dict[str, Any]:
     trainer = turns.trainer
     assert isinstance(trainer, Ours)
     spread = spread_of(turns, max(3, bench.pairs // 2))
@@ -81,25 +81,17 @@ def _measured(bench: Bench, turns: StepTurns) -> dict[str, Any]:
     }
 
 
-def _profiled(bench: Bench, turns: StepTurns, *, judged: bool) -> dict[str, Any]:
-    """Shares of the time by the profiler; the goals are held to the first batch size."""
+def _profiled(bench: StepBenchmark, turns: StepTurns, *, judged: bool) -> dict[str, Any]:
+    """Shares of the time by the profiler; the goals apply to the first batch size."""
     trainer = turns.trainer
     assert isinstance(trainer, Ours)
-    found = profile(trainer.step, trainer.machine, trainer.flops, seconds=bench.seconds)
-    spent = found.spent
+    profiled = profile(trainer.step, trainer.machine, trainer.flops, seconds=bench.seconds)
+    spent = profiled.spent
     idle = spent.idle / spent.wall
     if judged:
-        bench.found.figure("idle_share", idle)
-        bench.found.figure("host_seconds", turns.host_seconds())
-        bench.found.details["profile"] = {**found.as_json(), "table": table(found).splitlines()}
+        bench.results.figure("idle_share", idle)
+        bench.results.figure("host_seconds", turns.host_seconds())
+        lines = table(profiled).splitlines()
+        bench.results.details["profile"] = {**profiled.as_json(), "table": lines}
     shares = {group: spent.seconds[group] / spent.wall for group in GROUPS if spent.seconds[group]}
-    return {"idle": idle, "MiB": found.peak_memory_bytes / 2**20, **shares}
-
-
-def _network(bench: Bench) -> str:
-    return JUDGED if JUDGED in bench.variants else bench.variants[0]
-
-
-def _add(bench: Bench, title: str, row: dict[str, Any]) -> None:
-    bench.found.details.setdefault("tables", {}).setdefault(title, []).append(row)
-    bench.save()
+    return {"idle": idle, "MiB": profiled.peak_memory_bytes / 2**20, **shares}

@@ -1,7 +1,7 @@
-"""Trainers in processes of their own, as their users run them, which take turns on one machine.
+"""Trainers that take turns on one machine, each in a process of its own.
 
-The engine sets torch's switches and the allocator for its whole process, and a plain loop is not to
-gain or lose by that. A process that is not asked for a turn sleeps.
+The engine sets torch's switches and the allocator for its whole process, which must not change the
+speed of a plain loop. A process sleeps while it is not its turn.
 """
 
 from __future__ import annotations
@@ -13,32 +13,31 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.step.peers import Task, Trainer
+from benchmarks.step.peers import Trainer, Workload
 from benchmarks.step.turns import StepTurns, WarmUp
 from engine.errors import RunFailed
 
-KINDS = ("ours", "plain", "ffcv")
-PATIENCE = 600.0  # seconds for an answer: the first may take as long as compiling does
+TIMEOUT = 600.0  # seconds for an answer: the first may take as long as compiling does
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a trainer says of itself once it is warm."""
+    """What a trainer reports once it is warm."""
 
     name: str
     setting: str
     warm: WarmUp
-    flops: int  # an image; 0 where it does not count them
+    flops: int  # per image; 0 where it does not count them
     precision: str
 
 
-class Apart:
-    """A warm trainer in a process of its own; called, it gives its images a second."""
+class PeerProcess:
+    """A warm trainer in a process of its own; a call is one turn and returns its images/s."""
 
-    def __init__(self, kind: str, task: Task, cache: str, seconds: float) -> None:
+    def __init__(self, kind: str, workload: Workload, cache: str, seconds: float) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        arguments = (theirs, kind, task, cache, seconds)
+        arguments = (theirs, kind, workload, cache, seconds)
         self._process = context.Process(target=serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -52,7 +51,7 @@ class Apart:
         return float(self._answer())
 
     def peak(self) -> float:
-        """Operations a second of a matrix product, in that process and its precision."""
+        """Operations/s of a matrix product, in that process and its precision."""
         self._pipe.send("peak")
         return float(self._answer())
 
@@ -66,7 +65,7 @@ class Apart:
 
     def _answer(self) -> Any:
         try:
-            if not self._pipe.poll(PATIENCE):
+            if not self._pipe.poll(TIMEOUT):
                 raise EOFError
             answer = self._pipe.recv()
         except (EOFError, OSError):
@@ -78,36 +77,37 @@ class Apart:
         return answer
 
 
-def serve(pipe: Connection[Any, Any], kind: str, task: Task, cache: str, seconds: float) -> None:
-    """The other end: make the trainer, then a turn whenever asked, until nobody asks any more."""
+def serve(
+    pipe: Connection[Any, Any], kind: str, workload: Workload, cache: str, seconds: float
+) -> None:
+    """The process: make the trainer, then answer requests until the pipe is closed."""
     try:
-        turns = StepTurns(lambda: make(kind, task, cache), seconds)
+        turns = StepTurns(lambda: make(kind, workload, cache), seconds)
         trainer = turns.trainer
         pipe.send(Facts(turns.name, turns.setting, turns.warm, *_costs(trainer)))
         while True:
-            asked = pipe.recv()
-            pipe.send(turns() if asked == "turn" else _peak(trainer))
+            pipe.send(turns() if pipe.recv() == "turn" else _peak(trainer))
     except (EOFError, OSError):
-        os._exit(0)  # nothing here is worth a quarrel of torch's and the interpreter's endings
+        os._exit(0)  # skips the interpreter's shutdown, in which torch's threads can crash
     except BaseException as error:
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         pipe.send(f"{type(error).__name__}: {lines[0]}")
 
 
-def make(kind: str, task: Task, cache: str) -> Trainer:
-    """A trainer of one of the `KINDS`; what the others need is not imported."""
+def make(kind: str, workload: Workload, cache: str) -> Trainer:
+    """A trainer of kind ours, plain or ffcv; what the others need is not imported."""
     if kind == "ours":
         from benchmarks.step.peers.ours import Ours
 
-        return Ours(task, cache=cache)
+        return Ours(workload, cache=cache)
     if kind == "plain":
         from benchmarks.step.peers.plain_loop import Plain
 
-        return Plain(task)
+        return Plain(workload)
     from benchmarks.step.peers.ffcv_style import FfcvStyle
 
-    return FfcvStyle(task)
+    return FfcvStyle(workload)
 
 
 def _costs(trainer: Trainer) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Turns of training steps: warm-up apart, whole steps of at least so many seconds, then waiting."""
+"""Turns of training steps: a warm-up that is timed apart, then whole steps, waited for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from benchmarks.step.peers import Trainer, wait
 
-SECONDS = 0.6  # a turn's least
-USUAL = 2  # steps at the end of a warm-up that are as any other; the quicker of them counts
-HOST_STEPS, HOST_ROUNDS = 2, 20  # few at a time, so that the queue of launches is never full
+SECONDS = 0.6  # of a turn, at least
+USUAL = 2  # last steps of a warm-up; the faster of them counts as a usual step
+HOST_STEPS, HOST_ROUNDS = 2, 20  # few steps per round, so that the queue of launches is never full
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class WarmUp:
 
 
 class StepTurns:
-    """Calls a trainer for one turn after the other; called, it gives its images a second."""
+    """One turn of a trainer per call, which returns its images/s."""
 
     def __init__(self, make: Callable[[], Trainer], seconds: float = SECONDS) -> None:
         began = time.perf_counter()
@@ -35,7 +35,7 @@ class StepTurns:
         self._count = max(1, round(seconds / self.warm.usual))
 
     def __call__(self) -> float:
-        """Images a second over the steps of a turn."""
+        """Images/s over the steps of a turn."""
         self.trainer.switches.set()
         wait(self.trainer.device)
         began = time.perf_counter()
@@ -44,7 +44,7 @@ class StepTurns:
         return images / (time.perf_counter() - began)
 
     def host_seconds(self) -> float:
-        """What the host does for a step, the device idle before and not waited for."""
+        """The host's time per step, with the device idle before and not waited for."""
         self.trainer.switches.set()
         times = []
         for _ in range(HOST_ROUNDS):
@@ -56,7 +56,7 @@ class StepTurns:
         return statistics.median(times)
 
     def close(self) -> None:
-        """Let go of the trainer."""
+        """Close the trainer."""
         self.trainer.close()
 
     def _warm_up(self, made: float) -> WarmUp:

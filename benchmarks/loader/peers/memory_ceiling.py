@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.loader.peers import SEED, Batches, Feed
-from benchmarks.measuring.turns import SECONDS, Contender
+from benchmarks.loader.peers import Batches, Feed
+from benchmarks.loader.turns import SECONDS
+from benchmarks.measuring.data import SEED
+from benchmarks.measuring.turns import Contender
 from engine.data.beton import CHANNELS, Beton, open_beton
 from engine.data.gather import gather
 
@@ -36,7 +38,7 @@ class Ceiling:
         self._buffers = torch.empty((threads, batch_size, _size(beton)), dtype=torch.uint8)
 
     def __call__(self) -> float:
-        """Images a second, all threads together."""
+        """Images/s, all threads together."""
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # of each: new threads take it over
         counts = [0] * len(self._buffers)
@@ -66,7 +68,7 @@ class OurGather:
         self._buffer = torch.empty((batch_size, _size(beton)), dtype=torch.uint8)
 
     def __call__(self) -> float:
-        """Images a second."""
+        """Images/s."""
         began = time.perf_counter()
         count = _move(self._gather, self._batches, self._buffer, began)
         return count / (time.perf_counter() - began)
@@ -83,7 +85,7 @@ class OurGather:
                 pixels = out.view(-1, beton.height, beton.width, CHANNELS)
                 yield pixels.permute(0, 3, 1, 2), labels[ids]
 
-        return Feed("ours, raw gather, consumed", self.setting, epoch, lambda: None)
+        return Feed("ours, raw gather, consumed", self.setting, epoch)
 
     def _gather(self, ids: Tensor, out: Tensor) -> None:
         gather(self._beton.view, self._beton.pointers, ids.numpy(), out.numpy())

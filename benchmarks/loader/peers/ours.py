@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.loader.peers import MEAN, PADDING, SEED, STD, Feed, on_gpu
+from benchmarks.loader.peers import Feed, kind_of
+from benchmarks.measuring.data import MEAN, PADDING, SEED, STD
 from engine.data.loader import Loader
 
 MODES = ("resident", "stream")
@@ -22,7 +23,7 @@ def open_loader(
     device: str = "cpu",
     ring: int = 0,
 ) -> Loader:
-    """Crop, flip and, for floats, normalise; every sample once an epoch."""
+    """Crop, flip and, for floats, normalise; every sample once per epoch."""
     return Loader(
         path,
         batch_size,
@@ -51,7 +52,6 @@ def feed(
 ) -> Feed:
     """Our loader in one of its modes; its batches belong to the caller, or come from a ring."""
     loader = open_loader(path, batch_size, mode=mode, dtype=dtype, device=device, ring=ring)
-    kind = str(dtype).removeprefix("torch.")
-    name = f"ours, {mode}, {kind}" + (", ring" if ring else "") + on_gpu(device)
+    name = f"ours, {mode}, {kind_of(dtype, ', ring' if ring else '', device)}"
     setting = f"{ring} buffers in turn" if ring else "batches belong to the caller"
     return Feed(name, setting, loader.epoch, loader.close)

@@ -1,4 +1,4 @@
-"""The loader of the speedruns, written afresh: the whole epoch in tensors on the device.
+"""The loader of the CIFAR-10 speedruns: the whole epoch in tensors on the device.
 
 All images are padded once (and normalised once, for floats); each epoch crops and mirrors all
 of them by masks, one whole-set copy for each offset, and then hands out shuffled rows.
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from benchmarks.loader.peers import MEAN, PADDING, SEED, STD, Batches, Feed, on_gpu
+from benchmarks.loader.peers import Batches, Feed, kind_of
+from benchmarks.measuring.data import MEAN, PADDING, SEED, STD
 
 
 class PlainTensors:
@@ -30,7 +31,7 @@ class PlainTensors:
         self._random = torch.Generator(device).manual_seed(SEED)
 
     def epoch(self, number: int) -> Batches:
-        """Augment the whole set, then deal it out."""
+        """Augment the whole set, then yield its batches."""
         count = len(self._labels)
         images = self._mirrored(self._cropped())
         order = torch.randperm(count, generator=self._random, device=self._device)
@@ -45,12 +46,12 @@ class PlainTensors:
         rows, columns = self._draw(offsets), self._draw(offsets)
         tall = torch.empty_like(self._padded[:, :, :height])
         for offset in range(offsets):
-            chosen = rows == offset
-            tall[chosen] = self._padded[chosen, :, offset : offset + height]
+            mask = rows == offset
+            tall[mask] = self._padded[mask, :, offset : offset + height]
         out = torch.empty_like(tall[..., :width])
         for offset in range(offsets):
-            chosen = columns == offset
-            out[chosen] = tall[chosen, :, :, offset : offset + width]
+            mask = columns == offset
+            out[mask] = tall[mask, :, :, offset : offset + width]
         return out
 
     def _mirrored(self, images: Tensor) -> Tensor:
@@ -67,10 +68,8 @@ def feed(
 ) -> Feed:
     """Whole-epoch tensors of `dtype`."""
     loader = PlainTensors(images, batch_size, dtype, device)
-    kind = str(dtype).removeprefix("torch.")
-    return Feed(
-        f"plain tensors, {kind}{on_gpu(device)}", "whole epoch at once", loader.epoch, lambda: None
-    )
+    name = f"plain tensors, {kind_of(dtype, device=device)}"
+    return Feed(name, "whole epoch at once", loader.epoch)
 
 
 def _normalised(pixels: Tensor, dtype: torch.dtype) -> Tensor:

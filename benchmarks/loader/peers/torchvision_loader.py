@@ -1,7 +1,7 @@
 """torchvision's transforms under PyTorch's DataLoader, on images that already lie in memory.
 
-They are spared the disk and the decoder: every image is a PIL image or a tensor beforehand, made
-from the pixels of the very file that the others read. Workers stay alive from epoch to epoch.
+No disk and no decoder is involved: every image is a PIL image or a tensor in memory, made from
+the pixels of the file that the others read. Workers stay alive from epoch to epoch.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from benchmarks.loader.peers import PADDING, Batches, Feed
+from benchmarks.loader.peers import Batches, Feed
+from benchmarks.measuring.data import PADDING
 
 KINDS = ("v1, PIL", "v1, tensors", "v2, tensors")
 WORKERS = (0, 2)
-BATCHES_AHEAD = 4  # a worker; 2, the default, was never faster
+BATCHES_AHEAD = 4  # per worker; 2, the default, was never faster
 
 
 class Samples(Dataset[tuple[Any, int]]):
@@ -70,7 +71,7 @@ def _samples(images: npt.NDArray[np.uint8], kind: str) -> Samples:
 
 def _epoch(loader: DataLoader[Any]) -> Batches:
     with warnings.catch_warnings():
-        # Python 3.12 and later warn of forks beside threads; the workers use none of ours.
+        # Python 3.12 and later warn when a process with threads forks; the workers use no threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         iterator = iter(loader)
     yield from iterator

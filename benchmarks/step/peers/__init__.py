@@ -8,12 +8,12 @@ from typing import Protocol
 
 import torch
 
-LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4  # of the reports, for all alike
-READY = 2048  # images that the others find normalised in memory, in their own layout
+LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 5e-4  # of the reports, the same for all
+READY = 2048  # images that the peers find normalised in memory, in their own layout
 
 
 @dataclass(frozen=True)
-class Task:
+class Workload:
     """What is trained on what; the same for all that are compared."""
 
     variant: str
@@ -21,7 +21,7 @@ class Task:
     path: Path  # a .beton file
     device: str  # cpu, cuda, cuda:N
     threads: int
-    epochs: int = 200  # of the run that these steps are from: what `auto` chooses may follow them
+    epochs: int = 200  # of the run that these steps belong to: `auto` may depend on them
 
 
 class Trainer(Protocol):
@@ -30,22 +30,22 @@ class Trainer(Protocol):
     name: str
     device: torch.device
     switches: Switches
-    warm_up: int  # steps after which all are alike
+    warm_up: int  # steps after which all take the same time
 
     @property
     def setting(self) -> str:
         """What was chosen for it: a rate means nothing without."""
 
     def step(self) -> int:
-        """Make a step; how many images were in it. A GPU is not waited for, unless it does so."""
+        """Make a step; how many images it had. It need not wait for a GPU."""
 
     def close(self) -> None:
-        """Let go of memory."""
+        """Free memory."""
 
 
 @dataclass(frozen=True)
 class Switches:
-    """torch's global ones, set before each turn: the engine's are not those of a plain loop."""
+    """torch's global switches, set before each turn: the engine's differ from a plain loop's."""
 
     threads: int
     cudnn_benchmark: bool
@@ -54,7 +54,7 @@ class Switches:
 
     @staticmethod
     def now() -> Switches:
-        """As they stand."""
+        """The current ones."""
         return Switches(
             torch.get_num_threads(),
             torch.backends.cudnn.benchmark,
@@ -63,7 +63,7 @@ class Switches:
         )
 
     def set(self) -> None:
-        """Turn them."""
+        """Set them."""
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
@@ -72,16 +72,16 @@ class Switches:
 
 
 def usual_warm_up(device: torch.device) -> int:
-    """Steps in which an eager loop has chosen its kernels."""
+    """Steps after which an eager loop has chosen its kernels."""
     return 2 if device.type == "cpu" else 8
 
 
 def usual_switches(threads: int) -> Switches:
-    """The defaults of torch, and cuDNN's search, which both kinds of loops turn on."""
+    """Torch's defaults, with cuDNN's autotuning, which both kinds of loops turn on."""
     return Switches(threads, cudnn_benchmark=True, cudnn_tf32=True, matmul_tf32=False)
 
 
 def wait(device: torch.device) -> None:
-    """Return when the device has done all that it was told."""
+    """Return when the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

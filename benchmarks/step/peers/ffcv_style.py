@@ -1,7 +1,7 @@
-"""A loop as FFCV's CIFAR example makes it, on our network: channels_last and mixed precision.
+"""The loop of FFCV's CIFAR example, on our network: channels_last and mixed precision.
 
-On a GPU that is float16 with a GradScaler, as in the example; on a CPU bfloat16 where there are
-units for it. It finds its images normalised in memory, in its own layout and type.
+On a GPU that is float16 with a GradScaler, as in the example; on a CPU bfloat16 where the CPU has
+bf16 units. It finds its images normalised in memory, in its own layout and type.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.step.peers import Task, usual_switches, usual_warm_up
+from benchmarks.step.peers import Workload, usual_switches, usual_warm_up
 from benchmarks.step.peers.plain_loop import network_of, ready_batches, sgd
 from engine.step.device import has_bf16_units
 
@@ -22,19 +22,19 @@ class FfcvStyle:
 
     name = "FFCV-style loop"
 
-    def __init__(self, task: Task) -> None:
-        self.device = torch.device(task.device)
-        self.switches = usual_switches(task.threads)
+    def __init__(self, workload: Workload) -> None:
+        self.device = torch.device(workload.device)
+        self.switches = usual_switches(workload.threads)
         self.warm_up = usual_warm_up(self.device)
         self._dtype = _dtype(self.device)
         self.setting = f"{_name(self._dtype)}, channels_last, eager, SGD, images ready in memory"
         layout = torch.channels_last
-        network: Any = network_of(task)
+        network: Any = network_of(workload)
         self._network = network.to(self.device, memory_format=layout)
         self._optimizer = sgd(self._network)
         scales = self._dtype == torch.float16
         self._scaler = torch.amp.grad_scaler.GradScaler(self.device.type) if scales else None
-        self._batches = ready_batches(task, self.device, self._dtype, layout)
+        self._batches = ready_batches(workload, self.device, self._dtype, layout)
 
     def step(self) -> int:
         """Forward, backward, update."""
@@ -52,7 +52,7 @@ class FfcvStyle:
         return len(labels)
 
     def close(self) -> None:
-        """Forget the network and the images."""
+        """Free the network and the images."""
         del self._network, self._optimizer, self._batches
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

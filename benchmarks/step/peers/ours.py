@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.step.peers import LR, MOMENTUM, WEIGHT_DECAY, Switches, Task
+from benchmarks.step.peers import LR, MOMENTUM, WEIGHT_DECAY, Switches, Workload
 from engine.config.schema import Config, Data, Model, Optim, Run, Runtime, Train
 from engine.data.loader import Batch
 from engine.data.sets import open_sets
@@ -22,7 +22,7 @@ from engine.model import budget, resolve
 from engine.runs.state import State
 from engine.step import device as devices
 
-BEFORE_THE_LAST = 3  # whole batches, then the short one: so a warm-up begins
+BEFORE_THE_LAST = 3  # a warm-up starts with these whole batches, then the short one
 WARM_UP = {"cpu": BEFORE_THE_LAST + 3, "cuda": 14}
 
 
@@ -31,15 +31,15 @@ class Ours:
 
     name = "ours"
 
-    def __init__(self, task: Task, runtime: Runtime | None = None, cache: str = "") -> None:
+    def __init__(self, workload: Workload, runtime: Runtime | None = None, cache: str = "") -> None:
         began = time.perf_counter()
-        self.task = task
-        self.config = _config(task, runtime or Runtime(), cache)
+        self.workload = workload
+        self.config = _config(workload, runtime or Runtime(), cache)
         self.machine = devices.prepare(self.config.runtime, Path(cache) if cache else None)
         self.device = self.machine.device
         self.warm_up = WARM_UP[self.device.type]
         self.sets = open_sets(self.config, self.device)
-        self.prepare_seconds = time.perf_counter() - began  # the data read and checked, among it
+        self.prepare_seconds = time.perf_counter() - began  # includes reading and checking the data
         self.state = State(self.config, self.machine, self.sets)
         self.switches = Switches.now()
         skipped = max(0, len(self.sets.train) - 1 - BEFORE_THE_LAST)
@@ -48,15 +48,15 @@ class Ours:
 
     @property
     def setting(self) -> str:
-        """What `auto` came to."""
-        chosen = [self.machine.precision, "channels_last"]
-        chosen += ["compiled"] if self.machine.compile else []
-        chosen += ["graphed"] if self.machine.graph else []
-        return ", ".join(chosen)
+        """What `auto` chose."""
+        parts = [self.machine.precision, "channels_last"]
+        parts += ["compiled"] if self.machine.compile else []
+        parts += ["graphed"] if self.machine.graph else []
+        return ", ".join(parts)
 
     @property
     def flops(self) -> int:
-        """Operations that an image costs in training."""
+        """Operations per image in training."""
         variant = resolve(self.config.model)
         return budget.flops(variant, len(self.sets.classes), side=self.sets.side).training
 
@@ -70,25 +70,24 @@ class Ours:
         return len(batch.labels)
 
     def close(self) -> None:
-        """Forget the network and the data."""
+        """Free the network and the data."""
         del self.state, self._batches
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _feed(self) -> Iterator[Batch]:
-        """Epochs one after the other; of the first the end, so that its short batch is met soon."""
+        """Epochs one after the other, of the first only the end, where its short batch is."""
         skip = self.state.counters.step_in_epoch
-
         for number in itertools.count():
             yield from self.state.epoch(number, skip=0 if number else skip)
 
 
-def _config(task: Task, runtime: Runtime, cache: str) -> Config:
-    where = replace(runtime, device=task.device, threads=task.threads, cache=cache)
+def _config(workload: Workload, runtime: Runtime, cache: str) -> Config:
+    where = replace(runtime, device=workload.device, threads=workload.threads, cache=cache)
     return Config(
-        data=Data(train=str(task.path), test=str(task.path)),
-        model=Model(name=task.variant, budget=0),
-        train=Train(epochs=task.epochs, batch_size=task.batch_size),
+        data=Data(train=str(workload.path), test=str(workload.path)),
+        model=Model(name=workload.variant, budget=0),
+        train=Train(epochs=workload.epochs, batch_size=workload.batch_size),
         optim=Optim(name="sgd", lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
         runtime=where,
         run=Run(root=tempfile.gettempdir()),  # nothing is written there: no run is begun

@@ -1,7 +1,7 @@
 """A plain PyTorch loop as the reports wrote it: float32, NCHW, eager, the loss read every step.
 
-It finds its images normalised in memory, and is spared the augmentation that ours makes in every
-step; `reports_epochs` has the whole of it.
+It finds its images normalised in memory and does not augment them, as ours does in every step;
+`reports_loop` has the reports' whole loop.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.loader.peers import MEAN, STD
+from benchmarks.measuring.data import MEAN, STD
 from benchmarks.step.peers import (
     LR,
     MOMENTUM,
     READY,
     WEIGHT_DECAY,
-    Task,
+    Workload,
     usual_switches,
     usual_warm_up,
 )
@@ -32,14 +32,14 @@ class Plain:
 
     name = "plain PyTorch"
 
-    def __init__(self, task: Task) -> None:
-        self.device = torch.device(task.device)
-        self.switches = usual_switches(task.threads)
+    def __init__(self, workload: Workload) -> None:
+        self.device = torch.device(workload.device)
+        self.switches = usual_switches(workload.threads)
         self.warm_up = usual_warm_up(self.device)
         self.setting = "float32, NCHW, eager, SGD, images ready in memory"
-        self._network = network_of(task).to(self.device)
+        self._network = network_of(workload).to(self.device)
         self._optimizer = sgd(self._network)
-        self._batches = ready_batches(task, self.device)
+        self._batches = ready_batches(workload, self.device)
         self.correct, self.loss = 0, 0.0
 
     def step(self) -> int:
@@ -51,7 +51,7 @@ class Plain:
         return len(labels)
 
     def close(self) -> None:
-        """Forget the network and the images."""
+        """Free the network and the images."""
         del self._network, self._optimizer, self._batches
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -60,7 +60,7 @@ class Plain:
 def make_step(
     network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
 ) -> tuple[float, int]:
-    """One step as the reports wrote it; its loss and its right answers, which wait for a GPU."""
+    """One step as the reports wrote it; its loss and its correct answers, read from the GPU."""
     optimizer.zero_grad()
     logits = network(images)
     loss = cross_entropy(logits, labels)
@@ -69,30 +69,30 @@ def make_step(
     return loss.item(), int((logits.argmax(1) == labels).sum().item())
 
 
-def network_of(task: Task) -> ResNet:
-    """The network in torch's own layout and type."""
-    beton = open_beton(task.path, verify=False)
-    return ResNet(VARIANTS[task.variant], beton.classes, side=beton.height)
+def network_of(workload: Workload) -> ResNet:
+    """The network in torch's default layout and type."""
+    beton = open_beton(workload.path, verify=False)
+    return ResNet(VARIANTS[workload.variant], beton.classes, side=beton.height)
 
 
 def sgd(network: nn.Module) -> torch.optim.SGD:
-    """SGD in the form that torch chooses by itself."""
+    """SGD in torch's default implementation."""
     return torch.optim.SGD(network.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
 
 
 def ready_batches(
-    task: Task,
+    workload: Workload,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one size for ever, normalised beforehand: slices that cost nothing."""
-    beton = open_beton(task.path, verify=False)
-    size = task.batch_size
+    """Batches of one size without end: slices of normalised images, which cost nothing."""
+    beton = open_beton(workload.path, verify=False)
+    size = workload.batch_size
     count = max(READY // size, 1) * size
-    chosen = np.arange(count) % len(beton)
-    pixels = torch.from_numpy(beton.images()[chosen])
-    labels = torch.from_numpy(beton.labels[chosen]).to(device)
+    ids = np.arange(count) % len(beton)
+    pixels = torch.from_numpy(beton.images()[ids])
+    labels = torch.from_numpy(beton.labels[ids]).to(device)
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (MEAN, STD))
     images = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
     images = images.to(device, dtype).contiguous(memory_format=layout)

@@ -1,6 +1,6 @@
 """Whole epochs of the reports' loop: torchvision's transforms, a DataLoader, an evaluation each.
 
-The pixels come from memory as PIL images: it is spared the disk and the unpickling.
+The pixels come from memory as PIL images: neither the disk nor unpickling is timed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.loader.peers import MEAN, PADDING, STD, Unavailable
-from benchmarks.step.peers import Task, usual_switches, wait
+from benchmarks.measuring.data import MEAN, PADDING, STD
+from benchmarks.measuring.results import Unavailable
+from benchmarks.step.peers import Workload, usual_switches, wait
 from benchmarks.step.peers.plain_loop import make_step, network_of, sgd
 from engine.data.beton import open_beton
 
 WORKERS, TEST_BATCH = 2, 100  # of report 004
-TESTED = 5  # one image in so many is evaluated: 10,000 of 50,000, as in CIFAR-10
+TEST_STRIDE = 5  # every fifth image is evaluated: 10,000 of 50,000, as in CIFAR-10
 
 
 class Pictures(Dataset[tuple[Any, int]]):
@@ -37,17 +38,17 @@ class Pictures(Dataset[tuple[Any, int]]):
         return self._transform(self._images[sample]), self._labels[sample]
 
 
-def epochs(task: Task, count: int, workers: int = WORKERS) -> list[float]:
+def epochs(workload: Workload, count: int, workers: int = WORKERS) -> list[float]:
     """Seconds of each of `count` epochs, training and evaluation together."""
-    loader, tester = _loaders(task, workers)
-    device = torch.device(task.device)
-    usual_switches(task.threads).set()
-    network = network_of(task).to(device)
+    loader, tester = _loaders(workload, workers)
+    device = torch.device(workload.device)
+    usual_switches(workload.threads).set()
+    network = network_of(workload).to(device)
     optimizer = sgd(network)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=task.epochs)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=workload.epochs)
     seconds = []
     with warnings.catch_warnings():
-        # Python 3.12 and later warn of forks beside threads; the workers use none of ours.
+        # Python 3.12 and later warn when a process with threads forks; the workers use no threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         for _ in range(count):
             began = time.perf_counter()
@@ -71,21 +72,21 @@ def _accuracy(network: nn.Module, tester: DataLoader[Any], device: torch.device)
     return correct / total
 
 
-def _loaders(task: Task, workers: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def _loaders(workload: Workload, workers: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
     try:
         from torchvision import transforms
     except (ImportError, RuntimeError) as error:  # RuntimeError: made for another torch
         raise Unavailable(f"torchvision: {error}") from None
-    beton = open_beton(task.path, verify=False)
+    beton = open_beton(workload.path, verify=False)
     plain = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     augment = [
         transforms.RandomCrop(beton.height, padding=PADDING),
         transforms.RandomHorizontalFlip(),
     ]
     training = Pictures(beton.images(), beton.labels, transforms.Compose([*augment, *plain]))
-    some = slice(None, None, TESTED)
+    some = slice(None, None, TEST_STRIDE)
     testing = Pictures(beton.images()[some], beton.labels[some], transforms.Compose(plain))
     return (
-        DataLoader(training, task.batch_size, shuffle=True, num_workers=workers),
+        DataLoader(training, workload.batch_size, shuffle=True, num_workers=workers),
         DataLoader(testing, TEST_BATCH, num_workers=workers),
     )

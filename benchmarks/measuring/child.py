@@ -1,0 +1,66 @@
+"""Measurements in processes of their own: a task as JSON goes in, an answer as JSON comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.errors import RunFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHES = {  # compiled code of torch, Triton and Numba: folders below the one for a benchmark
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "NUMBA_CACHE_DIR": "numba",
+}
+
+
+def cache_variables(folder: Path) -> dict[str, str]:
+    """What leads every compile cache to a place below `folder`."""
+    return {variable: str(folder / name) for variable, name in CACHES.items()}
+
+
+def run_python(*words: str, cache: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+    """`python words` with this very code to import and its compile caches below `cache`."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return subprocess.run(
+        [sys.executable, *words],
+        env=os.environ | cache_variables(cache) | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def answer(
+    module: str,
+    task: Mapping[str, Any],
+    *,
+    cache: Path,
+    seconds: float,
+    may_crash: bool = False,
+) -> dict[str, Any]:
+    """What `python -m module TASK` prints in its last line, and its exit code.
+
+    To the task is added `started`, the clock when the process was started. One that `may_crash`
+    may do so as it ends, after it has printed its answer.
+    """
+    argument = json.dumps({**task, "started": time.monotonic()})
+    done = run_python("-m", module, argument, cache=cache, seconds=seconds)
+    lines = done.stdout.strip().splitlines()
+    if not lines or (done.returncode and not may_crash):
+        raise RunFailed(f"python -m {module} failed: {last_error(done)}")
+    content: dict[str, Any] = json.loads(lines[-1])
+    return content | {"exit_code": done.returncode}
+
+
+def last_error(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line that a process printed to stderr."""
+    return (done.stderr.strip().splitlines() or ["no message"])[-1]

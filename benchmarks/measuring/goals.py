@@ -1,0 +1,51 @@
+"""Goals beside what was measured: met or missed is computed, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.measuring.results import Results
+from benchmarks.measuring.units import in_unit
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A limit for a figure."""
+
+    name: str
+    what: str
+    key: str  # of the figure
+    limit: float
+    at_least: bool
+    unit: str = ""
+    variant: str = ""  # where the figure is that of one network
+
+    def verdict(self, value: float | None) -> str:
+        """`met`, `missed`, or `not measured`."""
+        if value is None:
+            return "not measured"
+        reached = value >= self.limit if self.at_least else value <= self.limit
+        return "met" if reached else "missed"
+
+
+def judged(goals: Iterable[Goal], results: Results) -> list[dict[str, Any]]:
+    """Every goal with what was measured."""
+    rows = []
+    for goal in goals:
+        value, key = results.value(goal.key, goal.variant), f"{goal.key} {goal.variant}".rstrip()
+        rows.append(
+            {
+                "goal": goal.name,
+                "what": goal.what,
+                "key": key,
+                "wanted": f"at {'least' if goal.at_least else 'most'} "
+                f"{in_unit(goal.limit, goal.unit)}",
+                "unit": goal.unit,
+                "measured": value,
+                "verdict": goal.verdict(value),
+                "reason": results.missing.get(key),
+            }
+        )
+    return rows
