@@ -107,9 +107,9 @@ def reported(variant: str) -> str | None:
         for point in points_of(experiment, problems):
             if point.name == name:
                 return "; ".join(
-                    f"{claim.value:g} {claim.statistic} ({claim.evidence}"
-                    + (f": {claim.note})" if claim.note else ")")
-                    for claim in point.claims
+                    f"{each.value:g} {each.statistic} "
+                    f"({': '.join(filter(None, (each.evidence, each.note)))})"
+                    for each in point.reported
                 )
     raise RunFailed(f"configs/sweeps/{file}: no run {name}")
 

@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.loader.files import Files
 from benchmarks.loader.goals import GOALS, GPU_GOALS, KEYS
-from benchmarks.loader.peers import Feed, ours
-from benchmarks.loader.turns import SECONDS, TOUCHED_EVERY, FeedTurns
+from benchmarks.loader.peers import SECONDS, Feed, ours
+from benchmarks.loader.turns import TOUCHED_EVERY, FeedTurns
 from benchmarks.measuring.benchmark import Benchmark
 from benchmarks.measuring.goals import judged
 

@@ -8,12 +8,11 @@ import time
 import torch
 from torch import Tensor
 
-from benchmarks.loader.peers import Batches, Feed
+from benchmarks.loader.peers import SECONDS, Batches, Feed
 from benchmarks.measuring import machine
 from engine.errors import RunFailed
 
 TOUCHED_EVERY = 256  # elements: what the consumer reads of each batch
-SECONDS = 0.3  # a turn is whole epochs of at least this long together
 
 
 class FeedTurns:

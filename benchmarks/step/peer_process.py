@@ -83,10 +83,9 @@ def serve(
     """The process: make the trainer, then answer requests until the pipe is closed."""
     try:
         turns = StepTurns(lambda: make(kind, workload, cache), seconds)
-        trainer = turns.trainer
-        pipe.send(Facts(turns.name, turns.setting, turns.warm, *_costs(trainer)))
+        pipe.send(facts_of(turns))
         while True:
-            pipe.send(turns() if pipe.recv() == "turn" else _peak(trainer))
+            pipe.send(turns() if pipe.recv() == "turn" else peak_of(turns.trainer))
     except (EOFError, OSError):
         os._exit(0)  # skips the interpreter's shutdown, in which torch's threads can crash
     except BaseException as error:
@@ -110,12 +109,16 @@ def make(kind: str, workload: Workload, cache: str) -> Trainer:
     return FfcvStyle(workload)
 
 
-def _costs(trainer: Trainer) -> tuple[int, str]:
-    machine = getattr(trainer, "machine", None)
-    return getattr(trainer, "flops", 0), "" if machine is None else machine.precision
+def facts_of(turns: StepTurns) -> Facts:
+    """The facts of a warm trainer."""
+    machine = getattr(turns.trainer, "machine", None)
+    precision = "" if machine is None else machine.precision
+    flops = getattr(turns.trainer, "flops", 0)
+    return Facts(turns.name, turns.setting, turns.warm, flops, precision)
 
 
-def _peak(trainer: Any) -> float:
+def peak_of(trainer: Any) -> float:
+    """Operations/s of a matrix product on the device of ours, in its precision."""
     from engine.step.profile import matmul_peak
 
     trainer.switches.set()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+SECONDS = 0.3  # of a turn, at least
+
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 

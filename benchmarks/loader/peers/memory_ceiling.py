@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.loader.peers import Batches, Feed
-from benchmarks.loader.turns import SECONDS
+from benchmarks.loader.peers import SECONDS, Batches, Feed
 from benchmarks.measuring.data import SEED
 from benchmarks.measuring.turns import Contender
 from engine.data.beton import CHANNELS, Beton, open_beton
