@@ -16,35 +16,14 @@ from hypothesis import strategies as st
 from engine.data import sidecar
 from engine.data.beton import open_beton
 from engine.errors import UserError
-from tests.support.data import TRAIN_IMAGES, Files, coloured, rewrite_sidecar
+from tests.support.data import TRAIN_IMAGES, Files, coloured, rewrite_sidecar, stock_write
 
 FIRST_RECORD = 24 + 2 * 1041
 
 
-class StockSamples:
-    """A data set as FFCV's writer wants it; it crosses to worker processes."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.images[index], int(self.labels[index])
-
-
-def _stock_write(path: Path, samples: StockSamples, workers: int, **image: Any) -> None:
-    from ffcv.fields import IntField, RGBImageField
-    from ffcv.writer import DatasetWriter
-
-    fields = {"image": RGBImageField(**image), "label": IntField()}
-    DatasetWriter(str(path), fields, num_workers=workers).from_indexed_dataset(samples, chunksize=7)
-
-
 @pytest.fixture
 def copy(files: Files, tmp_path: Path) -> Path:
-    """A file of one's own to damage, without its sidecar."""
+    """A copy to damage, without its sidecar."""
     return Path(shutil.copy(files.train, tmp_path / "copy.beton"))
 
 
@@ -71,7 +50,7 @@ def test_a_whole_file_reads_back_as_it_was_written(files: Files) -> None:
 def test_files_of_stock_ffcv_are_read_whatever_its_workers(tmp_path: Path, workers: int) -> None:
     images, labels = coloured(3000, seed=4)  # more than one page
     path = tmp_path / "stock.beton"
-    _stock_write(path, StockSamples(images, labels), workers, write_mode="raw")
+    stock_write(path, images, labels, workers, write_mode="raw")
     beton = open_beton(path)
     assert beton.sidecar is None
     assert (beton.images() == images).all()
@@ -87,7 +66,7 @@ def test_jpeg_files_are_read_by_ffcvs_decoder(tmp_path: Path, mode: str) -> None
 
     path = tmp_path / "jpeg.beton"
     images, labels = coloured(20, seed=4)
-    _stock_write(path, StockSamples(images, labels), 1, write_mode=mode)
+    stock_write(path, images, labels, write_mode=mode)
     beton = open_beton(path)
     assert beton.sizes is not None
     assert (beton.sizes == 0).any() == (mode == "proportion")
@@ -99,20 +78,20 @@ def test_jpeg_files_are_read_by_ffcvs_decoder(tmp_path: Path, mode: str) -> None
         pipelines={"image": [SimpleRGBImageDecoder()], "label": None},
     )
     ((expected, *_),) = stock
-    found = beton.images()
-    assert (found == expected).all()
-    assert not (found == images).all()
+    decoded = beton.images()
+    assert (decoded == expected).all()
+    assert not (decoded == images).all()
     some = np.array([3, 19, 3, 0])
     out = np.empty((4, 32, 32, 3), np.uint8)
     beton.read(some, out)
-    assert (out == found[some]).all()
+    assert (out == decoded[some]).all()
     assert (beton.labels == labels).all()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_jpeg_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     path = tmp_path / "jpeg.beton"
-    _stock_write(path, StockSamples(*coloured(10, seed=4)), 1, write_mode="jpg")
+    stock_write(path, *coloured(10, seed=4), write_mode="jpg")
     _patch(path, int(open_beton(path).pointers[7]), b"\0\0\0\0")
     with pytest.raises(UserError, match="sample 7 is no readable JPEG"):
         open_beton(path).images()
@@ -129,10 +108,12 @@ def test_a_shorter_file_is_named_with_both_sizes(files: Files, copy: Path) -> No
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_one_flipped_bit_anywhere_is_seen(files: Files, copy: Path, data: st.DataObject) -> None:
+def test_one_flipped_bit_anywhere_is_detected(
+    files: Files, copy: Path, data: st.DataObject
+) -> None:
     _with_sidecar(files, copy)
     offset = data.draw(st.integers(0, copy.stat().st_size - 1))
     with open(copy, "r+b") as file:
@@ -146,9 +127,7 @@ def test_one_flipped_bit_anywhere_is_seen(files: Files, copy: Path, data: st.Dat
         _patch(copy, offset, bytes([byte]))
 
 
-def test_train_and_test_file_swapped_under_their_sidecars_are_seen(
-    files: Files, tmp_path: Path
-) -> None:
+def test_files_swapped_under_their_sidecars_are_detected(files: Files, tmp_path: Path) -> None:
     swapped = tmp_path / "swapped.beton"
     shutil.copy(files.test, swapped)
     shutil.copy(sidecar.path_of(files.train), sidecar.path_of(swapped))
@@ -178,7 +157,7 @@ def test_train_and_test_file_swapped_under_their_sidecars_are_seen(
         (FIRST_RECORD + 16, struct.pack("<q", 2**40), "label 1099511627776"),
     ],
 )
-def test_damage_that_a_reader_would_trip_over_is_named_without_a_sidecar(
+def test_damage_to_the_index_is_named_even_without_a_sidecar(
     copy: Path, offset: int, content: bytes, message: str
 ) -> None:
     _patch(copy, offset, content)
@@ -187,7 +166,7 @@ def test_damage_that_a_reader_would_trip_over_is_named_without_a_sidecar(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     offset=st.integers(0, FIRST_RECORD + TRAIN_IMAGES * 24 - 1),
@@ -220,7 +199,7 @@ def test_a_file_cut_in_its_index_is_refused(copy: Path, size: int) -> None:
         open_beton(copy)
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_a_path_that_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         open_beton(tmp_path / "absent.beton")
     with pytest.raises(UserError, match="not a regular file"):
@@ -252,7 +231,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
         {"image_shape": [16, 16, 3]},
     ],
 )
-def test_a_sidecar_that_says_something_else_is_refused(
+def test_a_sidecar_that_contradicts_its_file_is_refused(
     files: Files, copy: Path, change: dict[str, Any]
 ) -> None:
     rewrite_sidecar(files.train, copy)
@@ -270,13 +249,13 @@ def test_a_sidecar_with_one_flipped_bit_is_refused(files: Files, copy: Path) -> 
         damaged[place] ^= 1
         sidecar.path_of(copy).write_bytes(damaged)
         try:
-            found = sidecar.read(copy)
+            content = sidecar.read(copy)
         except UserError:
             continue
-        assert found == before, f"byte {place}"  # white space, or the name of the digest itself
+        assert content == before, f"byte {place}"  # white space, or the name of the digest itself
 
 
-def test_a_sidecar_that_is_no_file_is_refused_without_waiting(copy: Path) -> None:
+def test_a_sidecar_that_is_no_regular_file_is_refused_without_waiting(copy: Path) -> None:
     os.mkfifo(sidecar.path_of(copy))
     with pytest.raises(UserError, match=r"copy.beton.json: not a regular file"):
         open_beton(copy)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -19,6 +16,7 @@ import torch
 from engine.data.augment import cpu
 from engine.data.kernels.threads import available, share
 from engine.data.transform import Transform
+from tests.support.resources import resident_bytes, threads_and_files
 
 
 def _counting(pieces: int, each: Callable[[int], None]) -> Callable[[], bool]:
@@ -45,7 +43,7 @@ def test_every_piece_is_done_once_before_it_returns(threads: int, pieces: int) -
         assert sorted(done) == list(range(pieces))
 
 
-def test_the_helpers_do_a_part() -> None:
+def test_helper_threads_do_some_of_the_work() -> None:
     names: set[str] = set()
 
     def slow(piece: int) -> None:
@@ -71,7 +69,7 @@ def test_an_error_in_a_helper_reaches_the_caller() -> None:
     assert len(done) == 5
 
 
-def test_an_error_of_the_caller_waits_for_the_helpers() -> None:
+def test_an_error_in_the_caller_waits_for_the_helpers() -> None:
     caller, done = threading.current_thread(), []
 
     def fails(piece: int) -> None:
@@ -85,16 +83,16 @@ def test_an_error_of_the_caller_waits_for_the_helpers() -> None:
     assert len(done) == 3
 
 
-def test_a_job_is_let_go_when_it_is_done() -> None:
+def test_a_finished_job_is_freed() -> None:
     class Batch:
         pass
 
-    def hold(batch: Batch) -> None:
+    def use(batch: Batch) -> None:
         time.sleep(0.001)
 
     def once() -> weakref.ref[Batch]:
         batch = Batch()
-        share(_counting(10, lambda piece: hold(batch)), 3)
+        share(_counting(10, lambda piece: use(batch)), 3)
         return weakref.ref(batch)
 
     batch = once()
@@ -106,7 +104,7 @@ def test_a_job_is_let_go_when_it_is_done() -> None:
     assert batch() is None
 
 
-def test_the_number_of_threads_is_torchs() -> None:
+def test_the_default_number_of_threads_is_that_of_torch() -> None:
     torch.set_num_threads(2)
     assert available() == 2
     torch.set_num_threads(1)
@@ -122,24 +120,14 @@ def test_two_thousand_batches_leave_nothing_behind() -> None:
         for epoch in range(number):
             cpu.augment(images, ids, ids, Transform(), 0, epoch, out, threads=2)
 
-    def held() -> tuple[int, int]:
-        gc.collect()  # files that earlier tests left to it
-        return threading.active_count(), len(os.listdir("/proc/self/fd"))
-
     batches(200)
-    before, memory = held(), _resident()
+    before, memory = threads_and_files(), resident_bytes()
     batches(2000)
-    assert held() == before
-    assert _resident() - memory < 4 * 2**20
+    assert threads_and_files() == before
+    assert resident_bytes() - memory < 4 * 2**20
 
 
-def _resident() -> int:
-    gc.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_settings_of_torch_and_numba_stay_as_they_are() -> None:
+def test_thread_settings_of_torch_and_numba_are_unchanged() -> None:
     import numba
 
     torch.set_num_threads(2)
@@ -148,28 +136,3 @@ def test_settings_of_torch_and_numba_stay_as_they_are() -> None:
     cpu.augment(images, ids, ids, Transform(), 0, 0, np.empty_like(images), threads=3)
     after = torch.get_num_threads(), numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
     assert before == after
-
-
-LIVE = """
-import threading, time
-import numpy as np
-from engine.data.augment import cpu
-from engine.data.transform import Transform
-
-images, ids = np.zeros((500, 32, 32, 3), np.uint8), np.arange(500)
-
-def forever():
-    while True:
-        cpu.augment(images, ids, ids, Transform(), 0, 0, np.empty_like(images), threads=3)
-
-threading.Thread(target=forever, daemon=True).start()
-time.sleep(1)
-print("leaving")
-"""
-
-
-def test_the_interpreter_exits_amid_batches() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIVE], capture_output=True, text=True, timeout=50, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "leaving\n", "")
