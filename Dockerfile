@@ -1,4 +1,4 @@
-# Untested: no Docker engine was at hand. Built from the lists that the set-up uses itself.
+# Untested. Uses the same lists of packages as `make setup`.
 #   docker build --tag ffcv-engine .
 #   docker run --rm --gpus all --volume "$PWD/runs:/ffcv-engine/runs" ffcv-engine
 FROM python:3.11-slim-bookworm

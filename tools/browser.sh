@@ -1,7 +1,7 @@
 #!/bin/sh
-# Brings what the tests in a browser need: Debian's chromium, Playwright's Python package and, for
-# the test of accessibility, axe-core into build/browser. What cannot be had is said, and the tests
-# that need it skip; the exit code is 0 only where all of it is there.
+# Installs what the tests in a browser need: Debian's chromium, Playwright's Python package and, for
+# the accessibility test, axe-core into build/browser. Names what it could not install; the tests
+# that need it are skipped. The exit code is 0 only if nothing is missing.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -35,4 +35,4 @@ if [ ! -s build/browser/axe.min.js ]; then
     fi
 fi
 
-[ -z "$missing" ] || { echo "browser tests will skip what needs:$missing" >&2; exit 1; }
+[ -z "$missing" ] || { echo "browser tests will be skipped for lack of:$missing" >&2; exit 1; }

@@ -1,7 +1,7 @@
-"""What FFCV is built with: is it here, can apt fetch it, and if not, one message that says all.
+"""The system packages that FFCV is built with: find them, install them by apt, or say how to.
 
-FFCV comes as source and needs a C++ compiler and the headers of OpenCV 4, libturbojpeg and
-Python; this is by far the most frequent trouble of its users.
+FFCV is published as source and needs a C++ compiler and the headers of OpenCV 4, libturbojpeg and
+Python; missing ones are the most frequent problem of its users.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ APT_OPTIONS = ["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"]
 
 
 def ensure(log: Path) -> None:
-    """Install what is missing, where that needs nobody's password; else say what to install."""
+    """Install missing packages if that needs no password; else stop with a message."""
     absent = missing()
     if not absent:
         return
     administrator = _administrator()
-    reason = "this takes an administrator"
+    reason = "installing them needs root"
     if administrator is not None:
         packages = list(APT)
         if PYTHON_HEADER in absent:
@@ -44,7 +44,7 @@ def ensure(log: Path) -> None:
 
 
 def missing() -> list[str]:
-    """What a build of FFCV would fail for, in words."""
+    """The missing parts without which building FFCV fails."""
     compilers = [os.environ.get("CXX", "").split(" ")[0], "g++", "c++", "clang++"]
     absent = []
     if not any(shutil.which(name) for name in compilers if name):
@@ -62,19 +62,21 @@ def missing() -> list[str]:
 
 
 def explain(absent: list[str], reason: str) -> str:
-    """The one message for those who have to install the packages themselves."""
+    """The message for a user who has to install the packages."""
     python = ""
     if PYTHON_HEADER in absent:
         python = f"; for Python.h also python{_version()}-dev (Debian) or python3-devel (Fedora)"
-    lines = [f"FFCV is built from source here, which lacks {', '.join(absent)} ({reason})."]
-    lines += [f"Install them, then repeat the command{python}:"]
+    lines = [f"FFCV is built from source and needs {', '.join(absent)} ({reason})."]
+    lines += [f"Install with one of these, then repeat the command{python}:"]
     lines += [f"  {system:<14} {command}" for system, command in INSTALL.items()]
-    lines += ["A portable FFCV wheel in wheelhouse/ needs none of this: see docs/install.md."]
+    lines += [
+        "With a portable FFCV wheel in wheelhouse/ none of this is needed: see docs/install.md."
+    ]
     return "\n".join(lines)
 
 
 def ensure_venv_module(log: Path) -> None:
-    """Debian packs Python's own `venv` apart: fetch it there, or say how."""
+    """Install Python's `venv`, which Debian packages separately, or say how to."""
     try:
         import ensurepip  # noqa: F401
     except ImportError:
@@ -85,29 +87,29 @@ def ensure_venv_module(log: Path) -> None:
         done = subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True)
         if done.returncode != 0:
             raise Stop(
-                f"{sys.executable} cannot make virtual environments: it lacks ensurepip.\n"
+                f"{sys.executable} cannot create virtual environments: it lacks ensurepip.\n"
                 f"On Debian and Ubuntu: sudo apt-get install {package}; "
-                "or name another interpreter with PYTHON=..."
+                "or use another interpreter with PYTHON=..."
             ) from None
 
 
 def _apt(administrator: list[str], packages: list[str], log: Path) -> str:
-    """Install by apt; the result says how that ended, for the message if it did not help."""
+    """Install by apt; the outcome in words, for the message if packages are still missing."""
     install = [*administrator, "apt-get", "install", *APT_OPTIONS, *packages]
-    what = f"set-up: installing {', '.join(packages)} by apt, for building FFCV"
+    title = f"set-up: installing {', '.join(packages)} by apt, for building FFCV"
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    if run(what, install, log, quiet):
+    if run(title, install, log, quiet):
         return "apt has installed its packages"
-    update = [*administrator, "apt-get", "update"]  # a fresh machine has no or an old list
-    if run("set-up: fetching apt's lists, once", update, log, quiet) and run(
-        what, install, log, quiet
+    update = [*administrator, "apt-get", "update"]  # a new machine has no list or an old one
+    if run("set-up: updating apt's package lists", update, log, quiet) and run(
+        title, install, log, quiet
     ):
         return "apt has installed its packages"
     return f"apt-get failed: {' '.join(last_lines(log, 1))}"
 
 
 def _administrator() -> list[str] | None:
-    """What to put before apt-get, or None where there is no apt or no right to it."""
+    """The words before apt-get that run it as root; None without apt or a way to be root."""
     if not shutil.which("apt-get"):
         return None
     if os.geteuid() == 0:

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Proves the portable FFCV wheel: sets up an environment of its own (PYTHON=python3.12) on a
-# machine whose compilers, headers, apt, OpenCV, libturbojpeg and libGL are hidden, and there
-# writes and reads .beton files with stock FFCV.
+# Tests the portable FFCV wheel: sets up a new environment (PYTHON=python3.12) with compilers,
+# headers, apt, OpenCV, libturbojpeg and libGL hidden, and there writes and reads .beton files with
+# stock FFCV.
 #
-# The hiding is done by mounts in a private namespace: nothing outside this script sees it.
+# They are hidden by mounts in a private namespace, which only this script sees.
 set -eu
 cd "$(dirname "$0")/.."
 

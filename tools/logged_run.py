@@ -1,4 +1,4 @@
-"""Long commands with a sign of life: their output goes to a log, one status line to the user."""
+"""Run long commands: their output goes to a log, their progress to one status line."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 WIDTH = 78  # of the status line on a terminal
-QUIET_SECONDS = 30.0  # between status lines where there is no terminal
+SECONDS_BETWEEN_LINES = 30.0  # of status where stderr is not a terminal
 
 
 class Stop(Exception):
-    """The set-up cannot go on; its text says why and what to do."""
+    """The set-up cannot continue; the message says why and what to do."""
 
 
 def run(
-    what: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    title: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> bool:
-    """Run `command` with its output in `log`, tell the user `what` is going on, say if it worked.
+    """Print `title`, run `command` with its output in `log`; whether it succeeded.
 
-    Ctrl-C ends the command as well: it is in our process group, and we wait for it.
+    Ctrl-C ends the command as well, since it is in the same process group.
     """
-    print(what, file=sys.stderr, flush=True)
+    print(title, file=sys.stderr, flush=True)
     start = time.monotonic()
     with open(log, "wb") as output:
         process = subprocess.Popen(
@@ -35,36 +35,40 @@ def run(
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
         )
         try:
-            _watch(process, log, start)
+            _show_progress(process, log, start)
         finally:
             process.wait()
-            _clear_line()
+            if sys.stderr.isatty():
+                print("\r" + " " * WIDTH + "\r", end="", file=sys.stderr, flush=True)
     return process.returncode == 0
 
 
+def require(
+    title: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """`run`, and `Stop` with the last lines of the log if the command fails."""
+    if not run(title, command, log, environment):
+        raise Stop("\n".join([f"{title} failed:", *(f"  {line}" for line in last_lines(log, 12))]))
+
+
 def last_lines(log: Path, count: int) -> list[str]:
-    """The last lines of a log that say something."""
+    """The last lines of a log that are not blank."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return [line.rstrip() for line in lines if line.strip()][-count:]
 
 
-def _watch(process: subprocess.Popen[bytes], log: Path, start: float) -> None:
-    live = sys.stderr.isatty()
-    told = start
+def _show_progress(process: subprocess.Popen[bytes], log: Path, start: float) -> None:
+    terminal = sys.stderr.isatty()
+    printed = start
     while True:
         try:
             process.wait(timeout=0.5)
             return
         except subprocess.TimeoutExpired:
             now = time.monotonic()
-        if live or now - told >= QUIET_SECONDS:
-            told = now
+        if terminal or now - printed >= SECONDS_BETWEEN_LINES:
+            printed = now
             latest = "".join(last_lines(log, 1)).strip()
             line = f"  {now - start:4.0f} s  {latest}"[:WIDTH]
-            print(f"\r{line:<{WIDTH}}" if live else line, end="" if live else "\n", file=sys.stderr)
-            sys.stderr.flush()
-
-
-def _clear_line() -> None:
-    if sys.stderr.isatty():
-        print("\r" + " " * WIDTH + "\r", end="", file=sys.stderr, flush=True)
+            text = f"\r{line:<{WIDTH}}" if terminal else f"{line}\n"
+            print(text, end="", file=sys.stderr, flush=True)

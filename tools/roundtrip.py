@@ -1,6 +1,6 @@
-"""Write and read .beton files with stock FFCV, and see which native libraries that took.
+"""Write and read .beton files with stock FFCV, and list the native libraries in use.
 
-`python -m tools.roundtrip` is the proof that an installed FFCV works: raw and JPEG images.
+`python -m tools.roundtrip` shows that an installed FFCV works with raw and JPEG images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NATIVE = re.compile(r"opencv|turbojpeg|libGL|tbb|blas|lapack|gfortran|_libffcv|c
 
 
 class Gradients:
-    """Smooth pictures, so that JPEG changes them little; the label is the sample's number."""
+    """Smooth images, so that JPEG changes them little; the label is the sample's index."""
 
     def __len__(self) -> int:
         return SAMPLES
@@ -33,7 +33,7 @@ class Gradients:
 
 
 def roundtrip(path: Path, mode: str) -> int:
-    """The largest difference of a pixel between what was written and what is read."""
+    """The largest difference between a written and a read pixel."""
     fields = {"image": RGBImageField(write_mode=mode), "label": IntField()}
     DatasetWriter(str(path), fields, num_workers=1).from_indexed_dataset(Gradients())
     pipelines = {"image": [SimpleRGBImageDecoder()], "label": [IntDecoder()]}
@@ -48,29 +48,29 @@ def roundtrip(path: Path, mode: str) -> int:
     worst, seen = 0, 0
     for images, labels in loader:
         for image, label in zip(images, labels.ravel(), strict=True):
-            wanted = Gradients()[int(label)][0].astype(int)
-            worst = max(worst, int(abs(wanted - image).max()))
+            expected = Gradients()[int(label)][0].astype(int)
+            worst = max(worst, int(abs(expected - image).max()))
             seen += 1
     if seen != SAMPLES:
-        raise AssertionError(f"{seen} samples came back, {SAMPLES} were written")
+        raise AssertionError(f"{seen} samples read, {SAMPLES} written")
     return worst
 
 
 def native_libraries() -> list[str]:
-    """The native libraries of images and algebra that this process has loaded."""
+    """The native image and linear algebra libraries that this process has loaded."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     files = {line.split(maxsplit=5)[5] for line in maps.splitlines() if ".so" in line}
     return sorted(file for file in files if NATIVE.search(Path(file).name))
 
 
 def main() -> int:
-    """0 if both kinds of images come back as they should."""
+    """0 if both kinds of images are read as written (JPEG: nearly)."""
     with tempfile.TemporaryDirectory() as folder:
         raw = roundtrip(Path(folder, "raw.beton"), "raw")
         jpeg = roundtrip(Path(folder, "jpeg.beton"), "jpg")
     print(f"raw images: largest difference {raw}; JPEG: {jpeg}", end="")
     outside = [file for file in native_libraries() if not file.startswith(sys.prefix)]
-    print(f"; libraries from outside {sys.prefix}: {', '.join(outside) or 'none'}")
+    print(f"; libraries outside {sys.prefix}: {', '.join(outside) or 'none'}")
     return 0 if raw == 0 and jpeg <= 16 else 1
 
 

@@ -123,7 +123,7 @@ def test_setup_image_message_and_guide_name_the_same_system_packages() -> None:
     assert "$(cat tools/apt.txt)" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert set(build_deps.APT) == {"g++", "libopencv-dev", "libturbojpeg0-dev", "pkg-config"}
     guide = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
-    message = build_deps.explain(["a C++ compiler"], "this takes an administrator")
+    message = build_deps.explain(["a C++ compiler"], "installing them needs root")
     for system, command in build_deps.INSTALL.items():
         assert command in guide
         assert re.search(rf"^  {system} +{re.escape(command)}$", message, re.MULTILINE)
@@ -221,7 +221,7 @@ def a_venv(folder: Path) -> Path:
 def test_only_a_finished_environment_is_ready(tmp_path: Path) -> None:
     venv = a_venv(tmp_path / "venv")
     assert not setup_venv.is_ready(venv)
-    (venv / setup_venv.READY).write_text(setup_venv.recipe(), encoding="utf-8")
+    (venv / setup_venv.READY).write_text(setup_venv.requirements_digest(), encoding="utf-8")
     assert setup_venv.is_ready(venv)
     assert setup_venv.main([str(venv)]) == 0  # without changing anything
     (venv / "bin" / "python").unlink()  # as when the interpreter was uninstalled
@@ -229,11 +229,11 @@ def test_only_a_finished_environment_is_ready(tmp_path: Path) -> None:
 
 
 def test_changed_requirements_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = setup_venv.recipe()
+    before = setup_venv.requirements_digest()
     other = tmp_path / "constraints.txt"
     other.write_text(setup_venv.CONSTRAINTS.read_text() + "extra==1.0\n")
     monkeypatch.setattr(setup_venv, "CONSTRAINTS", other)
-    assert setup_venv.recipe() != before
+    assert setup_venv.requirements_digest() != before
 
 
 def test_a_folder_that_is_no_environment_is_not_touched(
