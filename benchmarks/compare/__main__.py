@@ -48,16 +48,16 @@ def main(argv: Sequence[str]) -> int:
         result = differences.of_files(*sides)
     else:
         result = differences.of_runs(*(read(path) for path in sides))
-    if not result.made:
+    if not result.comparisons:
         raise RunFailed(
             f"{args.a} and {args.b} have nothing in common that could be compared"
             + "".join(f"\n  {printable(note)}" for note in result.notes)
         )
     if args.json:
-        json.dump([each.as_json() for each in result.made], sys.stdout, indent=2)
+        json.dump([each.as_json() for each in result.comparisons], sys.stdout, indent=2)
         print()
     else:
-        print(_text(result.made))
+        print(_text(result.comparisons))
     for note in result.notes:
         print(printable(note), file=sys.stderr)
     return OK

@@ -47,16 +47,16 @@ class Comparison:
 
 
 @dataclass
-class Comparisons:
+class CompareResult:
     """What could be compared, and notes about the rest."""
 
-    made: list[Comparison] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def of_runs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparisons:
+def of_runs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> CompareResult:
     """Accuracy and throughput of finished runs, setting by setting."""
-    result = Comparisons()
+    result = CompareResult()
     sides: list[dict[str, list[RunRecord]]] = [{}, {}]
     for side, runs, name in zip(sides, (first, second), "AB", strict=True):
         for run in runs:
@@ -75,18 +75,18 @@ def of_runs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparis
         if differing:
             result.notes.append(f"{ours[0].name}: A and B differ in {'; '.join(differing)}")
         names = dict.fromkeys((ours[0].name, theirs[0].name))
-        result.made += _measures(" / ".join(names), ours, theirs)
+        result.comparisons += _measures(" / ".join(names), ours, theirs)
     return result
 
 
-def of_files(first: Path, second: Path) -> Comparisons:
+def of_files(first: Path, second: Path) -> CompareResult:
     """Throughput in two benchmark files: every rate that both have."""
-    result = Comparisons()
+    result = CompareResult()
     rates = [dict(_rates(path)) for path in (first, second)]
     for name in rates[0]:
         if name in rates[1]:
             sides = rates[0][name], rates[1][name]
-            result.made.append(_comparison(name, "throughput", "images/s", *sides, "turns"))
+            result.comparisons.append(_comparison(name, "throughput", "images/s", *sides, "turns"))
     for name, ours, theirs in (("A", rates[0], rates[1]), ("B", rates[1], rates[0])):
         only = [key for key in ours if key not in theirs]
         if only:

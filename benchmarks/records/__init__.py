@@ -1,1 +1,1 @@
-"""What lies in a folder of runs, read without trusting it."""
+"""Reads folders of runs and sweeps; no file in them is trusted."""

@@ -1,7 +1,4 @@
-"""What an accuracy was measured under: its conditions, and the settings that its seeds share.
-
-Runs under different conditions are never averaged.
-"""
+"""The conditions of a run, under which alone accuracies are averaged; what repetitions share."""
 
 from __future__ import annotations
 
@@ -78,7 +75,7 @@ def conditions_of(run: RunRecord, scales: Mapping[str, float] | None = None) -> 
 
 
 def settings_of(run: RunRecord) -> dict[str, Any]:
-    """The settings that decide a run's result, except its seed and where its data lies."""
+    """The settings that decide a run's result, except its seed and the paths of its data."""
     left_out = ("train.seed", *WITHOUT_EFFECT, *DATA_PATHS)
     return {key: value for key, value in run.config.items() if not key.startswith(left_out)}
 
@@ -95,7 +92,7 @@ def percent_summary(
 ) -> Summary | None:
     """Mean and spread, in per cent, of a share over the finished runs that have it.
 
-    Raises if they were not all made under the same conditions.
+    Raises if they do not all have the same conditions.
     """
     finished = [run for run in runs if run.finished and run[key] is not None]
     refuse_mixture(finished, scales)
@@ -103,7 +100,7 @@ def percent_summary(
 
 
 def refuse_mixture(runs: Sequence[RunRecord], scales: Mapping[str, float] | None = None) -> None:
-    """Raise if the runs were not all made under the same conditions."""
+    """Raise if the runs do not all have the same conditions."""
     for run in runs[1:]:
         differences = conditions_of(runs[0], scales).differences(conditions_of(run, scales))
         if differences:

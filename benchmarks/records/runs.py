@@ -1,7 +1,7 @@
-"""A run's folder as it lies there: whole, running, half-written, damaged or of another format.
+"""A run's folder in any state: complete, running, half-written, damaged or of another format.
 
-Nothing in it is trusted, and nothing in it stops the reading of the others: what is missing or
-wrong is None, and `problems` says so.
+No file in it is trusted, and none stops the reading of the others: what is missing or wrong is
+None, and `problems` says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Values from files that anybody may have written: none is trusted, none stops the reading."""
+"""Values from files of unknown origin: none is trusted, none stops the reading."""
 
 from __future__ import annotations
 

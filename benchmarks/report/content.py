@@ -41,7 +41,7 @@ class Report:
     speed: list[Plot] = field(default_factory=list)
 
     @property
-    def not_begun(self) -> int:
+    def not_started(self) -> int:
         """How many planned runs have no record."""
         planned = {entry.fingerprint for entry in self.plans.entries}
         return len(planned - {run["fingerprint"] for run in self.runs})

@@ -1,6 +1,6 @@
 """What a trained network gets wrong: its confusion matrix, its classes, its worst test images.
 
-Needs the run's weights and the very test file that the run was tested on. Results are kept beside
+Needs the run's weights and the same test file that the run was tested on. Results are cached beside
 the report, so that the next report computes nothing.
 """
 
@@ -11,7 +11,7 @@ import io
 import json
 import math
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,24 +54,21 @@ class ErrorAnalysis:
         return self.confusion[number][number] / total if total else None
 
 
+@dataclass(frozen=True)
 class Allowance:
-    """Seconds that may be spent; None: no limit."""
+    """Seconds that may be spent on computing; None: no limit."""
 
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
-        self._began = time.monotonic()
+    seconds: float | None
+    start: float = field(default_factory=time.monotonic)
 
-    @property
-    def spent(self) -> bool:
-        """Whether no more analysis may begin."""
-        return self._seconds is not None and time.monotonic() - self._began >= self._seconds
-
-    def words(self) -> str:
-        """Why an analysis was left out."""
-        if not self._seconds:
+    def reason_to_stop(self) -> str:
+        """Why no more analysis may begin; empty if one may."""
+        if self.seconds is None or time.monotonic() - self.start < self.seconds:
+            return ""
+        if self.seconds == 0:
             return "left out by --predictions none"
         return (
-            f"the {self._seconds:g} s for predictions were spent on other runs; make the report "
+            f"the {self.seconds:g} s for predictions were spent on other runs; make the report "
             "again (it continues with the remaining runs), or use --predictions all"
         )
 
@@ -86,8 +83,9 @@ def analyse(run: RunRecord, cache: Path, allowance: Allowance) -> ErrorAnalysis 
     cached = _read(path)
     if cached is not None:
         return cached
-    if allowance.spent:
-        return allowance.words()
+    reason = allowance.reason_to_stop()
+    if reason:
+        return reason
     try:
         analysis = _computed(run)
     except UserError as error:

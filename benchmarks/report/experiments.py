@@ -1,8 +1,8 @@
 """Reported against measured: each planned experiment with the results of its runs.
 
 A result is one variant of one experiment under one set of conditions, with one reported value.
-Accuracy is that of the last epoch on the test set; beside it stands the accuracy that was chosen
-as the reported one was, because a best epoch on the test set compares only with another best epoch.
+Accuracy is that of the last epoch on the test set. A second one is by the statistic of the reported
+value, because a best epoch on the test set compares only with another best epoch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ExperimentResult:
     conditions: Conditions
     reported: ReportedAccuracy | None
     last: Summary | None  # in per cent, of the last epoch
-    alike: Summary | None  # in per cent, chosen as the reported value was; None if there is none
+    as_reported: Summary | None  # in per cent, by the statistic of the reported value
     planned: int  # runs
     states: tuple[tuple[str, int], ...]  # how many runs are in which state
     verdict: str
@@ -43,9 +43,9 @@ class ExperimentResult:
     @property
     def difference(self) -> float | None:
         """Measured minus reported, in points, by the same statistic."""
-        if self.reported is None or self.alike is None or not self.conditions.comparable:
+        if self.reported is None or self.as_reported is None or not self.conditions.comparable:
             return None
-        return self.alike.mean - self.reported.value
+        return self.as_reported.mean - self.reported.value
 
 
 def experiment_results(runs: Sequence[RunRecord], plans: SweepPlans) -> list[ExperimentResult]:
@@ -78,7 +78,7 @@ def _by_fingerprint(runs: Sequence[RunRecord]) -> Records:
 
 
 def _conditions(plan: PlanEntry, records: Records) -> Conditions | None:
-    """What a planned run was made under; None if it has not told yet."""
+    """The conditions of a planned run; None if it has not recorded them yet."""
     run = records.get(plan.fingerprint)
     if run is None or not run["precision"]:
         return None
@@ -133,7 +133,7 @@ def _results(
             conditions=conditions,
             reported=value,
             last=percent_summary(finished, "test_accuracy", scales),
-            alike=percent_summary(finished, key, scales) if value else None,
+            as_reported=percent_summary(finished, key, scales) if value else None,
             planned=len(group),
             states=tuple(sorted(states.items())),
             verdict=verdict,

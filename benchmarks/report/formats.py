@@ -27,12 +27,12 @@ STATISTIC = {
     "validation_best": "best epoch on validation images",
     "unknown": "epoch not stated",
 }
-MEASURED_AS = {  # what stands beside a reported value; the last epoch for all others
+MEASURED_AS = {  # how a measured value matches a reported one; the last epoch for all others
     "best": "best epoch",
     "moving": "moving average",
     "validation_best": "best, validation",
 }
-SIGNS = {  # so that no verdict is told by its colour alone
+SIGNS = {  # so that no verdict depends on its colour alone
     AGREES: "≈", HIGHER: "▲", LOWER: "▼", NOT_RUN: "·", NOTHING: "•", SCALED: "≠", "failed": "✕",
     "broken": "✕", "running": "▶", "queued": "…", "interrupted": "‖", "finished": "✓",
 }  # fmt: skip
@@ -94,7 +94,7 @@ def remarks(result: ExperimentResult, elsewhere: Sequence[str] = ()) -> str:
 
 
 def measured_as(statistic: str) -> str:
-    """How a measured value was chosen that stands beside a reported one."""
+    """The statistic of a measured value that is compared with a reported one."""
     return MEASURED_AS.get(statistic, "last epoch")
 
 

@@ -44,7 +44,7 @@ def markdown(report: Report) -> str:
                     f"{result.reported.evidence}, {result.reported.statistic}"
                     if result.reported else "",
                     formats.measured(result.last), str(result.last.n) if result.last else "0",
-                    formats.measured(result.alike), formats.points(result.difference),
+                    formats.measured(result.as_reported), formats.points(result.difference),
                     ", ".join((result.verdict, *result.flags, formats.states(result))),
                     "; ".join(filter(None, (formats.remarks(result), *result.errors))),
                 )
@@ -98,14 +98,19 @@ COLUMNS = (
 
 def _reported(report: Report) -> Iterator[tuple[Any, ...]]:
     for result in report.results:
-        plan, reported, last, alike = result.plan, result.reported, result.last, result.alike
+        plan, reported, last, as_reported = (
+            result.plan,
+            result.reported,
+            result.last,
+            result.as_reported,
+        )
         yield (
             plan.report, plan.experiment, plan.title, plan.label, plan.variant, plan.params,
             plan.recipe, result.conditions.words, result.conditions.full,
             *((reported.value, reported.evidence, reported.statistic) if reported else [None] * 3),
             result.planned, dict(result.states).get("finished", 0), last.n if last else 0,
             *((last.mean, last.std, last.low, last.high) if last else [None] * 4),
-            *((alike.mean, alike.std) if alike else [None] * 2),
+            *((as_reported.mean, as_reported.std) if as_reported else [None] * 2),
             result.difference, result.verdict, "; ".join(result.flags), result.basis,
             "; ".join(result.notes), "; ".join(result.errors), "; ".join(result.runs),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from benchmarks.records.runs import RunRecord
 from engine.statistics import next_value
 
 BUDGET = 5_000_000
-MEASURED_BY = {  # a reported statistic: the value of a record that is chosen in the same way
+MEASURED_BY = {  # by reported statistic, the value of a record with the same statistic
     "best": "best_test_accuracy",
     "last": "test_accuracy",
     "moving": "moving_test_accuracy",

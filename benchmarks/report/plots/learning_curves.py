@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,6 +16,7 @@ from benchmarks.report.plots.style import (
     line_style,
     plain_figure,
     space_by_errors,
+    thinned,
 )
 
 LARGEST_LEGEND = 10  # lines that can be told apart
@@ -69,9 +69,7 @@ def _mean_curve(group: Sequence[RunRecord]) -> Iterator[tuple[int, tuple[float, 
             value = epoch["validation_accuracy"] if value is None else value
             if value is not None:
                 by_epoch.setdefault(epoch["epoch"], []).append(100 * value)
-    epochs = sorted(by_epoch)
-    step = max(1, math.ceil(len(epochs) / POINTS))
-    for number in itertools.chain(epochs[: len(epochs) - 1 : step], epochs[-1:]):
+    for number in thinned(sorted(by_epoch), POINTS):
         values = by_epoch[number]
         yield number, (statistics.fmean(values), min(values), max(values))
 

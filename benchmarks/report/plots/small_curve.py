@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
 from benchmarks.records.runs import RunRecord
+from benchmarks.report.plots.style import thinned
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 150, 34, 18, 8
 POINTS = 80
@@ -44,7 +44,7 @@ def curve(run: RunRecord) -> Markup | None:
         parts.append(f'<text x="{LEFT - 4}" y="{y}" class="y">{tick:g}</text>')
     for key, _, style in SERIES:
         if known[key]:
-            line = " ".join(place(x, y) for x, y in _thin(known[key]))
+            line = " ".join(place(x, y) for x, y in thinned(known[key], POINTS))
             parts.append(f'<polyline points="{line}" style="{style}"/>')
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 4}">epoch {first}</text>')
     parts.append(f'<text x="{WIDTH - 6}" y="{HEIGHT - 4}" class="end">{last}</text>')
@@ -61,9 +61,3 @@ def _bounds(low: float, high: float) -> tuple[float, float]:
     step = 10.0 if high - low > 10 else 2.0
     bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
     return (bottom, top) if top > bottom else (bottom, bottom + step)
-
-
-def _thin(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
-    step = max(1, math.ceil(len(points) / POINTS))
-    kept = list(points[::step])
-    return kept if kept[-1] == points[-1] else [*kept, points[-1]]

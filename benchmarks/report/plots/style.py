@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
@@ -29,6 +29,7 @@ WIDE = 8.0  # points of accuracy: a wider range is spaced by errors,
 HIGH = 85.0  # if it reaches this accuracy
 SHARES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # ticks of such an axis
 Numbers = np.ndarray[Any, np.dtype[Any]]
+Value = TypeVar("Value")
 WIDTH = 7.2  # inches; a page scales them to its own width
 VARIABLES = {  # on the page the theme sets the colours
     INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)",
@@ -184,6 +185,12 @@ def listed(words: Sequence[str], most: int = 3) -> str:
     """The first words, and how many more there are."""
     more = len(words) - most
     return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def thinned(values: Sequence[Value], most: int) -> list[Value]:
+    """About `most` of the values, equally spaced, and the last."""
+    step = max(1, -(-len(values) // most))
+    return [*values[: len(values) - 1 : step], *values[-1:]]
 
 
 def cut(text: str, most: int = 34) -> str:

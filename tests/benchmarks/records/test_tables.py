@@ -97,8 +97,8 @@ def test_impossible_numbers_are_left_out(seed: object, tmp_path: Path) -> None:
 
 
 def test_a_run_killed_before_its_first_record_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "lock").touch()
+    (tmp_path / "started").mkdir()
+    (tmp_path / "started" / "lock").touch()
     (run,) = runs.read(tmp_path)
     assert (run.status, run.problems) == (
         "broken",

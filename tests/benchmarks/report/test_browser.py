@@ -237,11 +237,11 @@ def test_axe_finds_nothing_serious(opened: Open, scheme: str, size: tuple[int, i
                 details.evaluate("each => each.open = true")  # one run's is like another's
         page.wait_for_timeout(100)  # the folds' events
         page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = page.evaluate("axe.run()")
+        result = page.evaluate("axe.run()")
         serious = [
             (rule["id"], rule["impact"], rule["nodes"][0]["html"][:200])
-            for rule in found["violations"]
+            for rule in result["violations"]
             if rule["impact"] in ("serious", "critical")
         ]
         assert serious == []
-        assert len(found["passes"]) > 20
+        assert len(result["passes"]) > 20

@@ -52,8 +52,8 @@ def test_the_verdict_compares_the_reported_value_with_one_more_run(
 
 def test_a_best_epoch_is_compared_with_a_best_epoch_only(tmp_path: Path) -> None:
     (result,) = sweep(tmp_path, [0.950], reported(95.10, "best"))
-    assert result.last is not None and result.alike is not None
-    assert (result.last.mean, result.alike.mean) == (pytest.approx(95.0), pytest.approx(95.1))
+    assert result.last is not None and result.as_reported is not None
+    assert (result.last.mean, result.as_reported.mean) == (pytest.approx(95.0), pytest.approx(95.1))
     assert result.difference == pytest.approx(0.0)
 
 

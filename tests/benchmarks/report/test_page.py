@@ -93,8 +93,8 @@ def test_broken_half_written_and_older_runs_are_listed(tmp_path: Path, report_of
     write_run(root, "old", record())
     (root / "old" / "record.json").write_text(json.dumps(old))
     write_run(root, "failed", record(seed=2) | {"status": "failed", "error": "loss became nan"})
-    (root / "begun").mkdir()
-    (root / "begun" / "lock").touch()
+    (root / "started").mkdir()
+    (root / "started" / "lock").touch()
     (root / "sweeps" / "torn").mkdir(parents=True)
     (root / "sweeps" / "torn" / "plan.json").write_text("{")
     text = report_of()
@@ -124,7 +124,7 @@ def test_reported_stands_beside_measured_with_its_evidence(
     for words in (
         "95.66", "report, best", "epoch 189 of 200", "95.60 ± 0.10", "n = 3",
         "agrees within noise", "not run", "over budget", "5,139,018", "3 of 3 finished",
-        "Epochs × 0.05", "not comparable with reported values", "4 of 4", "1 planned, not begun",
+        "Epochs × 0.05", "not comparable with reported values", "4 of 4", "1 planned, not started",
     ):  # fmt: skip
         assert words in text, words
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "reported.csv").read_text())))
