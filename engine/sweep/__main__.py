@@ -82,7 +82,7 @@ def executor_of(args: Arguments, stop: Stop) -> Executor:
         args.flags.get("jobs", 0),
     )
     if jobs == 0:
-        return InProcess(train.train, stop, lambda: Processes(folder, [None], 1, cores))
+        return InProcess(train.train, stop, Processes(folder, [None], 1, cores))
     wanted = args.settings.runtime.device
     devices = devices_of(wanted, torch.cuda.device_count(), os.environ.get(VISIBLE))
     return Processes(folder, devices, jobs, cores)

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.errors import FAILED, OK, RESUMABLE
 from engine.runs.directory import RunFolder
 from engine.signals import Stop
-from engine.sweep.executor import Executor, Job, JobEnd, Outcome
+from engine.sweep.executor import Executor, Job, JobEnd, Outcome, Running
 from engine.sweep.live import LiveView
 from engine.sweep.plan import PlannedRun
 from engine.sweep.queue import FAILED as FAILED_ONCE
@@ -40,7 +40,7 @@ class Driver:
         self._runs = {run.fingerprint: run for run in ordered(runs)}
         self._queue, self._records, self._executor = queue, records, executor
         self._live, self._stop, self._retries, self._logs = live, stop, retries, logs
-        self._tickets: dict[str, int] = {}  # of the runs that were submitted
+        self._running: dict[str, Running] = {}  # by fingerprint
         self._not_before: dict[str, float] = {}  # of runs of other processes
         self._cancelled = False
 
@@ -50,9 +50,9 @@ class Driver:
             self._collect()
             if self._stop.requested:
                 self._cancel()
-            while not self._stop.requested and self._executor.room > 0 and self._begin_next():
+            while not self._stop.requested and self._has_room() and self._begin_next():
                 pass
-            if self._tickets:
+            if self._running:
                 time.sleep(POLL_SECONDS)
             elif self._stop.requested:
                 return RESUMABLE
@@ -62,6 +62,9 @@ class Driver:
                 time.sleep(WAIT_SECONDS)
         rows = self._queue.rows()
         return FAILED if any(rows[f].state == SET_ASIDE for f in self._runs) else OK
+
+    def _has_room(self) -> bool:
+        return len(self._running) < self._executor.slots
 
     def _left(self) -> bool:
         """Whether any run is still to be done, by this process or another."""
@@ -90,17 +93,17 @@ class Driver:
         job = Job(run.name, config, self._logs / f"{folder.name}.log", isolated=row.orphaned > 0)
         self._live.began(run)
         try:
-            self._tickets[fingerprint] = self._executor.submit(job)
+            self._running[fingerprint] = self._executor.submit(job)
         except BaseException:
             self._queue.release(fingerprint, "not begun")
             raise
         return True
 
     def _collect(self) -> None:
-        for fingerprint, ticket in list(self._tickets.items()):
-            end = self._executor.poll(ticket)
+        for fingerprint, running in list(self._running.items()):
+            end = running.poll()
             if end is not None:
-                del self._tickets[fingerprint]
+                del self._running[fingerprint]
                 self._note_end(self._runs[fingerprint], end)
 
     def _note_end(self, run: PlannedRun, end: JobEnd) -> None:
@@ -132,12 +135,12 @@ class Driver:
         if self._cancelled:
             return
         self._cancelled = True
-        if self._tickets:
+        if self._running:
             self._live.note(
                 "stopping: running jobs save a checkpoint first; press Ctrl-C again to stop at once"
             )
-        for ticket in self._tickets.values():
-            self._executor.cancel(ticket)
+        for running in self._running.values():
+            running.cancel()
 
 
 def ordered(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

@@ -44,25 +44,25 @@ class JobEnd:
     output: str = ""
 
 
-class Executor(Protocol):
-    """Takes jobs; `room` more may be submitted at this moment."""
+class Running(Protocol):
+    """A job that was submitted."""
 
-    @property
-    def room(self) -> int:
-        """How many more jobs may be submitted now."""
+    def poll(self) -> JobEnd | None:
+        """How the job ended, None while it runs; not called again once it has ended."""
+
+    def cancel(self) -> None:
+        """Ask the job to save a checkpoint and stop; `poll` then returns that it has."""
+
+
+class Executor(Protocol):
+    """Takes jobs, at most `slots` at a time."""
 
     @property
     def slots(self) -> int:
         """How many jobs run at a time."""
 
-    def submit(self, job: Job) -> int:
-        """Begin a job, or have it begin at the next poll; returns its ticket."""
-
-    def poll(self, ticket: int) -> JobEnd | None:
-        """How the job ended, None while it runs; not called again for a job that has ended."""
-
-    def cancel(self, ticket: int) -> None:
-        """Ask a job to save a checkpoint and stop; `poll` then returns that it has."""
+    def submit(self, job: Job) -> Running:
+        """Begin a job, or have it begin at the first poll."""
 
 
 def begin_log(log: Path) -> int:

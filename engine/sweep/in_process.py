@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
 import sys
 import traceback
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.config.schema import Config
 from engine.errors import OK, RESUMABLE, RunFailed, UserError
 from engine.runs.directory import LOCKED
 from engine.signals import Stop
-from engine.sweep.executor import Executor, Job, JobEnd, Outcome, begin_log, last_lines
+from engine.sweep.executor import Executor, Job, JobEnd, Outcome, Running, begin_log, last_lines
 
 
 class Train(Protocol):
@@ -28,52 +27,24 @@ class InProcess:
     """Executes a job within `poll`; `stop`, which training checks at every step, cancels it.
 
     After an unexpected error this process is not trusted any more (a GPU's context may be broken,
-    memory used up): later jobs, as isolated ones always, go to the executor that `other` makes.
+    memory used up): later jobs go to the executor `other`, as isolated ones always do.
     """
 
     slots = 1
 
-    def __init__(self, train: Train, stop: Stop, other: Callable[[], Executor]) -> None:
-        self._train, self._stop = train, stop
-        self._make_other = other
-        self._other: Executor | None = None
-        self._elsewhere: dict[int, int] = {}  # tickets of `other` by ours
-        self._tickets = itertools.count(1)
-        self._waiting: dict[int, Job] = {}
+    def __init__(self, train: Train, stop: Stop, other: Executor) -> None:
+        self._train, self._stop, self._other = train, stop, other
         self._trusted = True
         self._frozen = False
 
-    @property
-    def room(self) -> int:
-        """One at a time."""
-        return self.slots - len(self._waiting) - len(self._elsewhere)
-
-    def submit(self, job: Job) -> int:
-        """Begin it at the next poll."""
-        ticket = next(self._tickets)
+    def submit(self, job: Job) -> Running:
+        """Begin it at the first poll, or now elsewhere."""
         if job.isolated or not self._trusted:
-            self._other = self._other or self._make_other()
-            self._elsewhere[ticket] = self._other.submit(job)
-        else:
-            self._waiting[ticket] = job
-        return ticket
+            return self._other.submit(job)
+        return _Here(self, job)
 
-    def poll(self, ticket: int) -> JobEnd | None:
-        """Run the job now."""
-        if ticket not in self._elsewhere:
-            return self._run(self._waiting.pop(ticket))
-        assert self._other is not None
-        ended = self._other.poll(self._elsewhere[ticket])
-        if ended is not None:
-            del self._elsewhere[ticket]
-        return ended
-
-    def cancel(self, ticket: int) -> None:
-        """The signal that stops the sweep has stopped the run in this process already."""
-        if self._other is not None and ticket in self._elsewhere:
-            self._other.cancel(self._elsewhere[ticket])
-
-    def _run(self, job: Job) -> JobEnd:
+    def run(self, job: Job) -> JobEnd:
+        """Run a job to its end."""
         since = begin_log(job.log)
         with (
             open(job.log, "a", encoding="utf-8", buffering=1) as log,
@@ -112,3 +83,15 @@ class InProcess:
             self._trusted = False
             return Outcome.FAILED
         return {OK: Outcome.DONE, RESUMABLE: Outcome.STOPPED}.get(code, Outcome.FAILED)
+
+
+@dataclass(frozen=True)
+class _Here:
+    executor: InProcess
+    job: Job
+
+    def poll(self) -> JobEnd:
+        return self.executor.run(self.job)
+
+    def cancel(self) -> None:
+        """The signal that stops the sweep stops the run in its process, too."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
@@ -19,19 +18,10 @@ from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.errors import OK, RESUMABLE, USER_ERROR
 from engine.runs.directory import LOCKED
-from engine.sweep.executor import Job, JobEnd, Outcome, begin_log, last_lines
+from engine.sweep.executor import Job, JobEnd, Outcome, Running, begin_log, last_lines
 
 CHILD = "engine.sweep.child"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-
-@dataclass
-class _Running:
-    process: subprocess.Popen[bytes]
-    job: Job
-    device: str | None
-    since: int  # size of the log before it
-    cancelled: bool = False
 
 
 class Processes:
@@ -44,23 +34,17 @@ class Processes:
     def __init__(self, folder: Path, devices: Sequence[str | None], jobs: int, cores: int) -> None:
         self._folder, self._devices, self._jobs = folder, tuple(devices), jobs
         self._threads = max(1, cores // self.slots)
-        self._tickets = itertools.count(1)
-        self._running: dict[int, _Running] = {}
+        self._running: list[_Process] = []
 
     @property
     def slots(self) -> int:
         """Devices times the processes of each."""
         return len(self._devices) * self._jobs
 
-    @property
-    def room(self) -> int:
-        """Slots without a process."""
-        return self.slots - len(self._running)
-
-    def submit(self, job: Job) -> int:
+    def submit(self, job: Job) -> Running:
         """Start a process, on the device that has the fewest."""
-        ticket = next(self._tickets)
-        used = [each.device for each in self._running.values()]
+        self._running = [each for each in self._running if each.process.poll() is None]
+        used = [each.device for each in self._running]
         device = min(self._devices, key=used.count)
         config = job.config
         if not config.runtime.threads:
@@ -78,32 +62,37 @@ class Processes:
                 env=_environment(device),
                 start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
             )
-        self._running[ticket] = _Running(process, job, device, since)
-        return ticket
+        self._running.append(_Process(process, job.log, since, device))
+        return self._running[-1]
 
-    def poll(self, ticket: int) -> JobEnd | None:
-        """Whether the process has ended, and how."""
-        running = self._running[ticket]
-        code = running.process.poll()
+
+@dataclass
+class _Process:
+    process: subprocess.Popen[bytes]
+    log: Path
+    since: int  # size of the log before it
+    device: str | None
+    cancelled: bool = False
+
+    def poll(self) -> JobEnd | None:
+        code = self.process.poll()
         if code is None:
             return None
-        del self._running[ticket]
-        output = last_lines(running.job.log, running.since)
+        output = last_lines(self.log, self.since)
         if code == OK:
             return JobEnd(Outcome.DONE, output)
-        if code == RESUMABLE or (code < 0 and running.cancelled):
+        if code == RESUMABLE or (code < 0 and self.cancelled):
             return JobEnd(Outcome.STOPPED, output)
         if code == USER_ERROR and output.endswith(LOCKED):
             return JobEnd(Outcome.BUSY, output)
         how = f"killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return JobEnd(Outcome.FAILED, f"{output}\n{how}".lstrip())
 
-    def cancel(self, ticket: int) -> None:
-        """Ask the process and all that it started to stop."""
-        running = self._running[ticket]
-        running.cancelled = True
+    def cancel(self) -> None:
+        """Send SIGTERM to the process and all that it started."""
+        self.cancelled = True
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.process.pid, signal.SIGTERM)
+            os.killpg(self.process.pid, signal.SIGTERM)
 
 
 def devices_of(config_device: str, count: int, visible: str | None) -> list[str | None]:

@@ -132,6 +132,7 @@ def _finish(sweep: Sweep, *more: str) -> None:
         )
 
 
+@pytest.mark.timeout(120)
 def test_killed_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
     sweep.write(LONG, epochs=EPOCHS)
     process = _start(sweep)
@@ -169,13 +170,13 @@ def test_a_run_that_is_cancelled_saves_its_state(sweep: Sweep, tmp_path: Path) -
     executor = Processes(tmp_path / "configs", [None], jobs=1, cores=1)
     job = Job("a run", config, tmp_path / "logs" / "one.log")
     before = set(_children(os.getpid()))  # other tests' helpers, torch's compilers among them
-    ticket = executor.submit(job)
+    running = executor.submit(job)
     (child,) = set(_children(os.getpid())) - before
     while not _has_begun(sweep, 1):
-        assert executor.poll(ticket) is None
+        assert running.poll() is None
         time.sleep(0.02)
-    executor.cancel(ticket)
-    while (ended := executor.poll(ticket)) is None:
+    running.cancel()
+    while (ended := running.poll()) is None:
         time.sleep(0.02)
     assert ended.outcome is Outcome.STOPPED
     assert "stopped after step" in ended.output
@@ -207,16 +208,15 @@ def test_jobs_are_spread_over_the_devices_and_share_the_cores(
 
     monkeypatch.setattr(subprocess, "Popen", Fake)
     executor = Processes(tmp_path, devices_of("auto", 3, None), jobs=2, cores=16)
-    assert executor.slots == executor.room == 6
+    assert executor.slots == 6
     job = Job("x", Config(), tmp_path / "x.log")
-    tickets = [executor.submit(job) for _ in range(5)]
+    running = [executor.submit(job) for _ in range(5)]
     assert [device for device, _ in started] == ["0", "1", "2", "0", "1"]
     assert {threads for _, threads in started} == {"2"}
-    executor._running[tickets[1]].process.code = 0  # type: ignore[attr-defined]
-    ended = executor.poll(tickets[1])
+    running[1].process.code = 0  # type: ignore[attr-defined]
+    ended = running[1].poll()
     assert ended is not None and ended.outcome is Outcome.DONE
-    assert executor.poll(tickets[0]) is None
-    assert executor.room == 2
+    assert running[0].poll() is None
     executor.submit(job)
     assert started[-1][0] in ("1", "2")
 

@@ -189,23 +189,23 @@ def test_a_record_that_does_not_read_costs_its_run_alone(
     assert "1/lr=0.05,momentum=0.5/s0: to do" in out
 
 
-class _Apart:
-    """An executor that keeps what it is given."""
+class _Other:
+    """An executor whose jobs are done at once."""
 
-    slots = room = 1
+    slots = 1
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
 
-    def submit(self, job: Job) -> int:
+    def submit(self, job: Job) -> _Other:
         self.jobs.append(job)
-        return len(self.jobs)
+        return self
 
-    def poll(self, ticket: int) -> JobEnd | None:
+    def poll(self) -> JobEnd:
         return JobEnd(Outcome.DONE)
 
-    def cancel(self, ticket: int) -> None:
-        raise AssertionError("nobody asked for that")
+    def cancel(self) -> None:
+        raise AssertionError("not expected")
 
 
 class _Never:
@@ -213,25 +213,24 @@ class _Never:
 
 
 def test_after_an_unforeseen_crash_runs_get_processes_of_their_own(tmp_path: Path) -> None:
-    apart = _Apart()
+    other = _Other()
     codes: list[Any] = [0, RuntimeError("CUDA error: an illegal memory access"), 0]
 
     def training(config: Config, label: str, stop: Any) -> int:
         code = codes.pop(0)
-        print("it says this")
+        print("some output")
         if isinstance(code, Exception):
             raise code
         return int(code)
 
-    executor = InProcess(training, _Never(), lambda: apart)  # type: ignore[arg-type]
+    executor = InProcess(training, _Never(), other)  # type: ignore[arg-type]
     jobs = [Job(f"run {n}", Config(), tmp_path / "logs" / f"{n}.log", n == 3) for n in range(4)]
-    ended = [executor.poll(executor.submit(job)) for job in jobs]
+    ended = [executor.submit(job).poll() for job in jobs]
     outcomes = [each.outcome.value if each else None for each in ended]
     assert outcomes == ["done", "failed", "done", "done"]
     assert ended[1] is not None
     assert ended[1].output.splitlines()[-1] == "RuntimeError: CUDA error: an illegal memory access"
-    assert [job.name for job in apart.jobs] == ["run 2", "run 3"]
-    assert executor.room == 1
+    assert [job.name for job in other.jobs] == ["run 2", "run 3"]
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
