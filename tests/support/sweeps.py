@@ -1,15 +1,19 @@
-"""What the tests of sweeps share: a sweep file over the small data set, and what it leaves."""
+"""Sweeps over the small data set: the file, the command, and what it writes."""
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from engine.config.schema import Config, Train
 from engine.errors import run_command
 from engine.sweep.__main__ import main
+from engine.sweep.experiments import ReportedValue
+from engine.sweep.plan import PlannedRun
 from tests.support.data import Files
 
 EXPERIMENT = """
@@ -22,7 +26,7 @@ EXPERIMENT = """
 
 
 class Sweep:
-    """A sweep file below `folder` and the command on it."""
+    """A sweep file in `folder` and the command on it."""
 
     def __init__(self, folder: Path, files: Files, experiments: str = EXPERIMENT) -> None:
         self.folder, self.root = folder, folder / "runs"
@@ -42,7 +46,7 @@ class Sweep:
         path.write_text(head + experiments.lstrip("\n"))
         return path
 
-    def words(self, *more: str, path: Path | None = None) -> list[str]:
+    def arguments(self, *more: str, path: Path | None = None) -> list[str]:
         """The command line."""
         return [
             *("--sweep-file", str(path or self.path), "--run.root", str(self.root)),
@@ -53,7 +57,14 @@ class Sweep:
 
     def __call__(self, *more: str, path: Path | None = None) -> int:
         """Run it in this process."""
-        return run_command(main, self.words(*more, path=path))
+        return run_command(main, self.arguments(*more, path=path))
+
+    def plan(self, *more: str) -> dict[str, Any]:
+        """What `--dry-run --json` prints."""
+        with redirect_stdout(io.StringIO()) as output:
+            assert self("--dry-run", "--json", *more) == 0
+        content: dict[str, Any] = json.loads(output.getvalue())
+        return content
 
     def records(self) -> dict[str, dict[str, Any]]:
         """Every record by the folder of its run."""
@@ -64,21 +75,18 @@ class Sweep:
         """Its database."""
         return self.root / "sweeps" / name / "queue.sqlite"
 
-    def asked(self, query: str, name: str = "few") -> list[Any]:
-        """What the database answers."""
+    def query(self, statement: str, name: str = "few") -> list[Any]:
+        """The rows of a statement on the database."""
         with closing(sqlite3.connect(self.queue(name))) as base:
-            return base.execute(query).fetchall()
+            return base.execute(statement).fetchall()
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Inode and time of the weights of all finished runs: another run would change them."""
-        found = {}
-        for path in self.root.glob("*/weights.safetensors"):
-            stat = path.stat()
-            found[path.parent.name] = (stat.st_ino, stat.st_mtime_ns)
-        return found
+        """Inode and time of the weights of all finished runs: training again would change them."""
+        stats = {path.parent.name: path.stat() for path in self.root.glob("*/weights.safetensors")}
+        return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
-    def results(self) -> list[str]:
-        """The runs whose result was printed, once for each time that it was."""
+    def printed(self) -> list[str]:
+        """The runs whose result is in their logs, once per time that it was printed."""
         logs = sorted(self.root.glob("sweeps/*/logs/*.log"))
         return [
             log.stem
@@ -86,3 +94,16 @@ class Sweep:
             for line in log.read_text().splitlines()
             if "test accuracy" in line
         ]
+
+
+def planned_run(name: str, seed: int = 0, **changes: Any) -> PlannedRun:
+    """A run that needs no data: point `name`, with the network of report 004."""
+    values: dict[str, Any] = {
+        "name": f"{name}/s{seed}", "point": name, "report": "004", "experiment": "4.5",
+        "title": "Final", "recipe": "T4", "why": "", "variant": "resnet453", "params": 4_992_586,
+        "petaflops": 2.0, "seed": seed, "config": Config(train=Train(epochs=200, seed=seed)),
+        "differs": {}, "fingerprint": f"{name}-{seed}", "folder": f"resnet453-s{seed}",
+        "reported": (ReportedValue(95.66, "report", "best", "epoch 189", (), ""),), "notes": (),
+        "epochs_unscaled": 200,
+    }  # fmt: skip
+    return PlannedRun(**values | changes)

@@ -20,7 +20,6 @@ from engine.config.schema import Checkpoint, Config, Data, Model, Run, Runtime, 
 from engine.sweep import live
 from engine.sweep.executor import Job, Outcome
 from engine.sweep.processes import Processes, devices_of
-from tests.support.data import Files
 from tests.support.processes import WarmProcess, start_warm
 from tests.support.sweeps import Sweep
 
@@ -35,13 +34,8 @@ EPOCHS = 10  # some tenths of a second
 SELDOM = ("--checkpoint.every_epochs", "6")  # the disk is what such runs wait for
 
 
-@pytest.fixture
-def sweep(files: Files, tmp_path: Path) -> Sweep:
-    return Sweep(tmp_path, files)
-
-
 def _start(sweep: Sweep, *more: str) -> WarmProcess:
-    return start_warm("sweep", *sweep.words(*SELDOM, *more))
+    return start_warm("sweep", *sweep.arguments(*SELDOM, *more))
 
 
 def _until(process: WarmProcess, message: str) -> None:
@@ -99,10 +93,10 @@ def test_two_sweeps_started_at_once_share_the_runs(sweep: Sweep) -> None:
     both = [_start(sweep) for _ in range(2)]
     ended = [process.communicate(timeout=100) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
-    made = sweep.asked("SELECT owner, outcome FROM executions")
+    made = sweep.query("SELECT owner, outcome FROM executions")
     assert [outcome for _, outcome in made] == ["done"] * 6
     assert len({owner for owner, _ in made}) == 2, "one did all; nothing was shown"
-    assert sorted(sweep.results()) == sorted(sweep.records()), "each result was printed once"
+    assert sorted(sweep.printed()) == sorted(sweep.records()), "each result was printed once"
     assert ended[0][0] == ended[1][0], "both tell all results"
 
 
@@ -120,9 +114,9 @@ def _finish(sweep: Sweep, *more: str) -> None:
     process = _start(sweep, *more)
     _out, err = process.communicate(100)
     assert process.returncode == 0, err
-    made = Counter(sweep.asked("SELECT fingerprint FROM executions WHERE outcome = 'done'"))
+    made = Counter(sweep.query("SELECT fingerprint FROM executions WHERE outcome = 'done'"))
     assert set(made.values()) <= {1}
-    assert sorted(sweep.results()) == sorted(sweep.records()), "each result was printed once"
+    assert sorted(sweep.printed()) == sorted(sweep.records()), "each result was printed once"
     assert {name: sweep.stamps()[name] for name in stamps} == stamps
     for record in sweep.records().values():
         assert (record["status"], record["epochs"], record["steps"]) == (
@@ -139,7 +133,7 @@ def test_killed_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
     _wait(sweep, process, 2)
     _killed(sweep, process)
     _finish(sweep)
-    orphaned = sweep.asked("SELECT name FROM runs WHERE orphaned")
+    orphaned = sweep.query("SELECT name FROM runs WHERE orphaned")
     assert len(orphaned) == 1, "that run got a process of its own"
 
 

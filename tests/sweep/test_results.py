@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,10 @@ from engine.statistics import summary
 from engine.sweep import results
 from engine.sweep.dry_run import Overview
 from engine.sweep.estimate import Speeds
-from engine.sweep.experiments import ReportedValue
 from engine.sweep.plan import Plan, PlannedRun
 from engine.sweep.queue import SET_ASIDE, QueueRow
 from engine.sweep.records import Records
-
-
-def _run(point: str, seed: int, **more: Any) -> PlannedRun:
-    return replace(
-        PlannedRun(
-            name=f"{point}/s{seed}", point=point, report="004", experiment="4.5", title="Final",
-            recipe="T4", why="", variant="resnet453", params=4_992_586, petaflops=2.0, seed=seed,
-            config=Config(train=Train(epochs=200, seed=seed)), differs={},
-            fingerprint=f"{point}-{seed}", folder=f"resnet453-s{seed}", notes=(),
-            reported=(ReportedValue(95.66, "report", "best", "epoch 189", (), ""),),
-            epochs_unscaled=200,
-        ),
-        **more,
-    )  # fmt: skip
+from tests.support.sweeps import planned_run
 
 
 def _record(root: Path, run: PlannedRun, accuracy: float, **more: Any) -> None:
@@ -48,7 +33,7 @@ def _record(root: Path, run: PlannedRun, accuracy: float, **more: Any) -> None:
 
 
 def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Path) -> None:
-    runs = [_run("4.5/a", seed) for seed in range(3)]
+    runs = [planned_run("4.5/a", seed) for seed in range(3)]
     for run, accuracy in zip(runs, (0.95, 0.952, 0.957), strict=True):
         _record(tmp_path, run, accuracy)
     (result,) = results.select(runs, Records(tmp_path), {})
@@ -70,7 +55,7 @@ def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Pat
 
 
 def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
-    run = _run("4.5/a", 0)
+    run = planned_run("4.5/a", 0)
     _record(tmp_path, run, 0.95)
     (result,) = results.select([run], Records(tmp_path), {})
     last = result.content()["last_epoch_test_accuracy"]
@@ -79,11 +64,11 @@ def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
 
 
 def test_different_conditions_are_never_put_together(tmp_path: Path) -> None:
-    runs = [_run("4.5/a", seed) for seed in range(4)]
+    runs = [planned_run("4.5/a", seed) for seed in range(4)]
     for run, precision in zip(runs, ("bf16", "fp32", "bf16", "fp32"), strict=True):
         _record(tmp_path, run, 0.95 if precision == "bf16" else 0.5, precision=precision)
     scaled = Config(data=Data(limit=2000), train=Train(epochs=10))
-    few = [_run("4.5/b", 0, config=scaled), _run("4.5/b", 1)]
+    few = [planned_run("4.5/b", 0, config=scaled), planned_run("4.5/b", 1)]
     for run in few:
         _record(tmp_path, run, 0.3)
     selected = results.select([*runs, *few], Records(tmp_path), {})
@@ -97,7 +82,7 @@ def test_different_conditions_are_never_put_together(tmp_path: Path) -> None:
 
 
 def test_held_out_images_choose_the_best_epoch_where_there_are_any(tmp_path: Path) -> None:
-    run = _run("3.9/a", 0)
+    run = planned_run("3.9/a", 0)
     validated = {"best_test_accuracy": None, "best_validation_accuracy": 0.9154}
     _record(tmp_path, run, 0.9101, **validated)
     (result,) = results.select([run], Records(tmp_path), {})
@@ -106,7 +91,7 @@ def test_held_out_images_choose_the_best_epoch_where_there_are_any(tmp_path: Pat
 
 
 def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> None:
-    runs = [_run("4.5/a", seed) for seed in range(4)] + [_run("4.5/b", 0)]
+    runs = [planned_run("4.5/a", seed) for seed in range(4)] + [planned_run("4.5/b", 0)]
     _record(tmp_path, runs[0], 0.95)
     _record(tmp_path, runs[1], 0.99, status="interrupted", epochs=7)
     _record(tmp_path, runs[2], 0.99, status="failed", error="loss became nan")
@@ -121,9 +106,9 @@ def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> Non
 
 
 def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
-    run = _run("4.5/a", 0)
-    other = _run("4.1/b", 0, variant="resnet1111")
-    fp32 = _run("4.5/c", 0, config=Config(runtime=Runtime(precision="fp32")))
+    run = planned_run("4.5/a", 0)
+    other = planned_run("4.1/b", 0, variant="resnet1111")
+    fp32 = planned_run("4.5/c", 0, config=Config(runtime=Runtime(precision="fp32")))
     _record(tmp_path, run, 0.95)
     records = Records(tmp_path)
     here, elsewhere = (Speeds(records.all(), name) for name in ("a machine", "another"))
@@ -136,9 +121,11 @@ def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
     here = Speeds(records.all(), "a machine")
     assert here.seconds(run) == pytest.approx(2e15 / 5e12)
     assert here.seconds(other) == pytest.approx(1e15 / 5e12)
-    _record(tmp_path, _run("4.1/c", 0), 0.9, variant="resnet1111", images_per_second=1, epochs=1)
+    _record(
+        tmp_path, planned_run("4.1/c", 0), 0.9, variant="resnet1111", images_per_second=1, epochs=1
+    )
     assert Speeds(Records(tmp_path).all(), "a machine").seconds(other) == here.seconds(other)
-    runs = [run, _run("4.5/d", 0), fp32]
+    runs = [run, planned_run("4.5/d", 0), fp32]
     overview = Overview(runs, records, {}, here)
     text = overview.text()
     assert "3 runs: 1 done, 2 to do" in text

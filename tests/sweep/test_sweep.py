@@ -5,25 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from engine import train
-from engine.config.schema import Config
 from engine.errors import run_command
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
-from engine.step import compiled as compiled_step
-from engine.step import device
 from engine.sweep import driver
 from engine.sweep.__main__ import main
-from engine.sweep.executor import Job, JobEnd, Outcome
-from engine.sweep.in_process import InProcess
-from tests.support.data import Files
 from tests.support.sweeps import Sweep
 
 POISON = """
@@ -34,11 +25,6 @@ POISON = """
       - {name: poison, settings: {optim: {lr: 1.0e+30}}}
       - {name: better, settings: {optim: {lr: 0.2}}}
 """
-
-
-@pytest.fixture
-def sweep(files: Files, tmp_path: Path) -> Sweep:
-    return Sweep(tmp_path, files)
 
 
 def test_every_run_is_made_and_none_is_made_again(
@@ -65,7 +51,7 @@ def test_every_run_is_made_and_none_is_made_again(
     assert sorted(measured.values()) == accuracies
     assert "4 runs, 4 done before" in again.err
     assert sweep.stamps() == stamps
-    assert sweep.asked("SELECT count(*) FROM executions") == [(4,)]
+    assert sweep.query("SELECT count(*) FROM executions") == [(4,)]
 
 
 def test_what_another_sweep_or_a_person_made_is_not_made_again(
@@ -76,12 +62,12 @@ def test_what_another_sweep_or_a_person_made_is_not_made_again(
     assert sweep(path=other) == 0
     by_hand = "--optim.lr 0.05 --optim.momentum 0.9 --model.blocks 1,1 --model.widths 4"
     more = "--train.epochs 2 --train.batch_size 16 --run.name mine"
-    assert run_command(train.main, [*sweep.words()[2:], *by_hand.split(), *more.split()]) == 0
+    assert run_command(train.main, [*sweep.arguments()[2:], *by_hand.split(), *more.split()]) == 0
     stamps = sweep.stamps()
     assert sweep() == 0
     assert len(sweep.records()) == 4
     assert {name: sweep.stamps()[name] for name in stamps} == stamps
-    assert sweep.asked("SELECT count(*) FROM executions") == [(2,)]
+    assert sweep.query("SELECT count(*) FROM executions") == [(2,)]
 
 
 def test_a_poisoned_run_is_set_aside_with_its_last_lines_and_the_rest_go_on(
@@ -94,13 +80,13 @@ def test_a_poisoned_run_is_set_aside_with_its_last_lines_and_the_rest_go_on(
     assert "1/poison/s0: set aside after 3 failures" in err
     assert "    error: loss became" in err
     assert sum(record["status"] == "finished" for record in sweep.records().values()) == 2
-    assert sweep.asked("SELECT count(*) FROM executions") == [(5,)]
-    (error,) = sweep.asked("SELECT error FROM runs WHERE state = 'set_aside'")
+    assert sweep.query("SELECT count(*) FROM executions") == [(5,)]
+    (error,) = sweep.query("SELECT error FROM runs WHERE state = 'set_aside'")
     assert error[0].count("error: ") == 1, "the last lines of the last attempt alone"
     assert sweep() == 1  # it stays aside
-    assert sweep.asked("SELECT count(*) FROM executions") == [(5,)]
+    assert sweep.query("SELECT count(*) FROM executions") == [(5,)]
     assert sweep("--retry-failed", "--retries", "0") == 1
-    assert sweep.asked("SELECT count(*) FROM executions") == [(6,)]
+    assert sweep.query("SELECT count(*) FROM executions") == [(6,)]
     capsys.readouterr()
     assert sweep("--dry-run") == 0
     assert "3 runs: 2 done, 1 set aside" in capsys.readouterr().out
@@ -132,7 +118,7 @@ def test_a_stop_saves_the_exact_step_and_the_same_command_goes_on(
         codes.append(code)
     assert code == 0 and codes
     assert {name: record["sample_trace"] for name, record in sweep.records().items()} == whole
-    assert sorted(sweep.results()) == sorted(whole), "each result once"
+    assert sorted(sweep.printed()) == sorted(whole), "each result once"
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
@@ -158,7 +144,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
     err = capsys.readouterr().err
     assert err.count("already running in another process; skipped") == 1
     assert len(sweep.stamps()) == 4
-    assert sweep.asked("SELECT count(*) FROM runs WHERE attempts > 0") == [(0,)]
+    assert sweep.query("SELECT count(*) FROM runs WHERE attempts > 0") == [(0,)]
 
 
 def test_a_queue_that_was_damaged_is_made_anew_from_the_records(
@@ -189,50 +175,6 @@ def test_a_record_that_does_not_read_costs_its_run_alone(
     assert "1/lr=0.05,momentum=0.5/s0: to do" in out
 
 
-class _Other:
-    """An executor whose jobs are done at once."""
-
-    slots = 1
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-
-    def submit(self, job: Job) -> _Other:
-        self.jobs.append(job)
-        return self
-
-    def poll(self) -> JobEnd:
-        return JobEnd(Outcome.DONE)
-
-    def cancel(self) -> None:
-        raise AssertionError("not expected")
-
-
-class _Never:
-    requested = False
-
-
-def test_after_an_unforeseen_crash_runs_get_processes_of_their_own(tmp_path: Path) -> None:
-    other = _Other()
-    codes: list[Any] = [0, RuntimeError("CUDA error: an illegal memory access"), 0]
-
-    def training(config: Config, label: str, stop: Any) -> int:
-        code = codes.pop(0)
-        print("some output")
-        if isinstance(code, Exception):
-            raise code
-        return int(code)
-
-    executor = InProcess(training, _Never(), other)  # type: ignore[arg-type]
-    jobs = [Job(f"run {n}", Config(), tmp_path / "logs" / f"{n}.log", n == 3) for n in range(4)]
-    ended = [executor.submit(job).poll() for job in jobs]
-    outcomes = [each.outcome.value if each else None for each in ended]
-    assert outcomes == ["done", "failed", "done", "done"]
-    assert ended[1] is not None
-    assert ended[1].output.splitlines()[-1] == "RuntimeError: CUDA error: an illegal memory access"
-    assert [job.name for job in other.jobs] == ["run 2", "run 3"]
-
-
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--help"])
@@ -248,70 +190,10 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--optim" not in out and "--run.name" not in out
 
 
-def test_runs_of_one_architecture_share_one_compiled_network(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sweep.write(
-        """
-  - id: "1"
-    title: Two networks in turn
-    axes: {optim.lr: [0.1, 0.2]}
-    runs:
-      - {name: narrow, settings: {model: {widths: [4]}}}
-      - {name: wide, settings: {model: {widths: [8]}}}
-      - {name: narrow too, settings: {optim: {momentum: 0.5}}}
-""",
-        epochs=1,
-    )
-    compiled: list[Any] = []
-
-    def compile_once(network: Any, **rest: Any) -> Any:
-        compiled.append(network)
-        return network
-
-    monkeypatch.setattr(torch, "compile", compile_once)
-    monkeypatch.setattr(compiled_step, "_kept", {})
-    monkeypatch.setattr(device, "_finds_a_compiler", lambda: True)
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        monkeypatch.setenv(name, "")  # and back, when this is over
-    assert sweep("--runtime.compile", "true") == 0
-    assert len(sweep.stamps()) == 6
-    assert len(compiled) == 2
-    began = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if "began" in line]
-    assert [name.partition(",")[0] for name in began] == ["1/narrow"] * 2 + ["1/narrow too"] * 2 + [
-        "1/wide"
-    ] * 2
-
-
-def test_a_look_at_a_runs_lock_never_keeps_its_owner_out(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    with run:
-        assert RunFolder(tmp_path / "run").locked()
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.is_set():
-            RunFolder(tmp_path / "run").locked()
-
-    looking = [threading.Thread(target=look) for _ in range(2)]
-    for thread in looking:
-        thread.start()
-    try:
-        for _ in range(50):
-            with RunFolder(tmp_path / "run"):
-                pass
-    finally:
-        over.set()
-        for thread in looking:
-            thread.join()
-    assert not RunFolder(tmp_path / "run").locked()
-    assert not RunFolder(tmp_path / "nowhere").locked()
-
-
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
     sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [word if word != "cpu" else "cuda:7" for word in sweep.words()]
+    words = [word if word != "cpu" else "cuda:7" for word in sweep.arguments()]
     assert run_command(main, words) == 2
     assert "runtime.device cuda:7" in capsys.readouterr().err
     assert not sweep.root.exists()

@@ -1,0 +1,63 @@
+"""A rehearsal is the same training in fewer epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.config import checks
+from engine.config.schema import Config, Schedule, Train
+from engine.config.settings import settings_of
+from engine.sweep.scale import LENGTHS, WHOLE_LENGTHS, scaled
+
+
+def _config(epochs: int, **schedule: Any) -> Config:
+    return Config(train=Train(epochs=epochs), schedule=Schedule(**schedule))
+
+
+def test_a_rehearsal_shortens_everything_that_is_counted_in_epochs() -> None:
+    config = scaled(_config(30, name="cosine", t_max=200.0), 0.1)
+    assert config.train.epochs == 3
+    assert config.schedule.t_max == pytest.approx(20)
+    config = scaled(_config(200, name="multistep", milestones=(6, 8, 9, 150)), 0.05)
+    assert config.schedule.milestones == (1, 2, 3, 8), "each fall stays a fall"
+    config = scaled(_config(200, name="restarts", period=10), 0.05)
+    assert config.schedule.period == 1
+    config = scaled(_config(200, name="cyclic", rise=5.0, fall=0.0), 0.1)
+    assert (config.schedule.rise, config.schedule.fall) == (0.5, 0.0)
+    assert scaled(_config(3), 0.001).train.epochs == 1
+    whole = _config(101, name="onecycle", t_max=100.0, per="epoch")
+    assert scaled(whole, 1.0) is whole
+    assert scaled(whole, 0.05).schedule.t_max + 1 >= scaled(whole, 0.05).train.epochs
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {},
+    "cosine": {"t_max": 200.0},
+    "restarts": {"period": 10},
+    "onecycle": {"t_max": 100.0},
+    "cyclic": {"rise": 5.0},
+    "step": {"step_size": 2},
+    "multistep": {"milestones": (6, 8, 9)},
+    "exponential": {},
+    "multiplicative": {},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_rehearsal_is_a_valid_configuration(name: str) -> None:
+    assert set(SCHEDULES) == set(settings_of(Config)["schedule.name"].limits.choices)
+    config = _config(100, name=name, **SCHEDULES[name])
+    for factor in (0.5, 0.05, 0.005):
+        for check in checks.TRAINING:
+            assert list(check.problems(scaled(config, factor))) == []
+
+
+def test_no_setting_that_is_counted_in_epochs_is_forgotten() -> None:
+    counted = {
+        key for key, setting in settings_of(Config).items() if "epochs" in setting.limits.doc
+    }
+    scaled_ones = {f"schedule.{name}" for name in (*LENGTHS, *WHOLE_LENGTHS, "milestones")}
+    known = {"train.evaluate_every", "checkpoint.every_epochs", "schedule.period_factor"}
+    assert counted - known == scaled_ones, "a new length has to be scaled, or named here"
