@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.data.augment import gpu, reference
+from engine.data.augment import gpu
 from engine.data.transform import Transform
+from tests.support import augment
 
 pytestmark = pytest.mark.gpu
 TRANSFORM, SEED, BATCH, BATCHES = Transform(4, "reflect", "alternating", 8), 2**33 + 5, 16, 4
@@ -31,19 +32,14 @@ def images() -> Tensor:
 
 
 def _expected(images: Tensor, ids: Tensor, epoch: int) -> np.ndarray:
-    store = images.cpu().numpy()
-    samples = ids.cpu().tolist()
-    return np.stack([reference.augment(store[i], i, TRANSFORM, SEED, epoch) for i in samples])
-
-
-def _pixels(out: Tensor) -> np.ndarray:
-    return out.permute(0, 2, 3, 1).cpu().numpy()
+    samples = ids.cpu().numpy()
+    return augment.expected(images.cpu().numpy(), samples, samples, TRANSFORM, SEED, epoch)
 
 
 def test_an_epoch_of_batches_never_waits_for_the_device(images: Tensor) -> None:
     ids = torch.randperm(64, device="cuda")
     moment = torch.tensor(3, device="cuda")
-    labels, found = torch.arange(64, device="cuda"), torch.empty(BATCH, dtype=torch.int64).cuda()
+    labels, gathered = torch.arange(64, device="cuda"), torch.empty(BATCH, dtype=torch.int64).cuda()
     scale, shift = np.float32([0.02, 0.02, 0.02]), np.float32([-2, -2, -2])
     for mode in ("default", "error"):  # the first round compiles
         torch.cuda.set_sync_debug_mode(mode)
@@ -53,10 +49,10 @@ def test_an_epoch_of_batches_never_waits_for_the_device(images: Tensor) -> None:
                     part = ids[first : first + BATCH]
                     gpu.augment(
                         images, part, part, TRANSFORM, SEED, epoch, dtype, scale, shift,
-                        labels=labels, labels_out=found,
+                        labels=labels, labels_out=gathered,
                     )  # fmt: skip
     torch.cuda.set_sync_debug_mode("default")
-    assert (found == ids[-BATCH:]).all()
+    assert (gathered == ids[-BATCH:]).all()
 
 
 def test_a_graph_replays_for_another_step_and_another_epoch(images: Tensor) -> None:
@@ -79,7 +75,7 @@ def test_a_graph_replays_for_another_step_and_another_epoch(images: Tensor) -> N
             step.fill_(at)
             graph.replay()
             part = ids[at * BATCH : (at + 1) * BATCH]
-            assert (_pixels(out) == _expected(images, part, now)).all()
+            assert (augment.pixels(out) == _expected(images, part, now)).all()
 
 
 def test_the_same_batch_is_made_on_any_stream(images: Tensor) -> None:
@@ -89,7 +85,7 @@ def test_the_same_batch_is_made_on_any_stream(images: Tensor) -> None:
     with torch.cuda.stream(side):
         out = gpu.augment(images, ids, ids, TRANSFORM, SEED, 5)
     side.synchronize()
-    assert (_pixels(out) == _expected(images, ids, 5)).all()
+    assert (augment.pixels(out) == _expected(images, ids, 5)).all()
 
 
 def test_rows_beyond_two_gibibytes_are_reached(images: Tensor) -> None:
@@ -98,14 +94,13 @@ def test_rows_beyond_two_gibibytes_are_reached(images: Tensor) -> None:
     store[-64:] = images
     ids = torch.arange(64, device="cuda")
     out = gpu.augment(store, ids + rows - 64, ids, TRANSFORM, SEED, 5)
-    assert (_pixels(out) == _expected(images, ids, 5)).all()
+    assert (augment.pixels(out) == _expected(images, ids, 5)).all()
 
 
 def test_a_batch_beyond_two_gibibytes_is_written_to_its_end(images: Tensor) -> None:
     batch = 2**31 // 3072 + 64
     ids = torch.arange(batch, device="cuda")
     out = gpu.augment(images, ids % 64, ids, TRANSFORM, SEED, 5)
-    last = ids[-3:]
-    store = images.cpu().numpy()
-    expected = [reference.augment(store[i % 64], i, TRANSFORM, SEED, 5) for i in last.tolist()]
-    assert (_pixels(out[-3:]) == np.stack(expected)).all()
+    last = ids[-3:].cpu().numpy()
+    expected = augment.expected(images.cpu().numpy(), last % 64, last, TRANSFORM, SEED, 5)
+    assert (augment.pixels(out[-3:]) == expected).all()
