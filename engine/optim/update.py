@@ -1,8 +1,9 @@
-"""The optimizers' update with rates that lie on the device, so that a CUDA graph can record it.
+"""The optimizer's update with rates in device memory, so that a CUDA graph can record it.
 
-torch's fused kernels take a learning rate from memory, but momentum and beta1 as plain numbers,
-which a graph would keep for ever. Where a schedule moves them, the kernels run with a constant of
-their own and the averages are rescaled around them; the result is torch's to float rounding.
+torch's fused kernels read the learning rate from memory, but take momentum and beta1 as Python
+numbers, which a graph would keep for ever. Where a schedule moves them, the kernels run with a
+constant of their own and the averages are rescaled around them; the result is torch's up to float
+rounding.
 """
 
 from __future__ import annotations
@@ -14,23 +15,22 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engine.config.schema import Optim
-from engine.optim import optimizers
-from engine.optim.schedules import Rates
 
-BETA1 = 0.9  # the kernel's own, where beta1 moves; any will do
+BETA1 = 0.9  # passed to the kernel where beta1 moves; the value does not matter
 
 
 class DeviceRates(NamedTuple):
-    """`Rates` that the device reads when it comes to them."""
+    """`Rates` in device memory, in float32."""
 
     lr: Tensor  # 0-d
     momentum: Tensor  # 0-d
 
 
 class Update:
-    """Call it with rates and a flag, both on the device; where the flag is set nothing changes.
+    """One update with the parameters' gradients; nothing changes where the flag `skip` is set.
 
-    `cycles` says that the momentum moves; else it is the configuration's.
+    The rates and the flag are read by the kernels, so nothing waits. Unless `cycles`, the momentum
+    never moves and is taken from the configuration.
     """
 
     def __init__(self, optimizer: Optimizer, optim: Optim, *, cycles: bool = False) -> None:
@@ -39,15 +39,7 @@ class Update:
 
     @torch.no_grad()
     def __call__(self, rates: DeviceRates, skip: Tensor) -> None:
-        """Make one update with the gradients that lie at the parameters."""
-        if skip.device.type == "cpu":
-            self._on_the_host(rates, skip)
-        else:
-            self.on_the_device(rates, skip)
-
-    @torch.no_grad()
-    def on_the_device(self, rates: DeviceRates, skip: Tensor) -> None:
-        """The update by kernels alone; `rates` in float32."""
+        """Make the update."""
         used = [p for p in self._parameters if p.grad is not None]
         if not used:
             return
@@ -56,16 +48,10 @@ class Update:
         if self._optim.name == "adam":
             self._adam(parameters, gradients, rates, skip)
         elif self._cycles:
-            self._sgd_of_moving_momentum(parameters, gradients, rates, skip)
+            self._sgd_with_moving_momentum(parameters, gradients, rates, skip)
         else:
             buffers = self._state(parameters, "momentum_buffer") if self._optim.momentum else []
             self._sgd(parameters, gradients, buffers, rates.lr, self._optim.momentum, skip)
-
-    def _on_the_host(self, rates: DeviceRates, skip: Tensor) -> None:
-        """The step of torch itself: a kernel of the CPU reads its arguments where they lie."""
-        lr, momentum = (float(each.numpy()) for each in rates)
-        optimizers.set_rates(self._optimizer, Rates(lr, momentum))
-        optimizers.step_unless(self._optimizer, skip)
 
     def _sgd(
         self,
@@ -91,7 +77,7 @@ class Update:
             found_inf=skip.float(),
         )
 
-    def _sgd_of_moving_momentum(
+    def _sgd_with_moving_momentum(
         self,
         parameters: list[Tensor],
         gradients: list[Tensor],
@@ -121,7 +107,7 @@ class Update:
             self._state(parameters, name) for name in ("exp_avg", "exp_avg_sq", "step")
         )
         beta1, beta2 = self._optim.betas
-        lr, after, found = rates.lr, None, skip.float()
+        lr, after, skipped = rates.lr, None, skip.float()
         torch._foreach_add_(steps, 1.0)
         if self._cycles:
             # b m + (1 - b) g = after * (B * before * m + (1 - B) g), with the kernel's own B
@@ -145,18 +131,18 @@ class Update:
             amsgrad=False,
             maximize=False,
             grad_scale=None,
-            found_inf=found,
+            found_inf=skipped,
         )
         if after is not None:
             torch._foreach_mul_(averages, torch.where(skip, 1.0, after).float())
-        torch._foreach_sub_(steps, [found] * len(steps))
+        torch._foreach_sub_(steps, [skipped] * len(steps))
 
     def _state(self, parameters: list[Tensor], name: str) -> list[Tensor]:
         return [self._optimizer.state[p][name] for p in parameters]
 
 
 def _subtract(targets: list[Tensor], factor: Tensor, sources: list[Tensor], skip: Tensor) -> None:
-    """`targets -= factor * sources`, but where `skip` is set: plain SGD is just that."""
+    """`targets -= factor * sources`, as plain SGD does, unless `skip` is set."""
     torch._fused_sgd_(
         targets,
         sources,

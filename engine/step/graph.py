@@ -22,6 +22,8 @@ from engine.step.replay import GraphRecorder, RecordedWork
 from engine.step.totals import Totals, loss_of
 from engine.step.training import TrainingStep
 
+RATES_DTYPE = torch.float32  # as the optimizer's kernels read them
+
 
 class GraphedTraining:
     """Iterate over an epoch and call it with each batch, which is memory yet to be filled.
@@ -41,7 +43,7 @@ class GraphedTraining:
         self._step, self._rates, self._recorder = step, rates, recorder
         self._inputs = graph_inputs(loader, input_dtype(machine))
         self._steps = len(loader)
-        self._table = torch.zeros((self._steps, 2), dtype=_rate_dtype(machine)).to(machine.device)
+        self._table = torch.zeros((self._steps, 2), dtype=RATES_DTYPE).to(machine.device)
         self._ready: dict[int, Tensor] = {}  # tables on the host
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
         self._number = torch.zeros_like(self._at)  # step of the run
@@ -133,8 +135,3 @@ def input_dtype(machine: Machine) -> torch.dtype:
         return torch.bfloat16
     on_gpu = machine.device.type == "cuda"
     return torch.float16 if machine.precision == "fp16" and on_gpu else torch.float32
-
-
-def _rate_dtype(machine: Machine) -> torch.dtype:
-    """What the optimizer's kernels read."""
-    return torch.float32 if machine.device.type == "cuda" else torch.float64

@@ -137,7 +137,7 @@ def test_rates_on_the_device_make_torchs_own_update_to_float_rounding(
             optimizers.set_rates(torchs, Rates(lr, momentum))
             torchs.step()
         rates = DeviceRates(torch.tensor(lr), torch.tensor(momentum))
-        update.on_the_device(rates, torch.tensor(skip))
+        update(rates, torch.tensor(skip))
     for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):
         torch.testing.assert_close(other, mine, rtol=2e-5, atol=1e-6)
     saved, expected = optimizers.state_tensors(held), optimizers.state_tensors(torchs)

@@ -1,6 +1,6 @@
-"""Recorded steps: the same bits as steps made one by one, whatever is recorded and wherever begun.
+"""Recorded steps: the same bits as eager steps, for every setting and from every starting step.
 
-The whole path of a GPU runs here on the CPU, under a recorder that refuses what a graph cannot do.
+The whole path of a GPU runs here on the CPU, by a recorder that refuses what a graph cannot do.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def _both(
     config: Config, machine: Machine, use: Callable[[State, DataSets], Any]
 ) -> tuple[Any, Any]:
-    """What `use` makes of a state of eager steps, and of one of recorded steps."""
+    """`use` of a state with eager steps, and of one with recorded steps."""
     sets = open_sets(config, CPU)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay, "recorder_for", lambda machine: None)
@@ -88,17 +88,27 @@ def _both(
     return eager, use(State(config, machine, sets), sets)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+RECIPES = [
+    (Optim(clip_norm=0.5), ONECYCLE),
+    (Optim("adam", 0.01, lookahead_k=3, lookahead_start="k"), Schedule("restarts", period=2)),
+    (Optim(nesterov=True, clip_value=0.01), ONECYCLE),
+    (Optim(momentum=0.0), Schedule(per="step")),
+    (Optim(name="adam", lr=0.01), ONECYCLE),
+    (Optim(name="adam", lr=0.01, clip_norm=0.5), Schedule()),
+    (Optim(lookahead_k=5, clip_value=0.1), Schedule("cyclic", "step", minimum=0.001, rise=0.5)),
+]
+
+
 @pytest.mark.parametrize(
-    ("optim", "schedule"),
+    ("optim", "schedule", "precision"),
     [
-        (Optim(clip_norm=0.5), ONECYCLE),
-        (Optim(nesterov=True, clip_value=0.01), ONECYCLE),
-        (Optim(momentum=0.0), Schedule(per="step")),
-        (Optim(name="adam", lr=0.01), ONECYCLE),
-        (Optim(name="adam", lr=0.01, clip_norm=0.5), Schedule()),
-        (Optim(lookahead_k=5, clip_value=0.1), Schedule("cyclic", "step", minimum=0.001, rise=0.5)),
-        (Optim("adam", 0.01, lookahead_k=3, lookahead_start="k"), Schedule("restarts", period=2)),
+        *((*recipe, "fp32") for recipe in RECIPES),
+        *((*recipe, precision) for recipe in RECIPES[:1] for precision in ("bf16", "fp16")),
+        *(
+            pytest.param(*recipe, precision, marks=pytest.mark.slow)
+            for recipe in RECIPES[1:]
+            for precision in ("bf16", "fp16")
+        ),
     ],
 )
 def test_recorded_epochs_equal_eager_ones_to_the_bit(
@@ -110,10 +120,10 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
         losses: Losses = []
         return losses, _all(_train(state, losses))
 
-    (eager, expected), (graphed, found) = _both(config, _machine(precision), use)
+    (eager, expected), (graphed, result) = _both(config, _machine(precision), use)
     assert graphed == eager
     assert len(set(graphed)) == EPOCHS * STEPS
-    assert _same(found, expected)
+    assert _same(result, expected)
     whole, short = recorder.graphs
     assert whole.replays == EPOCHS * (STEPS - 1) - WARM_UPS
     assert short.replays == EPOCHS - WARM_UPS
@@ -122,15 +132,15 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
 @pytest.mark.parametrize(
     "optim",
     [
-        Optim(lr=0.01),
-        Optim(name="adam", lr=0.01),
+        pytest.param(Optim(lr=0.01), marks=pytest.mark.slow),
+        pytest.param(Optim(name="adam", lr=0.01), marks=pytest.mark.slow),
         Optim(lr=0.01, lookahead_k=3),
         Optim(name="adam", lr=0.01, lookahead_k=4, lookahead_start="k"),
     ],
     ids=["sgd", "adam", "sgd, lookahead", "adam, lookahead"],
 )
 @pytest.mark.parametrize("graphed_first", [False, True])
-def test_a_checkpoint_of_either_way_is_continued_by_the_other(
+def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
     files: Files, recorder: FakeRecorder, optim: Optim, graphed_first: bool
 ) -> None:
     config = _config(files, optim=optim, schedule=ONECYCLE)
@@ -140,7 +150,7 @@ def test_a_checkpoint_of_either_way_is_continued_by_the_other(
         patch.setattr(replay, "recorder_for", ways[0])
         whole: Losses = []
         expected = _all(_train(State(config, _machine(), sets), whole))
-        for stop in (0, 1, STEPS + 2, 2 * STEPS - 1, 3 * STEPS, 4 * STEPS + 3):
+        for stop in (0, STEPS + 2, 3 * STEPS, 4 * STEPS + 3):
             losses: Losses = []
             patch.setattr(replay, "recorder_for", ways[graphed_first])
             first = _train(State(config, _machine(), sets), losses, stop)
@@ -163,8 +173,8 @@ def test_a_checkpoint_of_either_way_is_continued_by_the_other(
     ],
     ids=["every draw", "autoaugment", "dropout in blocks", "dropout before the classifier"],
 )
-@pytest.mark.parametrize("mode", ["resident", "stream"])
-def test_a_set_is_fed_alike_however_it_is_held_and_augmented(
+@pytest.mark.parametrize("mode", ["resident", pytest.param("stream", marks=pytest.mark.slow)])
+def test_recorded_steps_augment_and_drop_out_as_eager_ones(
     files: Files, recorder: FakeRecorder, sections: dict[str, Any], mode: str
 ) -> None:
     config = _config(files, **sections)
@@ -173,13 +183,13 @@ def test_a_set_is_fed_alike_however_it_is_held_and_augmented(
     def use(state: State, sets: DataSets) -> dict[str, Tensor]:
         return _all(_train(state, []))
 
-    expected, found = _both(config, _machine(), use)
-    assert _same(found, expected)
+    expected, result = _both(config, _machine(), use)
+    assert _same(result, expected)
     assert len(recorder.graphs) == 2
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_an_evaluation_is_recorded_too_and_counts_each_image_once(
+def test_a_recorded_evaluation_counts_each_image_once(
     files: Files, recorder: FakeRecorder, channels_last: bool
 ) -> None:
     def use(state: State, sets: DataSets) -> list[Any]:
@@ -194,13 +204,13 @@ def test_an_evaluation_is_recorded_too_and_counts_each_image_once(
     config = _config(files)
     held_out = dataclasses.replace(config.data, validation=20.0)
     config = dataclasses.replace(config, data=held_out)
-    expected, found = _both(config, machine, use)
-    assert found == expected
-    assert [each.images for each in found[:2]] == [TEST_IMAGES, 20]
+    expected, result = _both(config, machine, use)
+    assert result == expected
+    assert [each.images for each in result[:2]] == [TEST_IMAGES, 20]
     assert len(recorder.graphs) == 4  # a whole and a short batch of each set
 
 
-def test_an_evaluation_that_was_stopped_is_begun_anew(files: Files, recorder: FakeRecorder) -> None:
+def test_a_stopped_evaluation_starts_again_from_zero(files: Files, recorder: FakeRecorder) -> None:
     class Stop:
         requested = True
 
@@ -210,14 +220,14 @@ def test_an_evaluation_that_was_stopped_is_begun_anew(files: Files, recorder: Fa
             for stop in (None, Stop(), None)
         ]
 
-    expected, found = _both(_config(files), _machine(), use)
-    assert found == expected
-    assert found[0] == found[2]
-    assert found[1] is None
+    expected, result = _both(_config(files), _machine(), use)
+    assert result == expected
+    assert result[0] == result[2]
+    assert result[1] is None
 
 
 @pytest.mark.parametrize("moment", [1, STEPS + 3])
-def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
+def test_a_loss_that_is_not_finite_stops_a_recorded_run_before_the_update(
     files: Files, recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     config = _config(files)
@@ -239,7 +249,7 @@ def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
         assert torch.equal(parameter.nan_to_num(7.0), before[name].nan_to_num(7.0))
 
 
-def test_the_next_epoch_is_ready_when_one_is_given_out(
+def test_the_next_epoch_is_drawn_when_the_last_batch_is_out(
     files: Files, recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(files)
@@ -258,7 +268,7 @@ def test_the_next_epoch_is_ready_when_one_is_given_out(
         assert drawn == list(range(epoch + 2))
 
 
-# What the recorder itself refuses: without this, the tests above would show nothing.
+# What the recorder itself refuses: without this, the tests above would prove nothing.
 
 
 def _recorded(recorder: FakeRecorder, work: Callable[[], None], times: int = WARM_UPS + 3) -> None:

@@ -19,7 +19,10 @@ from torch.utils._pytree import tree_leaves
 
 from engine.data.augment import cpu, gpu
 from engine.data.transform import Transform
-from engine.step import replay
+from engine.optim import optimizers
+from engine.optim.schedules import Rates
+from engine.optim.update import DeviceRates, Update
+from engine.step import graph, replay
 from engine.step.replay import Graph, Tensors, Work
 
 READS = {  # of tensors by the host: a capture fails there, a replay would not do them
@@ -172,9 +175,18 @@ def _augment(
     labels_out.numpy()[:] = labels.numpy()[rows.numpy()[here]]
 
 
+def _update(update: Update, rates: DeviceRates, skip: Tensor) -> None:
+    """`Update` by torch's own step on the CPU: it too reads the rates where they lie in memory."""
+    lr, momentum = (float(each.numpy()) for each in rates)
+    optimizers.set_rates(update._optimizer, Rates(lr, momentum))
+    optimizers.step_unless(update._optimizer, skip)
+
+
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
-    """From now on every run records its steps, by this recorder, and augments on the CPU."""
+    """From now on every run records its steps, by this recorder; CPU kernels stand for a GPU's."""
     recorder = FakeRecorder()
+    monkeypatch.setattr(Update, "__call__", _update)
+    monkeypatch.setattr(graph, "RATES_DTYPE", torch.float64)  # as an eager step has them
     monkeypatch.setattr(gpu, "augment", _augment)
     monkeypatch.setattr(replay, "recorder_for", lambda machine: recorder)
     return recorder
