@@ -1,10 +1,9 @@
 """The networks: one table of variants (`variants`), one parametrised class (`resnet`).
 
 `choice` turns a configuration's `model` section into a `Variant` and says what is wrong with it;
-`budget` counts parameters and operations in closed form, `fitting` finds what keeps to them,
-`designs` all designs that do, `pareto` the best of them; `naming` names any member of the family;
-`weights` draws what a network begins with; `listing` and `description` are the data behind `--list`
-and `--describe`.
+`budget` counts parameters and FLOPs in closed form, `fitting` finds the nearest network within a
+limit; `naming` names any network of the family; `weights` initialises it; `listing` and
+`description` are the data behind `--list` and `--describe`.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _NEEDS_TORCH = {"ResNet": "resnet", "describe": "description", "initialise": "we
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch comes when it is asked for: counting alone does without its seconds."""
+    """Import what needs torch on first use: counting alone does without its seconds."""
     if name not in _NEEDS_TORCH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)

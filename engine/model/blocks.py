@@ -1,7 +1,7 @@
-"""What residual layers are made of: convolution, skip path, squeeze and excitation, block.
+"""The parts of residual layers: convolution, skip path, squeeze-and-excitation, block.
 
 Every convolution and pool turns a map of side n into one of ceil(n / stride), whatever the kernel,
-so that the two paths of a block always meet.
+so that the two paths of a block always have the same size.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Convolution(nn.Conv2d):
     stride 2 in report 001 needs no padding. Where an even kernel would then miss the last row or
     column (stride 1, or a map of odd side), that edge alone gets one more zero.
 
-    A strided 1x1 convolution of few channels picks its pixels first: oneDNN (seen in torch 2.11)
+    A strided 1x1 convolution of few channels selects its pixels first: oneDNN (in torch 2.11)
     otherwise writes past a buffer in its backward pass, with channels_last and two threads, and
-    the process hangs, crashes or goes on with wrong numbers (oneDNN issue 6035).
+    the process hangs, crashes or computes wrong numbers (oneDNN issue 6035).
     """
 
     FEWEST_CHANNELS = 16  # below it, oneDNN's block of channels is wider than the input
@@ -33,10 +33,10 @@ class Convolution(nn.Conv2d):
         )
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # N C H W
-        """Convolve; the sizes are plain numbers, so nothing here branches on a tensor."""
+        """Convolve; the sizes are Python integers, so nothing here branches on a tensor."""
         if self.kernel_size[0] == 1 and self.in_channels < self.FEWEST_CHANNELS:
-            picked = input[:, :, :: self.stride[0], :: self.stride[1]]
-            return F.conv2d(picked, self.weight)
+            pixels = input[:, :, :: self.stride[0], :: self.stride[1]]
+            return F.conv2d(pixels, self.weight)
         if self.kernel_size[0] % 2 == 0:
             right, bottom = (
                 int((side - 1) % self.stride[0] == 0) for side in (input.shape[3], input.shape[2])
@@ -47,7 +47,7 @@ class Convolution(nn.Conv2d):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by what the means of all channels say (Hu et al., 2018)."""
+    """Scale each channel by a gate computed from all channels' means (Hu et al., 2018)."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -61,10 +61,10 @@ class SqueezeExcite(nn.Module):
 
 
 def skip_path(variant: Variant, layer: Layer) -> nn.Sequential:
-    """The path beside a layer's first block when the size changes.
+    """The skip path of a layer's first block where the size changes.
 
-    A max pool takes the stride off the convolution; a pre-activation net normalises what enters
-    the path, not what leaves it.
+    A max pool takes over the convolution's stride; a pre-activation network normalises the input
+    of the path, not its output.
     """
     path = nn.Sequential()
     stride = layer.stride
@@ -80,8 +80,8 @@ def skip_path(variant: Variant, layer: Layer) -> nn.Sequential:
 class Block(nn.Module):
     """Two convolutions and a skip path: relu(x + norm(conv(relu(norm(conv(x)))))).
 
-    With `preactivation` (He et al., 2016, v2) each convolution follows its normalisation and
-    activation, and a skip path that changes the size starts from the activated input.
+    With `preactivation` (He et al., 2016, v2) batch norm and ReLU precede each convolution, and a
+    skip path that changes the size starts from the activated input.
     """
 
     def __init__(self, variant: Variant, layer: Layer, first: bool) -> None:
@@ -99,7 +99,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(variant.dropout) if drops else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the block's output, after dropout where there is one."""
+        """Return the block's output, after dropout if there is any."""
         if self.preactivation:
             active = F.relu(self.norm1(x))
             skipped: torch.Tensor = x if self.skip is None else self.skip(active)

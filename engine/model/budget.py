@@ -1,6 +1,6 @@
-"""What a network costs, in closed form: parameters, floating-point operations, map sizes.
+"""The costs of a network in closed form: parameters, FLOPs, sizes of the feature maps.
 
-Equal to the built network to the unit, but a thousand times quicker, so that a design is refused
+Equal to the built network to the unit, but a thousand times faster, so that a network is refused
 or listed before anything is built.
 """
 
@@ -12,8 +12,10 @@ from engine.model.variants import Layer, Variant
 
 
 class Parameters(NamedTuple):
-    """The parameters of each part. SE units inside blocks, and the last normalisation of a
-    pre-activation net, count to their layer; `se` is the unit after the stem alone.
+    """The parameters of each part.
+
+    SE units inside blocks, and the last batch norm of a pre-activation network, count to their
+    layer; `se` is the unit after the stem alone.
     """
 
     stem: int
@@ -28,14 +30,14 @@ class Parameters(NamedTuple):
 
 
 class Flops(NamedTuple):
-    """Operations an image: two a multiply-add, of convolutions and linear layers alone."""
+    """FLOPs per image of convolutions and linear layers; a multiply-add counts as two."""
 
     forward: int
-    training: int
+    training: int  # forward and backward
 
 
 def feature_maps(variant: Variant, side: int = 32) -> list[int]:
-    """The side of the map after the stem and after each layer."""
+    """The side of the feature map after the stem and after each layer."""
     sides = [_ceil(side, variant.stem_stride)]
     for layer in variant.layers:
         sides.append(_ceil(sides[-1], layer.stride))
@@ -43,12 +45,12 @@ def feature_maps(variant: Variant, side: int = 32) -> list[int]:
 
 
 def depth(variant: Variant) -> int:
-    """The layers with weights on the longest way through, as "ResNet-18" counts them."""
+    """The layers with weights on the main path, as "ResNet-18" counts them."""
     return 2 * sum(variant.blocks) + 2
 
 
 def pooled_side(variant: Variant, side: int = 32) -> int:
-    """The side of what the average pool hands to the classifier; 0 where it leaves nothing."""
+    """The side of the map after the average pool; 0 where it is larger than its input."""
     return 1 if variant.pool == "global" else feature_maps(variant, side)[-1] // int(variant.pool)
 
 
@@ -74,7 +76,7 @@ def layer_parameters(variant: Variant, layer: Layer) -> int:
     total = layer.blocks * block_parameters(variant, layer)
     total += (before - width) * width * layer.kernel**2  # the first convolution of the first block
     if variant.preactivation:
-        total += 2 * (before - width)  # the first block normalises what comes in
+        total += 2 * (before - width)  # the first block normalises its input
     if layer.projects:
         total += before * width * layer.skip_kernel**2
         total += 0 if variant.preactivation else 2 * width
@@ -88,7 +90,7 @@ def block_parameters(variant: Variant, layer: Layer) -> int:
 
 
 def flops(variant: Variant, classes: int = 10, channels: int = 3, side: int = 32) -> Flops:
-    """Count the operations of a forward pass, and of a forward and backward pass.
+    """Count the FLOPs of a forward pass, and of a forward and backward pass.
 
     The backward pass costs each convolution twice its forward pass (a gradient for the weights
     and one for the input); the images themselves need no gradient.
@@ -104,7 +106,7 @@ def flops(variant: Variant, classes: int = 10, channels: int = 3, side: int = 32
 
 
 def of_adds(adds: int, stem: int) -> Flops:
-    """The operations of `adds` multiply-adds forward, of which `stem` in the first convolution."""
+    """The FLOPs of `adds` multiply-adds forward, `stem` of them in the first convolution."""
     return Flops(2 * adds, 6 * adds - 2 * stem)
 
 
@@ -127,7 +129,7 @@ def layer_adds(variant: Variant, layer: Layer, map_side: int) -> int:
 
 
 def values(variant: Variant, side: int = 32) -> int:
-    """The numbers that an image's convolutions write, a measure of the traffic with memory."""
+    """The values that the convolutions write per image, a measure of memory traffic."""
     sides = feature_maps(variant, side)
     total = variant.widths[0] * sides[0] ** 2
     for layer, map_side in zip(variant.layers, sides[1:], strict=True):
@@ -136,7 +138,7 @@ def values(variant: Variant, side: int = 32) -> int:
 
 
 def layer_values(layer: Layer, map_side: int) -> int:
-    """The numbers that the convolutions of one layer write."""
+    """The values that the convolutions of one layer write."""
     return (2 * layer.blocks + layer.projects) * layer.width * map_side**2
 
 

@@ -1,15 +1,16 @@
 """From `model.*` of a configuration to one `Variant`, and everything that is wrong with it.
 
-Parts override the named variant's. Nothing is built here, so even absurd nets are refused at once.
+Parts override the named variant's. Nothing is built here, so even huge networks are refused at
+once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any
 
 from engine.config.schema import Model
+from engine.config.wording import did_you_mean
 from engine.errors import UserError
 from engine.model import budget, fitting
 from engine.model.variants import PER_LAYER, VARIANTS, Variant, doubled
@@ -17,56 +18,56 @@ from engine.model.variants import PER_LAYER, VARIANTS, Variant, doubled
 Problem = tuple[str, str]  # dotted key, message
 
 LIST = "python -m engine.train --list shows all"
-CAUSES = {"se_reduction": ("se_reduction", "widths", "se")}  # what else may have led to a misfit
+CAUSES = {"se_reduction": ("se_reduction", "widths", "se")}  # settings that may be to blame
 SINGLE = tuple(field.name for field in dataclasses.fields(Variant) if field.name not in PER_LAYER)
 
 
 def resolve(model: Model) -> Variant:
-    """The network that `model` asks for, by name, by parts or both."""
-    variant, found = _merge(model)
+    """The network that `model` defines, by name, by parts or both."""
+    variant, wrong = _merge(model)
     if variant is None:
-        raise UserError(*(f"{key}: {message}" for key, message in found))
+        raise UserError(*(f"{key}: {message}" for key, message in wrong))
     return variant
 
 
 def problems(model: Model, classes: int = 10, side: int = 32) -> list[Problem]:
     """Everything that keeps `model` from being built and trained, as (dotted key, message)."""
-    found = _too_small(model)
-    if found:
-        return found
-    variant, found = _merge(model)
+    wrong = _too_small(model)
+    if wrong:
+        return wrong
+    variant, wrong = _merge(model)
     if variant is None:
-        return found
-    found = [
+        return wrong
+    wrong = [
         (_blame(model, *CAUSES.get(field, (field, "blocks", "stem_stride"))), text)
         for field, text in fitting.build_errors(variant, side)
     ]
     total = budget.parameters(variant, classes, side=side).total
     if 0 < model.budget < total:
         text = f"{total:,} parameters are over the budget of {model.budget:,}"
-        if not found:  # of a net that cannot be, there is no nearest
+        if not wrong:  # a network that cannot be built has no nearest one
             text += _advice(fitting.nearest(variant, model.budget, classes, side))
         key = _blame(model, "widths", "blocks")
-        found.append((key, f"{text} (model.budget 0 lifts the limit)"))
-    return found
+        wrong.append((key, f"{text} (model.budget 0 lifts the limit)"))
+    return wrong
 
 
-def suggestions(name: str, known: list[str]) -> str:
-    """`; did you mean ...?` with the closest of `known`, else where to find them all."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}? ({LIST})" if close else f"; {LIST}"
+def suggestion(name: str) -> str:
+    """`; did you mean ...?` with the variant closest to `name`, and where to find them all."""
+    close = did_you_mean(name, VARIANTS)
+    return f"{close} ({LIST})" if close else f"; {LIST}"
 
 
 def _merge(model: Model) -> tuple[Variant | None, list[Problem]]:
-    """The named variant with the given parts in place of its own, or what stands against it."""
-    found: list[Problem] = []
+    """The named variant with its parts overridden, or else what is wrong."""
+    wrong: list[Problem] = []
     base = VARIANTS.get(model.name)
     if model.name and base is None:
-        text = f"no variant {model.name!r}{suggestions(model.name, list(VARIANTS))}"
-        found.append(("model.name", text))
+        text = f"no variant {model.name!r}{suggestion(model.name)}"
+        wrong.append(("model.name", text))
     if not model.name and not model.blocks:
         text = f"expected a variant, or model.blocks such as [2, 2, 2] ({LIST})"
-        found.append(("model.name", text))
+        wrong.append(("model.name", text))
     given = {field: tuple(getattr(model, field)) for field in PER_LAYER}
     depth = _depth(given, base)
     lists: dict[str, tuple[int, ...]] = {}
@@ -76,26 +77,26 @@ def _merge(model: Model) -> tuple[Variant | None, list[Problem]]:
                 f"{len(values)} entries for {depth} layers; give {depth}, or one for all, "
                 "or as many model.blocks"
             )
-            found.append((f"model.{field}", text))
+            wrong.append((f"model.{field}", text))
         elif values:
             lists[field] = values * depth if field == "blocks" and len(values) == 1 else values
         elif base is not None:
             extended = _extended(field, base, depth)
             if extended is None:
                 own = list(getattr(base, field))
-                text = f"those of {model.name}, {own}, do not carry over to {depth} layers; give "
-                found.append((f"model.{field}", f"{text}{depth} entries, or one for all"))
+                text = f"those of {model.name}, {own}, do not extend to {depth} layers; give "
+                wrong.append((f"model.{field}", f"{text}{depth} entries, or one for all"))
             else:
                 lists[field] = extended
-    if found:
-        return None, found
+    if wrong:
+        return None, wrong
     single = {name: value for name in SINGLE if (value := getattr(model, name)) is not None}
     parts: dict[str, Any] = {**lists, **single}
     return (Variant(**parts) if base is None else dataclasses.replace(base, **parts)), []
 
 
 def _depth(given: dict[str, tuple[int, ...]], base: Variant | None) -> int:
-    """How many layers the lists speak of; a list of one entry speaks of none."""
+    """The number of layers that the lists imply; a list of one entry implies none."""
     if len(given["blocks"]) > 1:
         return len(given["blocks"])
     if base is not None:
@@ -104,7 +105,7 @@ def _depth(given: dict[str, tuple[int, ...]], base: Variant | None) -> int:
 
 
 def _extended(field: str, base: Variant, depth: int) -> tuple[int, ...] | None:
-    """The list of a named variant for another depth, where its rule is plain."""
+    """The list of a named variant for another depth, if it doubles or is constant."""
     own: tuple[int, ...] = getattr(base, field)
     if len(own) == depth:
         return own
@@ -114,19 +115,19 @@ def _extended(field: str, base: Variant, depth: int) -> tuple[int, ...] | None:
 
 
 def _too_small(model: Model) -> list[Problem]:
-    """Numbers below one, which the limits of the schema refuse too: here they must not crash."""
-    found: list[Problem] = []
+    """Numbers below one, which the limits of the schema refuse too: here they would crash."""
+    wrong: list[Problem] = []
     for field in dataclasses.fields(Model):
         value = getattr(model, field.name)
         numbers = value if isinstance(value, tuple | list) else (value,)
         whole = [n for n in numbers if isinstance(n, int) and not isinstance(n, bool)]
         if field.name not in ("budget", "dropout") and any(number < 1 for number in whole):
-            found.append((f"model.{field.name}", f"{value} has an entry below 1"))
-    return found
+            wrong.append((f"model.{field.name}", f"{value} has an entry below 1"))
+    return wrong
 
 
 def _blame(model: Model, *fields: str) -> str:
-    """The key to point at: the first of `fields` that the configuration sets, else the name."""
+    """The key to report: the first of `fields` that the configuration sets, else the name."""
     for field in fields:
         if getattr(model, field) not in ((), [], None):
             return f"model.{field}"
@@ -135,7 +136,7 @@ def _blame(model: Model, *fields: str) -> str:
 
 def _advice(near: list[fitting.Fit]) -> str:
     if not near:
-        return "; no net of as many layers fits"
+        return "; no network with as many layers fits"
     ways = " or ".join(
         f"model.{fit.field} {list(getattr(fit.variant, fit.field))} ({fit.parameters:,})"
         for fit in near

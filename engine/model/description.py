@@ -1,6 +1,6 @@
-"""What a network is, in numbers: built on the meta device, so that it costs no memory.
+"""A network in numbers: built on the meta device, so that it costs no memory.
 
-Only its parameters are read: a forward pass there would import half of torch's compiler (2 s).
+Only its parameters are counted: a forward pass there would import much of torch's compiler (2 s).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from engine.model import budget
-from engine.model.naming import canonical, name_of
+from engine.model.naming import name_of
 from engine.model.resnet import ResNet, count
-from engine.model.variants import VARIANTS, Variant
+from engine.model.variants import Variant
 
 
-def describe(variant: Variant, classes: int = 10, name: str = "", side: int = 32) -> dict[str, Any]:
-    """The data behind `--describe`; `name` is kept only where the net is the table's of that name.
+def describe(variant: Variant, classes: int = 10, *, side: int = 32) -> dict[str, Any]:
+    """The data behind `--describe`.
 
     `parameters.se` is the unit after the stem; units inside blocks count to their layers, as does
     the last normalisation of a pre-activation net. `feature_maps` is the side of each layer's map.
@@ -24,9 +24,8 @@ def describe(variant: Variant, classes: int = 10, name: str = "", side: int = 32
     with torch.device("meta"):
         network = ResNet(variant, classes, side=side)
     parts = count(network)
-    same = name in VARIANTS and canonical(VARIANTS[name]) == canonical(variant)
     return {
-        "variant": name if same else name_of(variant),
+        "variant": name_of(variant),
         "parameters": {
             "total": sum(parameter.numel() for parameter in network.parameters()),
             "stem": parts.stem,

@@ -1,4 +1,4 @@
-"""Whether a network can exist on images of a given side, and the nearest one within a budget."""
+"""Whether a network can be built for images of a given side, and the nearest within a budget."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import NamedTuple
 from engine.model import budget
 from engine.model.variants import Variant, doubled
 
-EXHAUSTIVE = 20_000  # choices of blocks that are all tried; beyond, the cheapest blocks stay
+EXHAUSTIVE = 20_000  # choices of blocks that are all tried; with more, the cheapest blocks stay
 
 
 class Fit(NamedTuple):
-    """A smaller variant that keeps to the budget, by changing one field."""
+    """A smaller variant within the budget, with one field changed."""
 
     field: str  # widths or blocks
     variant: Variant
@@ -24,15 +24,15 @@ class Fit(NamedTuple):
 
 
 def build_errors(variant: Variant, side: int) -> list[tuple[str, str]]:
-    """What cannot be, each as (field of the variant, reason and nearest that fits)."""
+    """Why the network cannot be built, as (field of the variant, reason and nearest that fits)."""
     return [*_lost_layers(variant, side), *_lost_kernels(variant, side), *_lost_channels(variant)]
 
 
 def nearest(variant: Variant, limit: int, classes: int = 10, side: int = 32) -> list[Fit]:
-    """The variants closest below `limit` parameters: by narrower layers, and by fewer blocks.
+    """The variants closest below `limit` parameters: with narrower layers, and with fewer blocks.
 
-    The larger comes first; each is computed, not estimated. Where neither alone suffices, one
-    block a layer is kept and narrowed.
+    The larger comes first; each is computed, not estimated. Where neither alone suffices, the
+    network of one block per layer is narrowed.
     """
 
     def total(candidate: Variant) -> int:
@@ -41,20 +41,20 @@ def nearest(variant: Variant, limit: int, classes: int = 10, side: int = 32) -> 
     def fits(candidate: Variant) -> bool:
         return total(candidate) <= limit
 
-    found = [_narrower(variant, fits), _shallower(variant, limit, total)]
-    least = dataclasses.replace(variant, blocks=(1,) * len(variant.blocks))
-    if found == [None, None]:
-        found = [_narrower(least, fits)]
+    smaller = [_narrower(variant, fits), _shallower(variant, limit, total)]
+    if smaller == [None, None]:
+        least = dataclasses.replace(variant, blocks=(1,) * len(variant.blocks))
+        smaller = [_narrower(least, fits)]
     fitting = [
         Fit("blocks" if one.widths == variant.widths else "widths", one, total(one))
-        for one in found
+        for one in smaller
         if one is not None
     ]
     return sorted(fitting, key=lambda fit: -fit.parameters)
 
 
 def _lost_layers(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
-    """Layers that would halve a single pixel, and a pool larger than what reaches it."""
+    """Layers that would halve a map of 1x1, and a pool larger than the last map."""
     sides = budget.feature_maps(variant, side)
     if sides[-2:] == [1, 1] and len(variant.blocks) > 1:
         room = sides.index(1) + (1 if sides[0] == 1 else 0)
@@ -73,7 +73,7 @@ def _lost_layers(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
 
 
 def _lost_kernels(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
-    """Even kernels on a single pixel: padded by (kernel - 1) // 2 it is smaller than they are."""
+    """Kernels larger than their map, which is padded by (kernel - 1) // 2."""
     sides = budget.feature_maps(variant, side)
     pooled = variant.skip == "maxpool"  # then the skip path's convolution sees the layer's own map
     smallest = {"conv_kernels": sides[1:], "skip_kernels": sides[1:] if pooled else sides[:-1]}
@@ -90,7 +90,7 @@ def _lost_kernels(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
 
 
 def _lost_channels(variant: Variant) -> Iterator[tuple[str, str]]:
-    """A squeeze that leaves no channel."""
+    """An SE unit that reduces to less than one channel."""
     squeezed = {"none": (), "stem": variant.widths[:1], "block": variant.widths}[variant.se]
     if squeezed and min(squeezed) < variant.se_reduction:
         yield (
@@ -101,7 +101,7 @@ def _lost_channels(variant: Variant) -> Iterator[tuple[str, str]]:
 
 
 def _narrower(variant: Variant, fits: Callable[[Variant], bool]) -> Variant | None:
-    """The widest scaling of all layers that fits, by bisection on the first layer's width."""
+    """The widest scaling of all layers that fits, by bisection of the first layer's width."""
     widths, depth = variant.widths, len(variant.widths)
     doubling = widths == doubled(widths[0], depth)
 
@@ -119,7 +119,7 @@ def _narrower(variant: Variant, fits: Callable[[Variant], bool]) -> Variant | No
 
 
 def _shallower(variant: Variant, limit: int, total: Callable[[Variant], int]) -> Variant | None:
-    """The largest that fits with fewer blocks; of a very deep net, the most expensive go first."""
+    """The largest that fits with fewer blocks; of a very deep one, the most expensive go first."""
     costs = [budget.block_parameters(variant, layer) for layer in variant.layers]
     least = dataclasses.replace(variant, blocks=(1,) * len(costs))
     spare = limit - total(least)

@@ -9,23 +9,23 @@ from typing import Any
 
 from engine.errors import UserError
 from engine.model import budget
-from engine.model.choice import suggestions
+from engine.model.choice import suggestion
 from engine.model.variants import ROWS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def rows(glob: str | None = None) -> list[dict[str, Any]]:
-    """A dictionary for each variant whose name matches `glob` (all without one)."""
+    """The variants whose name matches `glob`, or all, each as a dictionary."""
     names = [name for name in ROWS if glob is None or fnmatchcase(name, glob)]
     if not names:
         plain = (glob or "").replace("*", "").replace("?", "")
-        raise UserError(f"no variant matches {glob!r}{suggestions(plain, list(ROWS))}")
+        raise UserError(f"no variant matches {glob!r}{suggestion(plain)}")
     return [_row(name) for name in names]
 
 
 def config_of(name: str) -> str | None:
-    """The path of the variant's configuration, from the current folder, or None."""
+    """The path of the variant's configuration, relative where possible, or None."""
     path = CONFIGS / f"{name}.yaml"
     if not path.is_file():
         return None

@@ -1,7 +1,7 @@
-"""A name for any member of the family: the table's own where it has the net, else one made up.
+"""A name for any network of the family: that of the table, else a systematic one.
 
-`se_resnet443`, `resnet2111_w24_skip3`, `preact_resnet222_drop0.4`: what is not said is as in the
-reports (64 channels doubling, kernel 3, skip kernel 1, the pool over the whole map).
+`se_resnet443`, `resnet2111_w24_skip3`, `preact_resnet222_drop0.4`: what a name leaves out is as in
+the reports (64 channels doubling, kernel 3, skip kernel 1, the pool over the whole map).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from engine.model.variants import VARIANTS, Variant, doubled
 
 
 def canonical(variant: Variant, side: int = 32) -> Variant:
-    """The same network with everything that makes no difference set to its default."""
+    """The same network, with every field that has no effect set to its default."""
     changes: dict[str, object] = {}
     if variant.pool == feature_maps(variant, side)[-1]:
         changes["pool"] = "global"
@@ -29,7 +29,7 @@ def canonical(variant: Variant, side: int = 32) -> Variant:
 
 
 def name_of(variant: Variant) -> str:
-    """The name of `variant` in the table, or a made-up one that no other network has."""
+    """The name of `variant` in the table, or a systematic one that no other network has."""
     plain = canonical(variant)
     for name, row in VARIANTS.items():
         if canonical(row) == plain:
@@ -38,7 +38,7 @@ def name_of(variant: Variant) -> str:
 
 
 def systematic(plain: Variant) -> str:
-    """Spell out how a canonical variant differs from the plain ResNet of its blocks."""
+    """A name that says how a canonical variant differs from the plain ResNet of its blocks."""
     prefix = "preact_" if plain.preactivation else ""
     prefix += {"none": "", "stem": "se_", "block": "blockse_"}[plain.se]
     joint = "-" if max(plain.blocks) > 9 else ""
@@ -63,7 +63,7 @@ def systematic(plain: Variant) -> str:
         place = "blockdrop" if plain.dropout_place == "block" else "drop"
         tags.append(f"{place}{plain.dropout}")
     name = "_".join(tags)
-    # Report 003's nets have a stem of stride 2 that their names in the table do not say.
+    # The names of report 003's networks in the table leave out their stem of stride 2.
     return f"{name}_stem{plain.stem_stride}" if name in VARIANTS else name
 
 

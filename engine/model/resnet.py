@@ -1,4 +1,4 @@
-"""The one residual network of the project: a `Variant` in, a module out."""
+"""The residual network that every `Variant` describes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from engine.model.variants import Variant
 
 
 class ResNet(nn.Module):
-    """Stem, residual layers, average pool, classifier; PyTorch's own initialisation.
+    """Stem, residual layers, average pool, classifier; PyTorch's default initialisation.
 
-    `side` is that of the images: with a pool smaller than the last map it decides the classifier's
-    inputs. A pre-activation net has a bare convolution for a stem, and one more normalisation after
-    its last layer.
+    `side` is that of the images: with a pool smaller than the last map it determines the size of
+    the classifier's input. The stem of a pre-activation network is a convolution alone; one more
+    batch norm follows its last layer.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ResNet(nn.Module):
         self.classifier = nn.Linear(last * pooled**2, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # N C H W
-        """Return one logit a class for each image."""
+        """Return the logits, N classes."""
         x = self.stem(images)
         if self.se is not None:
             x = self.se(x)
@@ -60,7 +60,7 @@ class ResNet(nn.Module):
 
 
 def count(network: ResNet) -> budget.Parameters:
-    """Count the parameters of a built network, part by part, as `budget.parameters` foretells."""
+    """Count the parameters of each part of a built network, as `budget.parameters` does."""
 
     def total(module: nn.Module | None) -> int:
         return 0 if module is None else sum(p.numel() for p in module.parameters())

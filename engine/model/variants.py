@@ -1,6 +1,7 @@
-"""Every network of the five reports, one row each: a `Variant` is all that tells two nets apart.
+"""The table of networks: a `Variant` is all that tells two networks apart.
 
-A new network is a new row; `--list`, `--describe`, the tests and the benchmarks pick it up.
+A new network is a new row; `--list`, `--describe`, the tests and the benchmarks pick it up. The
+sweep files also name networks by their parts.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ PER_LAYER = ("blocks", "widths", "conv_kernels", "skip_kernels")
 
 
 class Layer(NamedTuple):
-    """One residual layer: `blocks` blocks, of which the first has the stride and the projection."""
+    """One residual layer: `blocks` blocks, the first with the stride and the projection."""
 
     blocks: int
-    before: int  # channels that come in
-    width: int  # channels that go out
+    before: int  # input channels
+    width: int  # output channels
     kernel: int
     skip_kernel: int
     stride: int  # 1 in the first layer, 2 in the others
 
     @property
     def projects(self) -> bool:
-        """Whether the first block's skip path needs a convolution to change the size."""
+        """Whether the first block's skip path has a convolution, since the size changes."""
         return self.stride != 1 or self.before != self.width
 
 
@@ -31,8 +32,8 @@ class Layer(NamedTuple):
 class Variant:
     """The parts of a residual network; the fields are those of `model.*` in a configuration.
 
-    Lists hold one entry a layer. One entry alone serves all layers; one width doubles from layer
-    to layer.
+    Lists have one entry per layer. A single entry holds for all layers; a single width doubles
+    from layer to layer.
     """
 
     blocks: tuple[int, ...]
@@ -57,7 +58,7 @@ class Variant:
             if len(kernels := getattr(self, name)) == 1:
                 object.__setattr__(self, name, kernels * depth)
         if depth == 0 or {len(getattr(self, name)) for name in PER_LAYER} != {depth}:
-            raise ValueError(f"every list needs one entry a layer: {self}")
+            raise ValueError(f"every list needs one entry per layer: {self}")
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -72,29 +73,29 @@ class Variant:
 
 
 def doubled(width: int, depth: int) -> tuple[int, ...]:
-    """The channels of `depth` layers, each twice as wide as the one before."""
+    """The widths of `depth` layers, each twice as wide as the one before."""
     return tuple(width << layer for layer in range(depth))
 
 
 class Row(NamedTuple):
-    """A line of the table; a test recomputes the parameters, so that they cannot lie."""
+    """A row of the table; a test recomputes the parameters, so that they cannot be wrong."""
 
     variant: Variant
     parameters: int  # for 10 classes
     source: str
-    final: bool = False  # whether a report ends with it
+    final: bool = False  # whether it is a report's final network
 
 
 # fmt: off
 # ruff: noqa: E501
 ROWS: dict[str, Row] = {
-    # the finals of the five reports, and the baseline that they name
+    # the final networks of the five reports, and their baseline
     "se_resnet443":                Row(Variant((4, 4, 3), se="stem"),                                              4_697_742, "reports 000 and 002, final", final=True),
     "resnet4643_w32":              Row(Variant((4, 6, 4, 3), (32,)),                                               4_902_186, "report 001, table 1, row 6 (final)", final=True),
     "resnet22222_maxpool_skip":    Row(Variant((2,) * 5, (64, 128, 144, 192, 256), skip="maxpool", stem_stride=2), 4_960_874, "report 003, final", final=True),
     "resnet453":                   Row(Variant((4, 5, 3)),                                                         4_992_586, "report 004, model 5 (final)", final=True),
     "resnet18":                    Row(Variant((2, 2, 2, 2)),                                                     11_173_962, "reports 000 and 004, baseline"),
-    # the steps on the way there
+    # earlier networks of the reports
     "resnet443":                   Row(Variant((4, 4, 3)),                                                         4_697_162, "report 000, final without SE"),
     "resnet2222_w16_k5":           Row(Variant((2, 2, 2, 2), (16,), (5,)),                                         1_922_074, "report 001, table 1, row 1"),
     "resnet2222_w32":              Row(Variant((2, 2, 2, 2), (32,)),                                               2_797_610, "report 001, table 1, row 2"),
@@ -107,7 +108,7 @@ ROWS: dict[str, Row] = {
     "resnet224":                   Row(Variant((2, 2, 4)),                                                         5_139_018, "report 004, model 2"),
     "resnet224_w64_128_250":       Row(Variant((2, 2, 4), (64, 128, 250)),                                         4_939_902, "report 004, model 3"),
     "resnet224_w64_130_251":       Row(Variant((2, 2, 4), (64, 130, 251)),                                         4_993_025, "report 004, model 4"),
-    # the families that report 000 explores
+    # the families of report 000
     "resnet11":                    Row(Variant((1, 1)),                                                              307_274, "report 000, depth 2"),
     "resnet111":                   Row(Variant((1, 1, 1)),                                                         1_227_594, "report 000, depth 3"),
     "resnet2111":                  Row(Variant((2, 1, 1, 1)),                                                      4_977_226, "report 000, depth 4 and width 64"),
@@ -121,7 +122,7 @@ ROWS: dict[str, Row] = {
     "resnet211_skip7":             Row(Variant((2, 1, 1), skip_kernels=(7,)),                                      3_267_658, "report 000, skip kernel 7"),
     "resnet211_skip9":             Row(Variant((2, 1, 1), skip_kernels=(9,)),                                      4_578_378, "report 000, skip kernel 9"),
     "resnet211_k5_skip3":          Row(Variant((2, 1, 1), conv_kernels=(5,), skip_kernels=(3,)),                   3_857_482, "report 000, convolution kernel 5"),
-    # ours: trains on two CPU cores in a minute
+    # the quickstart's: trains in a minute on two CPU cores
     "resnet111_w16":               Row(Variant((1, 1, 1), (16,)),                                                     78_042, "configs/quickstart.yaml"),
 }
 # fmt: on

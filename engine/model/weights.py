@@ -1,4 +1,4 @@
-"""How the weights of a network are drawn: the ways that report 000 compares, and PyTorch's own."""
+"""Initialisation of a network's weights: those that report 000 compares, and PyTorch's default."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from engine.config.schema import Model
 
-# as the reports' ancestor called them; `model.init_gain` takes the gain's place
+# with the gains of the code that report 000 builds on; `model.init_gain` overrides them
 GAINED = {
     "xavier_uniform": (nn.init.xavier_uniform_, 1.0),
     "xavier_normal": (nn.init.xavier_normal_, math.sqrt(2)),
@@ -21,7 +21,7 @@ HE = {"he_uniform": nn.init.kaiming_uniform_, "he_normal": nn.init.kaiming_norma
 def initialise(network: nn.Module, model: Model, generator: torch.Generator) -> None:
     """Draw the weights of every convolution and linear layer as `model.init` says.
 
-    Biases and batch norm stay as they are, and so does all where it says `default`.
+    Biases and batch norm are left as they are; with `default`, so is everything.
     """
     if model.init == "default":
         return

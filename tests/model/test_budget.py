@@ -54,7 +54,7 @@ MAPS = {
 def test_every_part_has_the_catalogues_parameters(name: str) -> None:
     stem, se, layers, classifier = PARTS[name]
     assert count(on_meta(VARIANTS[name])) == (stem, se, layers, classifier)
-    assert describe(VARIANTS[name], name=name)["parameters"] == {
+    assert describe(VARIANTS[name])["parameters"] == {
         "total": stem + se + sum(layers) + classifier,
         "stem": stem,
         "se": se,
@@ -157,13 +157,13 @@ def test_a_very_deep_net_over_budget_is_answered_at_once() -> None:
 
 
 def test_describe_has_exactly_its_keys_and_names_the_net_that_it_is() -> None:
-    described = describe(resolve(Model(name="resnet453")), name="resnet453")
+    described = describe(resolve(Model(name="resnet453")))
     assert list(described) == ["variant", "parameters", "flops", "feature_maps"]
     assert list(described["parameters"]) == ["total", "stem", "se", "layers", "classifier"]
     assert list(described["flops"]) == ["forward", "training"]
     assert described["variant"] == "resnet453"
     changed = resolve(Model(name="resnet453", widths=(24,), dropout=0.4))
-    assert describe(changed, name="resnet453")["variant"] == "resnet453_w24_drop0.4"
+    assert describe(changed)["variant"] == "resnet453_w24_drop0.4"
 
 
 def test_units_in_blocks_and_the_last_norm_count_to_their_layers() -> None:

@@ -184,7 +184,7 @@ def test_over_budget_names_the_count_the_limit_and_nets_that_fit() -> None:
 
 def test_a_budget_that_nothing_fits_says_so() -> None:
     [(_, message)] = problems(Model(name="resnet453", budget=100))
-    assert "no net of as many layers fits" in message
+    assert "no network with as many layers fits" in message
 
 
 SIZES = st.lists(st.integers(1, 1000), max_size=30).map(tuple)
