@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from benchmarks.loader.benchmark import LoaderBenchmark
 from benchmarks.loader.peers import ours
 from benchmarks.loader.startup_child import Task
 from benchmarks.measuring import child
+from benchmarks.measuring.results import Results
 from benchmarks.measuring.turns import Spread
 
 REPEATS, QUICK_REPEATS = 3, 1
@@ -31,22 +32,6 @@ FIGURES = (
 )
 
 
-@dataclass(frozen=True)
-class Start:
-    """The figures of several fresh processes."""
-
-    figures: dict[str, Spread]
-    gaps: Spread | None  # between epochs; None where an epoch has too few batches
-    set_bytes: int | None  # size of the loader's images in memory; None where it has no such figure
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it."""
-        return {name: each.as_json() for name, each in self.figures.items()} | {
-            "epoch_gap_seconds": self.gaps.as_json() if self.gaps else None,
-            "set_bytes": self.set_bytes,
-        }
-
-
 def starts(bench: LoaderBenchmark) -> None:
     """First batches in fresh processes, of the original file with its sidecar."""
     table = bench.results.details.setdefault("starts", {})
@@ -55,11 +40,11 @@ def starts(bench: LoaderBenchmark) -> None:
         bench.say(f"  {name}: fresh processes")
         cold, warm = _starts(task, repeats)
         if task.loader == "ffcv":
-            table[name] = {"has none": cold.as_json()}
+            table[name] = {"has none": cold}
         else:
-            table[name] = {"empty": cold.as_json(), "filled": warm.as_json()}
+            table[name] = {"empty": cold, "filled": warm}
         if name == JUDGED:
-            _note(bench, cold, warm)
+            _note(bench.results, cold, warm)
 
 
 def early_exits(bench: LoaderBenchmark) -> None:
@@ -89,7 +74,7 @@ def measure(task: Task, cache: Path) -> dict[str, Any]:
     )
 
 
-def _starts(task: Task, repeats: int) -> tuple[Start, Start]:
+def _starts(task: Task, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Starts with an empty compile cache, and starts with a filled one.
 
     FFCV keeps none: its starts are all alike, and stand for both.
@@ -101,24 +86,27 @@ def _starts(task: Task, repeats: int) -> tuple[Start, Start]:
             warm = cold
         else:
             warm = [measure(task, folder / "0") for _ in range(repeats)]
-    return _start(cold), _start(warm)
+    return _together(cold), _together(warm)
 
 
-def _start(answers: list[dict[str, Any]]) -> Start:
-    figures = {name: Spread(tuple(answer[name] for answer in answers)) for name in FIGURES}
+def _together(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of several processes; no gaps where an epoch has too few batches."""
     gaps = tuple(gap for answer in answers for gap in answer["epoch_gap_seconds"])
-    return Start(figures, Spread(gaps) if gaps else None, answers[0]["set_bytes"])
+    spreads = {name: Spread(tuple(answer[name] for answer in answers)) for name in FIGURES}
+    return {name: spread.as_json() for name, spread in spreads.items()} | {
+        "epoch_gap_seconds": Spread(gaps).as_json() if gaps else None,
+        "set_bytes": answers[0]["set_bytes"],  # of the images in memory, where the loader knows
+    }
 
 
-def _note(bench: LoaderBenchmark, cold: Start, warm: Start) -> None:
-    figure = bench.results.figure
-    figure("first_batch_seconds_cold", cold.figures["first_batch_seconds"].median)
-    figure("first_batch_seconds_warm", warm.figures["first_batch_seconds"].median)
-    figure("constructor_seconds", warm.figures["constructor_seconds"].median)
-    if warm.gaps is None:
-        bench.results.missing["epoch_gap_seconds"] = "an epoch has too few batches"
+def _note(results: Results, cold: dict[str, Any], warm: dict[str, Any]) -> None:
+    results.figure("first_batch_seconds_cold", cold["first_batch_seconds"]["median"])
+    results.figure("first_batch_seconds_warm", warm["first_batch_seconds"]["median"])
+    results.figure("constructor_seconds", warm["constructor_seconds"]["median"])
+    if warm["epoch_gap_seconds"] is None:
+        results.missing["epoch_gap_seconds"] = "an epoch has too few batches"
     else:
-        figure("epoch_gap_seconds", warm.gaps.median)
+        results.figure("epoch_gap_seconds", warm["epoch_gap_seconds"]["median"])
 
 
 def _tasks(bench: LoaderBenchmark) -> dict[str, Task]:

@@ -7,6 +7,7 @@ It finds its images normalised in memory and does not augment them, as ours does
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +33,22 @@ class Plain:
 
     name = "plain PyTorch"
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        dtype: torch.dtype = torch.float32,
+        layout: torch.memory_format = torch.contiguous_format,
+    ) -> None:
         self.device = torch.device(workload.device)
         self.switches = usual_switches(workload.threads)
         self.warm_up = usual_warm_up(self.device)
-        self.setting = "float32, NCHW, eager, SGD, images ready in memory"
-        self._network = network_of(workload).to(self.device)
+        kind = str(dtype).removeprefix("torch.")
+        order = "channels_last" if layout == torch.channels_last else "NCHW"
+        self.setting = f"{kind}, {order}, eager, SGD, images ready in memory"
+        network: Any = network_of(workload)
+        self._network = network.to(self.device, memory_format=layout)
         self._optimizer = sgd(self._network)
-        self._batches = ready_batches(workload, self.device)
+        self._batches = ready_batches(workload, self.device, dtype, layout)
         self.correct, self.loss = 0, 0.0
 
     def step(self) -> int:
@@ -81,10 +90,7 @@ def sgd(network: nn.Module) -> torch.optim.SGD:
 
 
 def ready_batches(
-    workload: Workload,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    layout: torch.memory_format = torch.contiguous_format,
+    workload: Workload, device: torch.device, dtype: torch.dtype, layout: torch.memory_format
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of one size without end: slices of normalised images, which cost nothing."""
     beton = open_beton(workload.path, verify=False)

@@ -23,14 +23,16 @@ from tests.support.paths import ROOT
 from tests.support.processes import python, succeed
 
 
-def _part(name: str, code: str, seconds: float = 60) -> Part:
+class Lines(Part):
     """A part that runs a few lines of Python with `result` for the path of its result."""
 
-    def command_of(setup: Setup) -> list[str]:
-        text = f"import json, os, sys, time; result = {str(setup.result)!r}\n{code}"
+    def command(self, setup: Setup) -> list[str]:
+        text = f"import json, os, sys, time; result = {str(setup.result)!r}\n{self.flags}"
         return [sys.executable, "-S", "-c", text]
 
-    return Part(name, "a few lines", seconds, command_of)
+
+def _part(name: str, code: str) -> Part:
+    return Lines(name, "a few lines", 60, "", code, "")
 
 
 WRITES = "json.dump({'x': 1}, open(result, 'w')); print('well')"

@@ -60,6 +60,6 @@ def test_the_first_start_of_a_cache_is_cold_and_the_others_are_warm(task, tmp_pa
     monkeypatch.setattr(startup, "measure", measure)
     cold, warm = startup._starts(task, 2)
     assert caches == ["0", "1", "0", "0"]
-    assert cold.figures["import_seconds"].values == (1.0, 2.0)
-    assert warm.figures["import_seconds"].values == (3.0, 4.0)
-    assert cold.as_json()["epoch_gap_seconds"] is None
+    assert cold["import_seconds"]["values"] == [1.0, 2.0]
+    assert warm["import_seconds"]["values"] == [3.0, 4.0]
+    assert cold["epoch_gap_seconds"] is None
