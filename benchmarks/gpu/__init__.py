@@ -1,1 +1,1 @@
-"""Everything worth measuring on a GPU: `python -m benchmarks.gpu`."""
+"""All measurements for a GPU: `python -m benchmarks.gpu`."""

@@ -57,7 +57,7 @@ def _digest(path: Path, mode: str, batch_size: int, threads: int) -> str:
 
 
 def _cost(bench: LoaderBenchmark) -> None:
-    """What counting costs of an epoch's time, in its order and in its draws, at most.
+    """The share of an epoch's time that counter-based randomness costs at most.
 
     The order: our time for one, less that of an order drawn from one stream. The draws: the
     alternating flip makes twice as many as the random one and moves the same pixels, so the

@@ -1,8 +1,8 @@
 """The section of `--device cuda`: the fused kernel's time, its share of a step, host syncs.
 
 The kernel is timed by CUDA events around each launch, with the second-level cache flushed before
-it, after warm-up; a flush takes the GPU longer than the host takes to launch, so that no launch
-is waited for.
+it, after warm-up; a flush takes the GPU longer than the host takes to launch, so the GPU never
+waits for a launch.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from engine.step.training import TrainingStep
 
 BATCH_SIZES = (128, 256, 512, 1024)
 DTYPES = (torch.uint8, torch.bfloat16)
-JUDGED = ("bfloat16", 1024)  # the goal is held to this one; the others stand beside it
-IMAGES = 50_000  # that times are given for
+JUDGED = ("bfloat16", 1024)  # the goal applies to this one
+IMAGES = 50_000  # times are for this many
 PASSES, WARM_UP = 7, 3
 FLUSH_BYTES = 1 << 29  # ten times the largest cache
 NETWORK = "resnet453"
@@ -88,7 +88,7 @@ def kernel_seconds(images: Tensor, size: int, dtype: torch.dtype, passes: int) -
 
 
 def host_syncs(bench: LoaderBenchmark, device: torch.device) -> int:
-    """How often the host waited for the device in a warm epoch, which torch is told to refuse."""
+    """How often the host waited for the device in a warm epoch, by torch's sync debug mode."""
     with ours.open_loader(
         bench.files.numbered, bench.batch_size, dtype=torch.bfloat16, device=bench.device
     ) as loader:

@@ -58,9 +58,9 @@ STARTS = {  # figures of a start: title and unit
 
 
 STARTS_MEAN = """\
-First batch: from opening the file, in the page cache, to the first augmented batch, imports apart.
-Gap: from the last batch of an epoch to the first of the next, less what a usual batch takes.
-Peak memory is the whole process's, pages of the mapped file and the imports among it."""
+First batch: from opening the file, in the page cache, to the first augmented batch, no imports.
+Gap: from the last batch of an epoch to the first of the next, minus the time of a usual batch.
+Peak memory is that of the whole process, pages of the mapped file and the imports included."""
 
 
 def _exits(results: Results) -> str:

@@ -120,7 +120,7 @@ def _epoch(loader: Any, number: int) -> Iterator[Any]:
 
 
 def _gaps(loader: Any) -> tuple[list[float], float]:
-    """From the last batch of an epoch to the first of the next, less what a usual batch takes.
+    """From the last batch of an epoch to the first of the next, minus the time of a usual batch.
 
     The gap holds the end of one iterator, the making of the next and the wait for its first batch;
     a batch is usual when neither the first nor the last of its epoch.

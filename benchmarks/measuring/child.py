@@ -27,7 +27,7 @@ def cache_variables(folder: Path) -> dict[str, str]:
 
 
 def run_python(*words: str, cache: Path, seconds: float) -> subprocess.CompletedProcess[str]:
-    """`python words` with this very code to import and its compile caches below `cache`."""
+    """`python words` with this code first on its path and its compile caches below `cache`."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
         [sys.executable, *words],
@@ -49,8 +49,8 @@ def answer(
 ) -> dict[str, Any]:
     """What `python -m module TASK` prints in its last line, and its exit code.
 
-    To the task is added `started`, the clock when the process was started. One that `may_crash`
-    may do so as it ends, after it has printed its answer.
+    `started`, the clock when the process was started, is added to the task. A process that
+    `may_crash` may fail after it has printed its answer.
     """
     argument = json.dumps({**task, "started": time.monotonic()})
     done = run_python("-m", module, argument, cache=cache, seconds=seconds)

@@ -14,13 +14,13 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def cores() -> int:
-    """The processors that this process may use."""
+    """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def set_threads(count: int) -> None:
-    """Threads of torch and of Numba for what is called from this thread."""
-    import numba  # not before: a fresh process must not find it loaded when its clock starts
+    """Set the threads of torch and of Numba for calls from this thread."""
+    import numba  # not at the top: a fresh process times this import
 
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
@@ -28,15 +28,15 @@ def set_threads(count: int) -> None:
 
 
 def load() -> float:
-    """How many processes wanted to run in the last minute, ours among them."""
+    """The load average of the last minute, this process included."""
     return round(os.getloadavg()[0], 2)
 
 
 def describe(device: str) -> dict[str, Any]:
-    """What a figure depends on beside the code."""
+    """What a figure depends on besides the code."""
     from engine.runs.environment import versions
 
-    found = {
+    description = {
         "cpu": _cpu(),
         "cores": cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -46,28 +46,28 @@ def describe(device: str) -> dict[str, Any]:
         "versions": versions(),
     }
     if device != "cpu":
-        found["gpu"] = torch.cuda.get_device_name(device)
-        found["cuda"] = torch.version.cuda
-    return found
+        description["gpu"] = torch.cuda.get_device_name(device)
+        description["cuda"] = torch.version.cuda
+    return description
 
 
 def peak_memory() -> int:
-    """The most bytes that this process ever held in memory (VmHWM)."""
+    """This process's peak resident memory in bytes (VmHWM)."""
     return _status("VmHWM")
 
 
 def memory() -> int:
-    """The bytes that this process holds in memory now, mapped files among them (VmRSS)."""
+    """This process's resident memory in bytes, mapped files included (VmRSS)."""
     return _status("VmRSS")
 
 
 def threads() -> int:
-    """The kernel's threads of this process."""
+    """The number of threads of this process."""
     return len(os.listdir("/proc/self/task"))
 
 
 def descriptors() -> int:
-    """The open files of this process."""
+    """The number of open files of this process."""
     return len(os.listdir("/proc/self/fd"))
 
 

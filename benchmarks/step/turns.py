@@ -19,7 +19,7 @@ class WarmUp:
     """What the first steps of a trainer took."""
 
     seconds: float  # making it and its first steps
-    extra: float  # beyond what as many usual steps take: compiling, choosing kernels, recording
+    extra: float  # minus the time of as many usual steps: compiling, choosing kernels, recording
     usual: float  # seconds of a usual step
 
 

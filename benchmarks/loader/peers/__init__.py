@@ -18,7 +18,7 @@ class Feed:
     """Something that delivers every sample of a file once per epoch."""
 
     name: str
-    setting: str  # what was chosen for it: a rate means nothing without
+    setting: str  # without which a rate means nothing
     epoch: Callable[[int], Batches]  # images and labels of the n-th epoch
     close: Callable[[], None] = lambda: None
 

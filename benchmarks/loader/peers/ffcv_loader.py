@@ -1,9 +1,9 @@
 """FFCV's own loader at its best: the one file of the benchmarks that imports ffcv.
 
-Faults of 1.0.2 that are met here: it sets torch's and Numba's thread counts (the caller sets
+Faults of 1.0.2 that are handled here: it sets torch's and Numba's thread counts (the caller sets
 them again before each turn); an iterator that is left early keeps its thread until `close`; it
 turns Numba's one type of uint8 arrays read-only for the whole process, which breaks whatever
-else was compiled with that type, ours among it (here it is given a type of its own).
+else was compiled with that type, our kernels included (here it gets a type of its own).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from benchmarks.measuring.data import MEAN, PADDING, SEED, STD
 
 KINDS = ("uint8", "float32", "decode")
 READ_ONLY = types.Array(types.uint8, 1, "C", readonly=True)
-BATCHES_AHEAD = (1, 3, 6)  # tried in an epoch each; 3 is FFCV's default
+BATCHES_AHEAD = (1, 3, 6)  # each is tried for one epoch; 3 is FFCV's default
 
 
 class _OSCache(OSCacheManager):  # type: ignore[misc]

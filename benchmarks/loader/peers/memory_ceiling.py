@@ -1,17 +1,18 @@
-"""Memory alone: what this machine can copy, what it can gather, and what our gather gets of it.
+"""Memory alone: how fast this machine can copy and gather, and how close our gather comes.
 
 The ceilings move whole images by PyTorch's own single-threaded kernels (`copy_` of neighbouring
 rows, `index_select` of shuffled rows), in as many threads as the loaders have. No thread ever
-waits for another: each has batches and a buffer of its own. Our gather is held, in each pair, to
-the faster of two gathers, from an array and from the mapped file. None of these has a consumer.
+waits for another: each has batches and a buffer of its own. Our gather is compared, in each pair,
+with the faster of two gathers, from an array and from the mapped file. None has a consumer.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ Move = Callable[[Tensor, Tensor], None]  # sample ids; the rows that they fill
 
 
 class Ceiling:
-    """Called for one turn after the other, as `Turns` are."""
+    """One turn per call, as with `FeedTurns`."""
 
     def __init__(self, name: str, move: Move, beton: Beton, batch_size: int, threads: int) -> None:
         self.name, self.setting = f"ceiling, {name}", f"{threads} threads that never wait"
@@ -39,18 +40,11 @@ class Ceiling:
     def __call__(self) -> float:
         """Images/s, all threads together."""
         before = torch.get_num_threads()
-        torch.set_num_threads(1)  # of each: new threads take it over
-        counts = [0] * len(self._buffers)
+        torch.set_num_threads(1)  # per thread: new threads inherit it
         began = time.perf_counter()
-
-        def run(place: int) -> None:
-            counts[place] = _move(self._move, self._batches[place], self._buffers[place], began)
-
-        workers = [threading.Thread(target=run, args=(place,)) for place in range(len(counts))]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        with ThreadPoolExecutor(len(self._buffers)) as pool:
+            move = partial(_move, self._move, began)
+            counts = pool.map(move, self._batches, self._buffers)
         passed = time.perf_counter() - began
         torch.set_num_threads(before)
         return sum(counts) / passed
@@ -69,7 +63,7 @@ class OurGather:
     def __call__(self) -> float:
         """Images/s."""
         began = time.perf_counter()
-        count = _move(self._gather, self._batches, self._buffer, began)
+        count = _move(self._gather, began, self._batches, self._buffer)
         return count / (time.perf_counter() - began)
 
     def feed(self) -> Feed:
@@ -137,8 +131,8 @@ def _batches(beton: Beton, batch_size: int, seed: int) -> Sequence[Tensor]:
     return torch.split(torch.randperm(len(beton), generator=random), batch_size)
 
 
-def _move(move: Move, batches: Sequence[Tensor], buffer: Tensor, began: float) -> int:
-    """Move batch after batch until the turn is over; how many images that were."""
+def _move(move: Move, began: float, batches: Sequence[Tensor], buffer: Tensor) -> int:
+    """Move batch after batch until the turn is over; how many images were moved."""
     count = 0
     for ids in itertools.cycle(batches):
         move(ids, buffer[: len(ids)])

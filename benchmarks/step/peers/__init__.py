@@ -34,7 +34,7 @@ class Trainer(Protocol):
 
     @property
     def setting(self) -> str:
-        """What was chosen for it: a rate means nothing without."""
+        """Its setting, without which a rate means nothing."""
 
     def step(self) -> int:
         """Make a step; how many images it had. It need not wait for a GPU."""

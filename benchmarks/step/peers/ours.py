@@ -90,5 +90,5 @@ def _config(workload: Workload, runtime: Runtime, cache: str) -> Config:
         train=Train(epochs=workload.epochs, batch_size=workload.batch_size),
         optim=Optim(name="sgd", lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
         runtime=where,
-        run=Run(root=tempfile.gettempdir()),  # nothing is written there: no run is begun
+        run=Run(root=tempfile.gettempdir()),  # nothing is written there
     )

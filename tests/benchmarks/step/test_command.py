@@ -99,18 +99,6 @@ def test_the_process_of_a_trainer_that_cannot_be_made_says_why(
 
 
 @pytest.mark.slow
-def test_trainers_in_processes_of_their_own_answer_until_they_are_closed(
-    workload: Workload,
-) -> None:
-    trainer = PeerProcess("plain", workload, cache="", seconds=0.001)
-    assert (trainer.name, trainer.facts.flops) == (Plain.name, 0)
-    assert trainer() > 0 and trainer() > 0
-    before = trainer._process
-    trainer.close()
-    assert before.exitcode == 0
-
-
-@pytest.mark.slow
 def test_a_trainer_that_cannot_be_made_says_why(workload: Workload, tmp_path: Path) -> None:
     lost = replace(workload, path=tmp_path / "no.beton")
     with pytest.raises(RunFailed, match=r"no\.beton: no such file"):
