@@ -53,6 +53,12 @@ class CompareResult:
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def note_unmatched(self, *sides: Sequence[str]) -> None:
+        """Note what only A and only B have."""
+        for name, only in zip("AB", sides, strict=True):
+            if only:
+                self.notes.append(f"only in {name}: {', '.join(only)}")
+
 
 def of_runs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> CompareResult:
     """Accuracy and throughput of finished runs, setting by setting."""
@@ -65,9 +71,7 @@ def of_runs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> CompareR
             else:
                 result.notes.append(f"{name}: {run.folder} is {run.status}: left out")
     pairs, *only = _pairs(*sides)
-    for name, groups in zip("AB", only, strict=True):
-        if groups:
-            result.notes.append(f"only in {name}: {', '.join(group[0].name for group in groups)}")
+    result.note_unmatched(*([group[0].name for group in groups] for groups in only))
     for ours, theirs in pairs:
         refuse_mixture(ours)
         refuse_mixture(theirs)
@@ -81,16 +85,17 @@ def of_runs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> CompareR
 
 def of_files(first: Path, second: Path) -> CompareResult:
     """Throughput in two benchmark files: every rate that both have."""
-    result = CompareResult()
-    rates = [dict(_rates(path)) for path in (first, second)]
-    for name in rates[0]:
-        if name in rates[1]:
-            sides = rates[0][name], rates[1][name]
-            result.comparisons.append(_comparison(name, "throughput", "images/s", *sides, "turns"))
-    for name, ours, theirs in (("A", rates[0], rates[1]), ("B", rates[1], rates[0])):
-        only = [key for key in ours if key not in theirs]
-        if only:
-            result.notes.append(f"only in {name}: {', '.join(only)}")
+    ours, theirs = dict(_rates(first)), dict(_rates(second))
+    result = CompareResult(
+        [
+            _comparison(name, "throughput", "images/s", ours[name], theirs[name], "turns")
+            for name in ours
+            if name in theirs
+        ]
+    )
+    result.note_unmatched(
+        [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
+    )
     return result
 
 

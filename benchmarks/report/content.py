@@ -113,8 +113,8 @@ def _draw(report: Report) -> None:
         drawn = _of_conditions(report, conditions, names)
         if conditions == main:
             report.overview = drawn
-        elif drawn:
-            report.others[conditions.words] = drawn
+        elif drawn:  # data sets of one name may differ in their digest
+            report.others.setdefault(conditions.words, []).extend(drawn)
     for section, title, series in _series(report):
         plot = learning_curves.learning_curves(series, title, next(names))
         report.curves.setdefault(section, []).append(plot)

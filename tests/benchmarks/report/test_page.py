@@ -106,7 +106,7 @@ def test_broken_half_written_and_older_runs_are_listed(tmp_path: Path, report_of
         assert words in text, words
 
 
-def test_reported_stands_beside_measured_with_its_evidence(
+def test_reported_values_are_shown_beside_measured_ones_with_their_evidence(
     tmp_path: Path, report_of: Report
 ) -> None:
     root = tmp_path / "runs"

@@ -10,6 +10,8 @@ import pytest
 from benchmarks.records import runs
 from benchmarks.records.conditions import Conditions
 from benchmarks.records.plans import SweepPlans
+from benchmarks.report import content
+from benchmarks.report.error_analysis import Allowance
 from benchmarks.report.groups import RunGroup, run_groups
 from benchmarks.report.plots import learning_curves, scatters
 from benchmarks.report.plots.style import INK, Plot, short, style
@@ -87,6 +89,17 @@ def test_a_wide_range_of_accuracies_is_spaced_by_errors(tmp_path: Path) -> None:
 
     assert {"92", "94", "95", "96"} <= set(ticks([0.96, 0.9]))
     assert not {"92", "95"} & set(ticks([0.5, 0.2]))
+
+
+def test_data_sets_of_one_name_keep_the_plots_of_each(tmp_path: Path) -> None:
+    for number, digest in enumerate("abc"):
+        write_run(
+            tmp_path / "runs", digest, record(data_digests={"test": digest * 64}, seed=number)
+        )
+    nowhere = tmp_path / "nowhere"
+    report = content.read(tmp_path / "runs", nowhere, nowhere, Allowance(0.0), notify=str)
+    assert [len(plots) for plots in report.others.values()] == [4]
+    assert len(report.overview) == 2
 
 
 def test_numbers_are_short() -> None:
