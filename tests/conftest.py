@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 
 from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files, coloured, write_beton
 from tests.support.paths import SHARED
+from tests.support.processes import python, succeed
 from tests.support.runs import SHORT, Command
 
 with contextlib.suppress(ImportError):  # the tests on a GPU do without it
@@ -63,10 +63,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="session")
 def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder `cifar-10-batches-py` of the real CIFAR-10, where the sheets lie beside us."""
+    """The folder `cifar-10-batches-py` of the real CIFAR-10, unpacked once for all workers."""
     unpack = SHARED / "data" / "unpack_cifar10.py"
     if not unpack.exists():
-        pytest.skip("the real CIFAR-10 does not lie in ../shared/data")
-    folder = tmp_path_factory.mktemp("cifar10")
-    subprocess.run([sys.executable, str(unpack), str(folder)], check=True, capture_output=True)
-    return folder / "cifar-10-batches-py"
+        pytest.skip("no CIFAR-10 in ../shared/data")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "cifar10.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # files that are there are only checked
+        succeed(*python(unpack, folder / "cifar10"))
+    return folder / "cifar10" / "cifar-10-batches-py"

@@ -72,11 +72,11 @@ def _cifar_input(data: Data, console: Console) -> Input:
     samples = {split: _limited(source.samples(split), data.limit) for split in ("train", "test")}
 
     def load() -> dict[str, LabelledImages]:
-        content = source.load()
+        loaded = source.load()
+        classes = loaded.classes
         return {
-            split: LabelledImages(images[:count], labels[:count], content.classes)
-            for split, count in samples.items()
-            for images, labels in [content.splits[split]]
+            split: LabelledImages(images[: samples[split]], labels[: samples[split]], classes)
+            for split, (images, labels) in loaded.splits.items()
         }
 
     return Input(data.name, samples, source.digests, load)
