@@ -55,15 +55,17 @@ class Overview:
         ]
         once = f", {self.different:,} of them different" * (self.different < len(rows))
         states = ", ".join(f"{self.states[each]:,} {each}" for each in STATES if self.states[each])
-        more = f" and {self.unknown} of unknown length" if 0 < self.unknown < self.left else ""
+        hours = "hours left unknown"
+        if self.seconds_left is not None:
+            hours = f"{_hours(self.seconds_left)} hours left, one run at a time"
+        more = f"; {self.unknown} of unknown length" * (0 < self.unknown < self.left)
         return "\n".join(
             [
                 columns(HEAD, rows, right=range(2, 6)),
                 "",
                 f"{len(rows):,} runs{once}: {states}",
                 f"{_petaflops(self.petaflops)} PFLOPs in all, "
-                f"{_petaflops(self.petaflops_left)} of them left; "
-                f"{_hours(self.seconds_left)} hours left, one run after another{more}",
+                f"{_petaflops(self.petaflops_left)} of them left; {hours}{more}",
                 self.speeds.basis(),
             ]
         )

@@ -1,4 +1,4 @@
-"""Sweep files are read strictly: every mistake is named with its line, all of them at once."""
+"""Sweep files are read strictly: every mistake is reported with its line, all at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.sweep.files import read_files
 HEAD = "title: A sweep\nsettings: {model: {name: resnet111}}\nexperiments:\n"
 ONE = HEAD + "  - id: '1'\n    title: One\n"
 
-WRONG = [  # the file, where the problem stands, what is said
+WRONG = [  # the file, the line of the problem, its message
     ("title: x\n", 1, "expected `experiments:`, or `include:`"),
     ("experiments: []\n", 1, "title: missing"),
     ("title: ''\nexperiments: []\n", 1, "title: empty"),
@@ -79,7 +79,7 @@ WRONG = [  # the file, where the problem stands, what is said
 
 
 def _refused(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What is said of a sweep file that is refused; nothing may be written."""
+    """The messages about a sweep file that is refused; nothing may be written."""
     path = folder / "x.yaml"
     path.write_text(text)
     command = ["--sweep-file", str(path), "--dry-run", "--run.root", str(folder / "runs")]
@@ -90,17 +90,17 @@ def _refused(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> lis
     return err.splitlines()
 
 
-@pytest.mark.parametrize(("text", "line", "said"), WRONG, ids=lambda value: str(value)[-40:])
+@pytest.mark.parametrize(("text", "line", "message"), WRONG, ids=lambda value: str(value)[-40:])
 def test_a_mistake_is_named_with_its_line(
-    text: str, line: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, line: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = _refused(tmp_path, text, capsys)
+    messages = _refused(tmp_path, text, capsys)
     place = f"error: {tmp_path / 'x.yaml'}, line {line}: "
-    assert any(each.startswith(place) and said in each for each in found), found
-    assert len(found) == 1, "one mistake, one line"
+    assert any(each.startswith(place) and message in each for each in messages), messages
+    assert len(messages) == 1, "one mistake, one line"
 
 
-def test_all_mistakes_of_all_files_and_of_the_command_are_told_at_once(
+def test_all_mistakes_of_all_files_and_of_the_command_are_reported_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.yaml").write_text(ONE + "    settings: {model: {name: resnet18}}\n    whi: x\n")
@@ -109,7 +109,7 @@ def test_all_mistakes_of_all_files_and_of_the_command_are_told_at_once(
     command += ["--seeds", "x", "--jobs=-3", "--epochs-scale", "0", "--optim.lr", "3"]
     assert run_command(main, command) == USER_ERROR
     err = capsys.readouterr().err
-    for said in (
+    for message in (
         "a.yaml, line 6: model.name: 11,173,962",
         "a.yaml, line 7: whi: no such key in an experiment; did you mean why?",
         "b.yaml, line 6: recipe: no recipe T",
@@ -119,7 +119,7 @@ def test_all_mistakes_of_all_files_and_of_the_command_are_told_at_once(
         "--epochs-scale: expected a number, 0.0001 to 100, such as 0.05, found 0",
         "--optim.lr: no such option",
     ):
-        assert said in err
+        assert message in err
     assert [entry.name for entry in sorted(tmp_path.iterdir())] == ["a.yaml", "b.yaml"]
 
 
@@ -155,13 +155,13 @@ def test_a_file_that_is_included_twice_counts_once(tmp_path: Path) -> None:
     assert [experiment.id for experiment in sheet.experiments] == ["1"]
 
 
-def test_more_runs_than_anybody_means_are_refused_before_they_are_made(
+def test_too_many_runs_are_refused_before_they_are_planned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = ", ".join(str(number / 1000) for number in range(1, 300))
     text = ONE + f"    axes: {{optim.lr: [{values}], optim.momentum: [{values}]}}\n"
-    (found,) = _refused(tmp_path, text, capsys)
-    assert "89,401 runs of one experiment" in found
+    (message,) = _refused(tmp_path, text, capsys)
+    assert "89,401 runs of one experiment" in message
 
 
 WORDS = ["title", "experiments", "id", "axes", "runs", "settings", "reported", "optim.lr", "model"]
@@ -179,7 +179,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(WORDS), VALUES), min_size=1, max_size=5))
-def test_no_file_is_anything_but_read_or_refused(
+def test_any_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"

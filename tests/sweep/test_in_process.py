@@ -39,7 +39,7 @@ class _Never:
     requested = False
 
 
-def test_after_an_unforeseen_crash_runs_get_processes_of_their_own(tmp_path: Path) -> None:
+def test_after_an_unexpected_error_runs_get_processes_of_their_own(tmp_path: Path) -> None:
     other = _Other()
     codes: list[Any] = [0, RuntimeError("CUDA error: an illegal memory access"), 0]
 

@@ -1,4 +1,4 @@
-"""Sweeps as real processes: killed, stopped, started twice, no run is made twice."""
+"""Sweeps as real processes: killed, stopped or started twice, no run is trained twice."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _until(process: WarmProcess, message: str) -> None:
 
 
 def _children(parent: int) -> list[int]:
-    found = []
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == parent and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+            children.append(int(path.parent.name))
+    return children
 
 
 def _first_child(process: WarmProcess) -> int:
@@ -75,7 +75,7 @@ def _gone(processes: list[int], seconds: float = 20.0) -> bool:
 
 
 def _has_begun(sweep: Sweep, runs: int) -> bool:
-    """Whether so many runs have made an epoch but not their last."""
+    """Whether that many runs have trained an epoch."""
     logs = [path.read_text().count("\n") for path in sweep.root.glob("*/log.jsonl")]
     return sum(lines > 0 for lines in logs) >= runs
 
@@ -93,11 +93,11 @@ def test_two_sweeps_started_at_once_share_the_runs(sweep: Sweep) -> None:
     both = [_start(sweep) for _ in range(2)]
     ended = [process.communicate(timeout=100) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
-    made = sweep.query("SELECT owner, outcome FROM executions")
-    assert [outcome for _, outcome in made] == ["done"] * 6
-    assert len({owner for owner, _ in made}) == 2, "one did all; nothing was shown"
+    executions = sweep.query("SELECT owner, outcome FROM executions")
+    assert [outcome for _, outcome in executions] == ["done"] * 6
+    assert len({owner for owner, _ in executions}) == 2, "one process had all runs: no proof"
     assert sorted(sweep.printed()) == sorted(sweep.records()), "each result was printed once"
-    assert ended[0][0] == ended[1][0], "both tell all results"
+    assert ended[0][0] == ended[1][0], "both print all results"
 
 
 def _killed(sweep: Sweep, process: WarmProcess) -> None:
@@ -114,8 +114,8 @@ def _finish(sweep: Sweep, *more: str) -> None:
     process = _start(sweep, *more)
     _out, err = process.communicate(100)
     assert process.returncode == 0, err
-    made = Counter(sweep.query("SELECT fingerprint FROM executions WHERE outcome = 'done'"))
-    assert set(made.values()) <= {1}
+    trained = Counter(sweep.query("SELECT fingerprint FROM executions WHERE outcome = 'done'"))
+    assert set(trained.values()) <= {1}
     assert sorted(sweep.printed()) == sorted(sweep.records()), "each result was printed once"
     assert {name: sweep.stamps()[name] for name in stamps} == stamps
     for record in sweep.records().values():
@@ -127,7 +127,7 @@ def _finish(sweep: Sweep, *more: str) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_killed_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
+def test_after_a_kill_no_run_is_trained_twice(sweep: Sweep) -> None:
     sweep.write(LONG, epochs=EPOCHS)
     process = _start(sweep)
     _wait(sweep, process, 2)
@@ -139,7 +139,7 @@ def test_killed_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_with_processes_killed_twice_in_the_middle_no_run_is_made_twice(sweep: Sweep) -> None:
+def test_after_kills_of_a_run_and_of_all_processes_no_run_is_trained_twice(sweep: Sweep) -> None:
     sweep.write(LONG, epochs=EPOCHS)
     for turn in range(2):
         process = _start(sweep, "--jobs", "2")
@@ -152,7 +152,7 @@ def test_with_processes_killed_twice_in_the_middle_no_run_is_made_twice(sweep: S
     _finish(sweep, "--jobs", "2")
 
 
-def test_a_run_that_is_cancelled_saves_its_state(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_run_that_is_cancelled_saves_a_checkpoint(sweep: Sweep, tmp_path: Path) -> None:
     config = Config(
         data=Data(train=str(sweep.files.train), test=str(sweep.files.test)),
         model=Model(blocks=(1, 1), widths=(4,)),
@@ -215,7 +215,7 @@ def test_jobs_are_spread_over_the_devices_and_share_the_cores(
     assert started[-1][0] in ("1", "2")
 
 
-def test_on_a_terminal_a_table_shows_what_runs_is_done_and_is_left(
+def test_on_a_terminal_a_table_shows_running_finished_and_remaining_runs(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep.write(LONG.replace("0.1, 0.15", "0.1"), epochs=5)

@@ -1,4 +1,4 @@
-"""The queue of a sweep: one owner a run, the dead give way, damage costs nothing."""
+"""The queue of a sweep: one owner per run; dead owners and damage cost nothing."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def _silent(line: str) -> None:
 
 
 def _claims(base: Queue) -> list[str]:
-    found = []
+    claimed = []
     while (claim := base.claim(ORDER)) is not None:
-        found.append(claim[0])
+        claimed.append(claim[0])
         base.done(claim[0])
-    return found
+    return claimed
 
 
 def test_runs_are_claimed_in_order_and_failed_ones_come_last(tmp_path: Path) -> None:
@@ -42,19 +42,19 @@ def test_runs_are_claimed_in_order_and_failed_ones_come_last(tmp_path: Path) -> 
         assert {row.state for row in base.rows().values()} == {DONE}
 
 
-def test_a_run_is_set_aside_after_its_retries_with_what_it_said(tmp_path: Path) -> None:
+def test_a_run_is_set_aside_after_its_retries_with_its_last_error(tmp_path: Path) -> None:
     with Queue(tmp_path, _silent) as base:
-        base.enrol({ORDER[0]: "poison"}, set(), retry=False)
+        base.enrol({ORDER[0]: "failing"}, set(), retry=False)
         states = []
         for attempt in range(3):
             assert base.claim(ORDER) is not None
             states.append(base.failed(ORDER[0], f"error {attempt}", retries=2).state)
         assert states == [FAILED, FAILED, SET_ASIDE]
         assert base.claim(ORDER) is None
-        base.enrol({ORDER[0]: "poison"}, set(), retry=False)
+        base.enrol({ORDER[0]: "failing"}, set(), retry=False)
         assert base.rows()[ORDER[0]].error == "error 2"
         assert base.claim(ORDER) is None
-        base.enrol({ORDER[0]: "poison"}, set(), retry=True)
+        base.enrol({ORDER[0]: "failing"}, set(), retry=True)
         assert base.rows()[ORDER[0]].attempts == 0
         assert base.claim(ORDER) is not None
 
@@ -98,7 +98,7 @@ def test_of_four_processes_each_run_goes_to_one(tmp_path: Path) -> None:
         worker.stdin.flush()
     claimed = [worker.communicate(timeout=50)[0].split() for worker in workers]
     assert sorted(each for some in claimed for each in some) == ORDER
-    assert sum(bool(some) for some in claimed) > 1, "one took all; nothing was shown"
+    assert sum(bool(some) for some in claimed) > 1, "one process had all runs: no proof"
 
 
 def test_the_claim_of_a_killed_process_is_taken_over_and_of_a_living_one_is_not(
@@ -117,7 +117,7 @@ def test_the_claim_of_a_killed_process_is_taken_over_and_of_a_living_one_is_not(
         holder.communicate(timeout=20)
         claim = base.claim(ORDER)
         assert claim is not None and claim[0] == ORDER[0]
-        assert claim[1].orphaned == 1, "the next one takes care"
+        assert claim[1].orphaned == 1, "the next executor isolates it"
 
 
 DAMAGES = {
@@ -142,16 +142,16 @@ def _without_table(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_queue_is_kept_and_made_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_queue_is_kept_and_a_new_one_made(tmp_path: Path, damage: str) -> None:
     with Queue(tmp_path, _silent) as base:
         base.enrol(RUNS, set(), retry=False)
     DAMAGES[damage](tmp_path / queue.FILE)
     damaged = (tmp_path / queue.FILE).read_bytes()
-    said: list[str] = []
-    with Queue(tmp_path, said.append) as base:
+    warnings: list[str] = []
+    with Queue(tmp_path, warnings.append) as base:
         base.enrol(RUNS, set(ORDER[5:]), retry=False)
         assert _claims(base) == ORDER[:5]
-    assert len(said) == 1 and "queue.sqlite: damaged" in said[0]
+    assert len(warnings) == 1 and "queue.sqlite: damaged" in warnings[0]
     assert (tmp_path / "queue.sqlite.bad-1").read_bytes() == damaged
 
 
@@ -168,7 +168,7 @@ def test_an_empty_file_is_a_new_queue_and_a_newer_format_is_refused(tmp_path: Pa
         pass
 
 
-def test_a_look_at_the_queue_writes_nothing(tmp_path: Path) -> None:
+def test_peeking_at_the_queue_writes_nothing(tmp_path: Path) -> None:
     assert queue.peek(tmp_path / "nowhere") == {}
     with Queue(tmp_path, _silent) as base:
         base.enrol({ORDER[0]: "one", ORDER[1]: "two"}, set(), retry=False)

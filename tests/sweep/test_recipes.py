@@ -98,12 +98,12 @@ def test_the_table_above_names_every_recipe_of_the_catalogue() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_recipe_is_its_row_of_the_catalogue(name: str) -> None:
+def test_a_recipe_equals_its_row_of_the_catalogue(name: str) -> None:
     assert row_of(recipe(name)) == ROWS[name]
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_recipe_names_no_network_and_leaves_the_rest_as_it_is(name: str) -> None:
+def test_a_recipe_names_no_network_and_keeps_the_other_defaults(name: str) -> None:
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     assert set(content) == {"data", "augment", "train", "optim", "schedule"}
     assert set(content["data"]) == {"validation"}
@@ -114,7 +114,7 @@ def test_a_recipe_names_no_network_and_leaves_the_rest_as_it_is(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_recipe_decides_all_that_any_other_does(name: str) -> None:
+def test_a_recipe_overrides_every_setting_of_any_other(name: str) -> None:
     """So that it can be laid over another file of this project, and nothing of that shows."""
     for other in ("resnet22222_maxpool_skip.yaml", "resnet453.yaml", "recipes/TA.yaml"):
         over = read(ROOT / "configs" / other, FOLDER / f"{name}.yaml")
@@ -134,7 +134,7 @@ def test_a_recipes_header_says_where_it_is_from_how_to_use_it_and_when_it_stops(
 
 
 @pytest.mark.parametrize(("reported", "ran"), [("T0", "T0c"), ("T2", "T2c"), ("T3", "T3c")])
-def test_what_a_report_states_and_what_its_code_ran_are_kept_apart(reported: str, ran: str) -> None:
+def test_a_reports_recipe_and_that_of_its_code_are_kept_apart(reported: str, ran: str) -> None:
     assert row_of(recipe(reported)) != row_of(recipe(ran))
     for name, other in ((reported, ran), (ran, reported)):
         key = "code" if name == reported else "report"
@@ -142,7 +142,7 @@ def test_what_a_report_states_and_what_its_code_ran_are_kept_apart(reported: str
         assert re.search(rf"^# {key}: +differs \({other}\)", text, re.MULTILINE)
 
 
-def test_the_rates_are_those_that_the_catalogue_works_out() -> None:
+def test_the_learning_rates_are_those_of_the_catalogue() -> None:
     def lr(name: str, epoch: int, steps: int = 391) -> float:
         return rates(recipe(name), epoch * steps, steps).lr
 
@@ -159,7 +159,7 @@ def test_the_rates_are_those_that_the_catalogue_works_out() -> None:
     assert moves_momentum(t3c.schedule)
 
 
-def test_report_003_trains_on_49_000_images_in_192_steps_and_watches_1_000() -> None:
+def test_report_003_trains_on_49_000_images_in_192_steps_and_validates_on_1_000() -> None:
     for name in ("T3", "T3c", "T3x"):
         held_out = recipe(name).data.validation * 50_000
         train, watched = split(50_000, round(held_out), seed=0)
@@ -168,7 +168,7 @@ def test_report_003_trains_on_49_000_images_in_192_steps_and_watches_1_000() -> 
     assert -(-len(train) // recipe("T3c").train.batch_size) == 192
 
 
-def test_lookahead_meets_where_the_ancestors_did() -> None:
+def test_lookahead_starts_as_the_ancestors_did() -> None:
     assert {recipe(name).optim.lookahead_start for name in ("T0", "TA")} == {"first"}
 
 

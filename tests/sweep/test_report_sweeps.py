@@ -26,7 +26,7 @@ NO_DATA = {"train": "", "test": ""}
 
 @functools.cache
 def planned(name: str = "reports") -> tuple[PlannedRun, ...]:
-    """Every run of a sweep file; no data is needed, CIFAR-10's numbers are taken."""
+    """Every run of a sweep file; without data, CIFAR-10's numbers are assumed."""
     argv = ["--sweep-file", str(FOLDER / f"{name}.yaml"), "--dry-run"]
     argv += ["--data.train", "nowhere/train.beton", "--data.test", "nowhere/test.beton"]
     return read(argv).plan.runs
@@ -41,7 +41,7 @@ def network(run: PlannedRun) -> str:
     return re.sub(r"_(block)?drop[0-9.]+$", "", run.variant)
 
 
-def said(run: PlannedRun) -> str:
+def words_of(run: PlannedRun) -> str:
     """All its words."""
     return " ".join([*run.notes, run.why, *(claim.note for claim in run.reported)])
 
@@ -73,18 +73,18 @@ def test_every_experiment_of_the_catalogue_is_there_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_has_its_runs_networks_and_settings(name: str) -> None:
-    asked, runs = EXPERIMENTS[name], runs_of(name)
-    assert {run.report for run in runs} == {asked["report"]}
-    assert len({run.point for run in runs}) >= asked["runs"]
-    assert {network(run) for run in runs} >= set(asked["variants"])
-    assert {run.recipe for run in runs} >= set(asked["recipes"])
-    for key, values in asked["settings"].items():
+    expected, runs = EXPERIMENTS[name], runs_of(name)
+    assert {run.report for run in runs} == {expected["report"]}
+    assert len({run.point for run in runs}) >= expected["runs"]
+    assert {network(run) for run in runs} >= set(expected["variants"])
+    assert {run.recipe for run in runs} >= set(expected["recipes"])
+    for key, values in expected["settings"].items():
         missing = {*values} - {setting(run, key) for run in runs}
         assert not missing, f"{key} is never {missing}"
 
 
 @pytest.mark.parametrize("name", ["0.8", "0.9", "0.9-first"])
-def test_a_grid_is_whole(name: str) -> None:
+def test_a_grid_is_complete(name: str) -> None:
     axes = EXPERIMENTS[name]["settings"]
     one, other = axes
     cells = {(setting(run, one), setting(run, other)) for run in runs_of(name)}
@@ -106,8 +106,8 @@ def test_every_reported_number_stands_beside_a_run_of_its_network(name: str) -> 
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_what_contradicts_itself_is_noted(name: str) -> None:
-    text = " ".join(said(run) for run in runs_of(name))
+def test_contradictions_are_noted(name: str) -> None:
+    text = " ".join(words_of(run) for run in runs_of(name))
     for fragment in EXPERIMENTS[name]["notes"]:
         assert fragment in text
 
@@ -127,7 +127,7 @@ def test_every_network_of_the_catalogue_is_trained_and_has_its_parameters() -> N
         assert counts[variant] == parameters
 
 
-def test_the_budget_is_lifted_where_it_must_be_and_then_said() -> None:
+def test_the_budget_is_lifted_only_where_it_must_be_and_a_note_says_so() -> None:
     for run in planned():
         assert run.config.model.budget == (0 if run.params > BUDGET else BUDGET), run.name
         assert ("over the budget" in " ".join(run.notes)) == (run.params > BUDGET), run.name
@@ -159,7 +159,7 @@ def test_a_note_with_a_comma_is_one_note() -> None:
     not (SHARED / "reports" / "catalogue.md").exists(),
     reason="the catalogue does not lie in ../shared/reports",
 )
-def test_the_copy_is_the_catalogues_and_no_number_of_it_is_left_out() -> None:
+def test_the_copy_has_every_experiment_and_number_of_the_catalogue() -> None:
     text = (SHARED / "reports" / "catalogue.md").read_text("utf-8")
     text = text[text.index("## 3.") : text.index("## 4.")]
     ids = set(re.findall(r"^\| ([0-4]\.[0-9]+b?)\b", text, re.M))
@@ -168,6 +168,6 @@ def test_the_copy_is_the_catalogues_and_no_number_of_it_is_left_out() -> None:
         for _, _, value in experiment["numbers"]:
             assert any(f"{value:.{digits}f}" in text for digits in (0, 1, 2)), value
     claimed = {claim.value for run in planned() for claim in run.reported}
-    told = " ".join(said(run) for run in planned())
+    words = " ".join(words_of(run) for run in planned())
     for number in re.findall(r"(?<![.\d])\d{2}\.\d{1,2}(?!\d)", text):
-        assert float(number) in claimed or number in told, number
+        assert float(number) in claimed or number in words, number

@@ -1,4 +1,4 @@
-"""A sweep's result is the last epoch over seeds; the best epoch is named for what it is."""
+"""The result of a sweep is the last epoch over seeds; the best epoch is labelled as such."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _record(root: Path, run: PlannedRun, accuracy: float, **more: Any) -> None:
     (folder / "record.json").write_text(json.dumps(record))
 
 
-def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Path) -> None:
+def test_the_result_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Path) -> None:
     runs = [planned_run("4.5/a", seed) for seed in range(3)]
     for run, accuracy in zip(runs, (0.95, 0.952, 0.957), strict=True):
         _record(tmp_path, run, accuracy)
@@ -54,7 +54,7 @@ def test_the_figure_is_the_last_epoch_over_seeds_with_its_interval(tmp_path: Pat
     assert "* best epoch, chosen on the test set: not a fair result" in text
 
 
-def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
+def test_one_seed_has_neither_standard_deviation_nor_interval(tmp_path: Path) -> None:
     run = planned_run("4.5/a", 0)
     _record(tmp_path, run, 0.95)
     (result,) = results.select([run], Records(tmp_path), {})
@@ -63,7 +63,7 @@ def test_one_seed_has_neither_spread_nor_interval(tmp_path: Path) -> None:
     assert "±" not in results.table([result]).splitlines()[1]
 
 
-def test_different_conditions_are_never_put_together(tmp_path: Path) -> None:
+def test_different_conditions_are_never_averaged_together(tmp_path: Path) -> None:
     runs = [planned_run("4.5/a", seed) for seed in range(4)]
     for run, precision in zip(runs, ("bf16", "fp32", "bf16", "fp32"), strict=True):
         _record(tmp_path, run, 0.95 if precision == "bf16" else 0.5, precision=precision)
@@ -105,7 +105,7 @@ def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> Non
     assert "4.5/a/s1: stopped, epoch 7/200" in text and "4.5/b/s0: to do" in text
 
 
-def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
+def test_times_are_estimated_from_similar_runs_only(tmp_path: Path) -> None:
     run = planned_run("4.5/a", 0)
     other = planned_run("4.1/b", 0, variant="resnet1111")
     fp32 = planned_run("4.5/c", 0, config=Config(runtime=Runtime(precision="fp32")))
@@ -129,7 +129,7 @@ def test_times_are_estimated_from_like_runs_only(tmp_path: Path) -> None:
     overview = Overview(runs, records, {}, here)
     text = overview.text()
     assert "3 runs: 1 done, 2 to do" in text
-    assert "0.11 hours left, one run after another and 1 of unknown length" in text
+    assert "0.11 hours left, one run at a time; 1 of unknown length" in text
     assert [line.split()[5] for line in text.splitlines()[1:4]] == ["0.11", "0.11", "-"]
     plan = Plan("x", "x", "x", 1.0, 0, tuple(runs))
     content = overview.content(plan)

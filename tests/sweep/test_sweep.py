@@ -1,4 +1,4 @@
-"""A sweep makes each run once, goes on past failures and stops, and says what came of it."""
+"""A sweep trains each run once, continues after failures and stops, and prints the results."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from engine.sweep import driver
 from engine.sweep.__main__ import main
 from tests.support.sweeps import Sweep
 
-POISON = """
+FAILING = """
   - id: "1"
     title: One that cannot be trained, and others
     runs:
       - {name: good, settings: {optim: {lr: 0.1}}}
-      - {name: poison, settings: {optim: {lr: 1.0e+30}}}
+      - {name: failing, settings: {optim: {lr: 1.0e+30}}}
       - {name: better, settings: {optim: {lr: 0.2}}}
 """
 
 
-def test_every_run_is_made_and_none_is_made_again(
-    sweep: Sweep, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_run_is_trained_once(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep() == 0
     out, err = capsys.readouterr()
     records = sweep.records()
@@ -54,7 +52,7 @@ def test_every_run_is_made_and_none_is_made_again(
     assert sweep.query("SELECT count(*) FROM executions") == [(4,)]
 
 
-def test_what_another_sweep_or_a_person_made_is_not_made_again(
+def test_a_run_finished_by_another_sweep_or_by_hand_is_not_trained_again(
     sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = '  - {id: "7", title: x, settings: {optim: {lr: 0.1, momentum: 0.9}}}'
@@ -70,14 +68,14 @@ def test_what_another_sweep_or_a_person_made_is_not_made_again(
     assert sweep.query("SELECT count(*) FROM executions") == [(2,)]
 
 
-def test_a_poisoned_run_is_set_aside_with_its_last_lines_and_the_rest_go_on(
+def test_a_run_that_fails_is_set_aside_with_its_last_lines_and_the_others_continue(
     sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep.write(POISON)
+    sweep.write(FAILING)
     assert sweep("--retries", "2") == 1
     out, err = capsys.readouterr()
-    assert "1/poison/s0: set aside" in out
-    assert "1/poison/s0: set aside after 3 failures" in err
+    assert "1/failing/s0: set aside" in out
+    assert "1/failing/s0: set aside after 3 failures" in err
     assert "    error: loss became" in err
     assert sum(record["status"] == "finished" for record in sweep.records().values()) == 2
     assert sweep.query("SELECT count(*) FROM executions") == [(5,)]
@@ -92,7 +90,7 @@ def test_a_poisoned_run_is_set_aside_with_its_last_lines_and_the_rest_go_on(
     assert "3 runs: 2 done, 1 set aside" in capsys.readouterr().out
 
 
-def test_a_stop_saves_the_exact_step_and_the_same_command_goes_on(
+def test_a_stop_saves_the_exact_step_and_the_same_command_continues(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep() == 0
@@ -121,7 +119,7 @@ def test_a_stop_saves_the_exact_step_and_the_same_command_goes_on(
     assert sorted(sweep.printed()) == sorted(whole), "each result once"
 
 
-def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
+def test_a_run_that_another_process_trains_is_skipped_and_does_not_fail(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(driver, "BUSY_SECONDS", 0.2)
@@ -134,7 +132,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
 
     def left(conductor: driver.Driver) -> bool:
         looks.append(len(sweep.stamps()))
-        if len(looks) == 3:  # the others are made, this one was looked at again and again
+        if len(looks) == 3:  # the others are done, this one was tried several times
             folder.__exit__()
         return real(conductor)
 
@@ -147,7 +145,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_not_failed(
     assert sweep.query("SELECT count(*) FROM runs WHERE attempts > 0") == [(0,)]
 
 
-def test_a_queue_that_was_damaged_is_made_anew_from_the_records(
+def test_a_damaged_queue_is_replaced_from_the_records(
     sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep("--only", "1/lr=0.1*") == 0
@@ -162,7 +160,7 @@ def test_a_queue_that_was_damaged_is_made_anew_from_the_records(
     assert len(sweep.stamps()) == 4
 
 
-def test_a_record_that_does_not_read_costs_its_run_alone(
+def test_an_unreadable_record_affects_no_other_run(
     sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep("--only", "1/lr=0.1*") == 0
