@@ -1,8 +1,8 @@
-"""Open a `.beton` file and trust nothing in it: damage is a named error, never a batch.
+"""Open a `.beton` file and trust nothing in it: damage is a clear error, never a batch.
 
 FFCV itself checks neither magic, sizes nor digests. The layout (version 2, little endian): a
-24-byte header, 1,041 bytes a field, one aligned metadata record a sample, pages of data, and an
-allocation table that raw images of one size do not need.
+24-byte header, 1,041 bytes per field, one aligned metadata record per sample, pages of data, and
+an allocation table that raw images of one size do not need.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data import sidecar
-from engine.data.gather import gather
 from engine.data.sidecar import Sidecar
 from engine.errors import UserError
 
@@ -46,7 +45,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class Beton:
-    """A checked file: one uint8 RGB image size, one integer label a sample."""
+    """A checked file: uint8 RGB images of one size, one integer label per sample."""
 
     path: Path
     height: int
@@ -69,12 +68,12 @@ class Beton:
 
     @property
     def image_bytes(self) -> int:
-        """What one image takes once it is decoded."""
+        """The size of one decoded image."""
         return self.height * self.width * CHANNELS
 
     @cached_property
     def sha256(self) -> str:
-        """The digest of the bytes that are mapped; raises where the sidecar has another."""
+        """The digest of the mapped bytes; an error if the sidecar has another."""
         digest = hashlib.sha256(self.view.data).hexdigest()
         if self.sidecar is not None and digest != self.sidecar.sha256:
             raise UserError(
@@ -87,14 +86,16 @@ class Beton:
     def read(
         self, ids: npt.NDArray[np.int64], out: npt.NDArray[np.uint8], *, threads: int | None = None
     ) -> None:
-        """Copy the images `ids` to `out`, JPEG ones decoded by FFCV's decoder."""  # B H W C
-        with contextlib.suppress(FileNotFoundError):  # removed, it stays until we let go of it
-            if self.path.stat().st_size < len(self.view):  # to touch what is gone would be the end
+        """Copy the images `ids` to `out`; FFCV's decoder reads JPEG ones."""  # B H W C
+        with contextlib.suppress(FileNotFoundError):  # a removed file stays mapped
+            if self.path.stat().st_size < len(self.view):  # reading past the end would be SIGBUS
                 raise UserError(f"{self.path}: was cut short, or replaced, while it was read")
         if self.sizes is None:
+            from engine.data.kernels.gather import gather  # loads Numba
+
             gather(self.view, self.pointers, ids, out, threads=threads)
             return
-        from engine.data import ffcv_files  # seconds of imports, needed for JPEG alone
+        from engine.data import ffcv_files  # seconds of imports, for JPEG only
 
         for image, sample in zip(out, ids.tolist(), strict=True):
             first, size = int(self.pointers[sample]), int(self.sizes[sample])
@@ -113,8 +114,8 @@ class Beton:
 def open_beton(path: str | Path, *, verify: bool = True) -> Beton:
     """The checked content of `path`; everything that can be wrong with it is a `UserError`.
 
-    With `verify` the whole file is read for its digest; without, the digest is compared when it
-    is first asked for.
+    With `verify` the whole file is read to compare its digest; otherwise `sha256` does so when
+    it is first used.
     """
     path = Path(path)
     _check_kind(path)
@@ -182,14 +183,14 @@ def _header(path: Path, view: npt.NDArray[np.uint8]) -> Any:
 
 
 def _fields(path: Path, fields: Any) -> tuple[str, str, np.dtype[Any]]:
-    """The record's keys of the image and the label, and the layout of a record."""
+    """The keys of image and label in a record, and the layout of a record."""
     types = fields["type"].tolist()
     if sorted(types) != [INT_FIELD, IMAGE_FIELD]:
-        found = ", ".join(
+        present = ", ".join(
             f"{name.decode('ascii', 'replace')} ({_type_name(kind)})"
             for name, kind in zip(fields["name"].tolist(), types, strict=True)
         )
-        raise UserError(f"{path}: expected one RGB image and one int field, found {found[:200]}")
+        raise UserError(f"{path}: expected one RGB image and one int field, found {present[:200]}")
     parts = {INT_FIELD: LABEL, IMAGE_FIELD: IMAGE}
     layout = np.dtype([(f"f{i}", parts[kind]) for i, kind in enumerate(types)], align=True)
     return f"f{types.index(IMAGE_FIELD)}", f"f{types.index(INT_FIELD)}", layout
@@ -230,17 +231,17 @@ def _image_size(path: Path, images: Any) -> tuple[int, int]:
 def _sizes(
     path: Path, view: npt.NDArray[np.uint8], header: Any, images: Any
 ) -> npt.NDArray[np.int64] | None:
-    """How many bytes each JPEG image takes, which the table alone knows; None without any."""
+    """The size of each JPEG image, from the table; None if all are raw."""
     if images["mode"].min() == RAW:
         return None
     table = np.frombuffer(view[int(header["table"]) :], np.uint8)
     entries = np.frombuffer(table[: len(table) // ENTRY.itemsize * ENTRY.itemsize], ENTRY)
     order = np.argsort(entries["pointer"], kind="stable")
     places = np.searchsorted(entries["pointer"], images["pointer"], sorter=order)
-    found = entries[order[np.minimum(places, len(order) - 1)]] if len(order) else entries
-    if not len(found) or (found["pointer"] != images["pointer"]).any() or not found["size"].all():
+    match = entries[order[np.minimum(places, len(order) - 1)]] if len(order) else entries
+    if not len(match) or (match["pointer"] != images["pointer"]).any() or not match["size"].all():
         raise UserError(f"{path}: its table does not say where every JPEG image ends; damaged")
-    sizes: npt.NDArray[np.int64] = np.minimum(found["size"], np.uint64(len(view))).astype(np.int64)
+    sizes: npt.NDArray[np.int64] = np.minimum(match["size"], np.uint64(len(view))).astype(np.int64)
     sizes[images["mode"] == RAW] = 0
     return sizes
 
@@ -248,7 +249,7 @@ def _sizes(
 def _pointers(
     path: Path, header: Any, images: Any, sizes: npt.NDArray[np.int64] | None, raw: int
 ) -> npt.NDArray[np.uint64]:
-    """Where each image begins; all of it lies inside the data pages."""
+    """Where each image begins; every image lies inside the data pages."""
     end = int(header["table"])
     first = HEADER.itemsize + int(header["fields"]) * FIELD.itemsize
     pointers: npt.NDArray[np.uint64] = images["pointer"].astype(np.uint64)

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import functional
 
 from engine.data.augment import reference
-from engine.data.transform import FLIPS, Transform, geometry
+from engine.data.transform import FLIPS, Transform
 from engine.errors import UserError
 
 MODES = ("zeros", "reflect", "edge")
@@ -52,7 +52,9 @@ def test_a_cutout_is_black_and_touches_nothing_else() -> None:
 @pytest.mark.parametrize("flip", FLIPS)
 def test_flips_are_as_their_name_says(flip: str) -> None:
     ids = np.arange(4000)
-    epochs = [geometry(Transform(flip=flip), 3, epoch, ids, 32, 32).flips for epoch in range(4)]
+    epochs = [
+        reference.geometry(Transform(flip=flip), 3, epoch, ids, 32, 32).flips for epoch in range(4)
+    ]
     if flip == "none":
         assert not np.any(epochs)
         return

@@ -9,8 +9,9 @@ from torch import Tensor
 from torchvision.transforms import functional
 
 from engine.config.schema import Augment, Config, Data, Train
+from engine.data.augment import reference
 from engine.data.sets import open_sets
-from engine.data.transform import Transform, geometry
+from engine.data.transform import Transform
 from tests.support.autoaugment import torchvisions
 from tests.support.data import Files
 
@@ -36,7 +37,7 @@ PADDING = {"zeros": "constant", "reflect": "reflect"}
 def _expected(augment: Augment, pixels: np.ndarray, ids: np.ndarray, epoch: int) -> Tensor:
     """torchvision's transforms in the order of the report's code, drawing what we draw."""
     transform = Transform(augment.crop_padding, augment.padding_mode, augment.flip)
-    drawn = geometry(transform, SEED, epoch, ids, 32, 32)
+    drawn = reference.geometry(transform, SEED, epoch, ids, 32, 32)
     images = []
     for image, row, column, flip in zip(pixels, *drawn[:3], strict=True):
         out = torch.from_numpy(image).permute(2, 0, 1)

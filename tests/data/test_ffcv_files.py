@@ -1,4 +1,4 @@
-"""FFCV's writer and reader behind their fence; stock FFCV beside them."""
+"""FFCV's writer and reader as we drive them, compared with stock FFCV."""
 
 import os
 import resource
@@ -11,12 +11,21 @@ import pytest
 
 from engine.data import ffcv_files
 from engine.errors import UserError
+from tests.support.data import stock_write
 
 
 def some(count: int = 5000, side: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     return images, random.integers(-1, 10, count)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> bytes:
+    """The file of `some(3000)`."""
+    path = tmp_path_factory.mktemp("written") / "x.beton"
+    ffcv_files.write(path, *some(3000))
+    return path.read_bytes()
 
 
 def test_what_was_written_reads_back_the_same(tmp_path):
@@ -28,31 +37,23 @@ def test_what_was_written_reads_back_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2729, 2730, 2731])
-def test_the_size_is_known_beforehand_at_page_edges(tmp_path, count):
+def test_the_size_is_predicted_at_page_boundaries(tmp_path, count):
     images, labels = some(count)
     ffcv_files.write(tmp_path / "x.beton", images, labels)
     assert (tmp_path / "x.beton").stat().st_size == ffcv_files.size_of(count, 3072)
     ffcv_files.verify(tmp_path / "x.beton", images, labels)
 
 
-def test_two_writes_give_the_same_bytes_also_over_a_longer_file(tmp_path):
-    images, labels = some(3000)
-    ffcv_files.write(tmp_path / "a", images, labels)
-    (tmp_path / "b").write_bytes(os.urandom(30_000_000))
-    ffcv_files.write(tmp_path / "b", images, labels)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+def test_two_writes_give_the_same_bytes_also_over_a_longer_file(tmp_path, written):
+    (tmp_path / "again").write_bytes(os.urandom(30_000_000))
+    ffcv_files.write(tmp_path / "again", *some(3000))
+    assert (tmp_path / "again").read_bytes() == written
 
 
-def test_the_bytes_are_those_of_the_stock_writer_with_one_worker(tmp_path):
-    from ffcv.fields import IntField, RGBImageField
-    from ffcv.writer import DatasetWriter
-
-    images, labels = some(3000)
-    ffcv_files.write(tmp_path / "ours", images, labels)
-    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
-    samples = list(zip(images, labels.tolist(), strict=True))
-    DatasetWriter(str(tmp_path / "stock"), fields, num_workers=1).from_indexed_dataset(samples)
-    assert (tmp_path / "ours").read_bytes() == (tmp_path / "stock").read_bytes()
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_the_bytes_are_those_of_the_stock_writer_with_one_worker(tmp_path, written):
+    stock_write(tmp_path / "stock", *some(3000), write_mode="raw")
+    assert (tmp_path / "stock").read_bytes() == written
 
 
 def test_the_stock_loader_reads_our_file(tmp_path):
@@ -79,7 +80,7 @@ def test_the_stock_loader_reads_our_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "said"),
+    ("images", "labels", "message"),
     [
         (np.zeros((2, 8, 8, 3), np.float32), np.zeros(2, int), "uint8"),
         (np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, int), "N H W 3"),
@@ -89,8 +90,8 @@ def test_the_stock_loader_reads_our_file(tmp_path):
         (np.zeros((1, 2000, 2000, 3), np.uint8), np.zeros(1, int), "do not fit"),
     ],
 )
-def test_samples_that_ffcv_would_hang_on_are_refused_before_writing(tmp_path, images, labels, said):
-    with pytest.raises(UserError, match=said):
+def test_samples_that_would_hang_ffcv_are_refused_before_writing(tmp_path, images, labels, message):
+    with pytest.raises(UserError, match=message):
         ffcv_files.write(tmp_path / "x.beton", images, labels)
     assert not list(tmp_path.iterdir())
 
@@ -141,11 +142,8 @@ def test_a_file_that_cannot_grow_is_an_error_at_every_stage(tmp_path, limit):
 
 
 @pytest.mark.parametrize("where", ["first pixel", "last pixel", "label", "table", "pointer"])
-def test_one_changed_byte_is_seen_when_read_back(tmp_path, where):
-    images, labels = some(3000)
-    path = tmp_path / "x.beton"
-    ffcv_files.write(path, images, labels)
-    content = bytearray(path.read_bytes())
+def test_one_changed_byte_is_detected_when_read_back(tmp_path, written, where):
+    path, content = tmp_path / "x.beton", bytearray(written)
     metadata = 24 + 2 * 1041
     place = {
         "first pixel": 1 << 23,
@@ -157,13 +155,10 @@ def test_one_changed_byte_is_seen_when_read_back(tmp_path, where):
     content[place] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match="read back"):
-        ffcv_files.verify(path, images, labels)
+        ffcv_files.verify(path, *some(3000))
 
 
-def test_a_file_cut_short_is_seen_when_read_back(tmp_path):
-    images, labels = some(3000)
-    path = tmp_path / "x.beton"
-    ffcv_files.write(path, images, labels)
-    os.truncate(path, (1 << 24) + 100)
+def test_a_file_cut_short_is_detected_when_read_back(tmp_path, written):
+    (tmp_path / "x.beton").write_bytes(written[: (1 << 24) + 100])
     with pytest.raises(UserError, match="read back"):
-        ffcv_files.verify(path, images, labels)
+        ffcv_files.verify(tmp_path / "x.beton", *some(3000))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.gather import gather
+from engine.data.kernels.gather import gather
 from engine.errors import UserError
 
 Case = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]

@@ -8,7 +8,7 @@ from tests.support.processes import python, succeed
 
 SCRIPT = """
 import sys
-import engine.data.gather, engine.data.loader, engine.data.order
+import engine.data.loader, engine.data.sets
 import torch
 from engine.data.augment import gpu
 from engine.data.transform import IDENTITY

@@ -19,7 +19,7 @@ from engine.data.beton import open_beton
 from engine.data.loader import REPORTS_MEAN, REPORTS_STD, Loader
 from engine.data.stores import Resident
 from engine.data.stream import Stream
-from engine.data.transform import Transform, geometry
+from engine.data.transform import Transform
 from engine.errors import UserError
 from tests.support import autoaugment
 from tests.support.data import CLASSES, TRAIN_IMAGES, Files
@@ -205,7 +205,7 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
             changed = autoaugment.ours(
                 before.images.permute(0, 2, 3, 1).contiguous(), here, 4, epoch
             )
-            drawn = geometry(Transform(cutout=6), 4, epoch, here, 32, 32)
+            drawn = reference.geometry(Transform(cutout=6), 4, epoch, here, 32, 32)
             for k in range(len(here)):
                 corner = int(drawn.cut_rows[k]), int(drawn.cut_columns[k])
                 expected = reference.cut_out(changed[k].numpy(), *corner, 6)

@@ -23,7 +23,7 @@ from benchmarks.loader.peers import SECONDS, Batches, Feed
 from benchmarks.measuring.data import SEED
 from benchmarks.measuring.turns import Contender
 from engine.data.beton import CHANNELS, Beton, open_beton
-from engine.data.gather import gather
+from engine.data.kernels.gather import gather
 
 Move = Callable[[Tensor, Tensor], None]  # sample ids; the rows that they fill
 
