@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable
@@ -61,17 +62,19 @@ class Setting:
         return f"a list of {several}" + (f", each {text}" if text else "")
 
 
+@functools.cache
 def settings_of(root: type) -> dict[str, Setting]:
     """Every setting of a dataclass of sections, by dotted name."""
-    found: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
     for section, kind in sections_of(root).items():
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
             setting = _setting(section, field, hints[field.name])
-            found[setting.key] = setting
-    return found
+            settings[setting.key] = setting
+    return settings
 
 
+@functools.cache
 def sections_of(root: type) -> dict[str, type]:
     """The dataclass of each section, by the section's name."""
     hints = typing.get_type_hints(root)

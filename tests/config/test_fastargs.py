@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from fastargs.validation import InRange
 from engine.config import options
 from engine.config.schema import Config
 from engine.errors import UserError
+from tests.support import processes
 from tests.support.paths import ROOT
 
 
@@ -138,7 +138,7 @@ def test_the_shared_registry_stays_empty() -> None:
 
 def test_importing_reads_no_command_line() -> None:
     code = "import sys; sys.argv = None; import engine.config.options"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=50)
+    processes.succeed(*processes.python("-c", code))
 
 
 def test_only_one_file_knows_fastargs() -> None:

@@ -19,7 +19,7 @@ from tests.support.settings import valid_values
 SETTINGS = settings_of(Config)
 FLAGS = [options.Flag("dry-run", "check"), options.Flag("list", "variants", "GLOB")]
 QUICK = settings(
-    max_examples=200,
+    max_examples=80,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -44,7 +44,7 @@ SPACES = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(space=SPACES, pick=st.integers(0, 10**9))
 def test_a_random_design_of_the_family_costs_what_the_built_network_does(
     space: Space, pick: int
@@ -86,7 +86,7 @@ def values_written(variant: Variant, side: int) -> int:
     return total
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(space=SPACES, flops=st.integers(10**5, 10**8))
 def test_exactly_the_designs_within_the_limits_are_there(space: Space, flops: int) -> None:
     limited = Space(**vars(space) | {"max_flops": flops, "depths": (4, 12), "least": 20_000})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,8 @@ from engine.explore import options as explore_options
 from engine.explore import speed
 from engine.explore.speed import Measurement
 from engine.model import VARIANTS, budget, resolve
+from tests.support import processes
 from tests.support.data import Files
-from tests.support.paths import ROOT
 from tests.support.runs import SHORT, Command, run_of
 
 SMALL = "--layers 2,3 --widths 16,24,32,64 --blocks 1-3 --conv-kernels 3 --se none,stem".split()
@@ -187,14 +185,11 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"--{option.name}" in out
 
 
-def test_it_does_without_the_seconds_of_torch() -> None:
+def test_importing_the_explorer_imports_no_torch() -> None:
     program = (
         "import sys, engine.explore; print(sorted({'torch', 'numba', 'ffcv'} & {*sys.modules}))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert processes.succeed(*processes.python("-c", program)).strip() == "[]"
 
 
 def networks(*names: str) -> list[Measurement]:

@@ -21,7 +21,7 @@ def every_pair(costs: pareto.Costs) -> list[int]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(0, 120),

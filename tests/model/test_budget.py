@@ -101,7 +101,7 @@ DESIGNS = st.integers(1, 4).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     variant=DESIGNS,
     classes=st.integers(1, 100),
@@ -111,7 +111,7 @@ DESIGNS = st.integers(1, 4).flatmap(
 def test_the_closed_form_is_the_built_network(
     variant: Variant, classes: int, channels: int, side: int
 ) -> None:
-    if list(fitting.build_errors(variant, side)):
+    if fitting.build_errors(variant, side):
         return
     network = on_meta(variant, classes=classes, channels=channels, side=side)
     closed = budget.parameters(variant, classes, channels, side)
@@ -134,7 +134,7 @@ def test_the_nearest_fits_and_is_the_nearest(name: str, limit: int) -> None:
     found = fitting.nearest(VARIANTS[name], limit)
     assert found
     for fit in found:
-        assert not list(fitting.build_errors(fit.variant, 32))
+        assert not fitting.build_errors(fit.variant, 32)
         assert budget.parameters(fit.variant).total == fit.parameters <= limit
     assert found == sorted(found, key=lambda fit: -fit.parameters)
 
