@@ -62,9 +62,19 @@ class Setting:
         return f"a list of {several}" + (f", each {text}" if text else "")
 
 
-@functools.cache
 def settings_of(root: type) -> dict[str, Setting]:
     """Every setting of a dataclass of sections, by dotted name."""
+    return _settings_of(root)
+
+
+def sections_of(root: type) -> dict[str, type]:
+    """The dataclass of each section, by the section's name."""
+    hints = typing.get_type_hints(root)
+    return {field.name: hints[field.name] for field in dataclasses.fields(root)}
+
+
+@functools.cache
+def _settings_of(root: type) -> dict[str, Setting]:
     settings: dict[str, Setting] = {}
     for section, kind in sections_of(root).items():
         hints = typing.get_type_hints(kind)
@@ -72,13 +82,6 @@ def settings_of(root: type) -> dict[str, Setting]:
             setting = _setting(section, field, hints[field.name])
             settings[setting.key] = setting
     return settings
-
-
-@functools.cache
-def sections_of(root: type) -> dict[str, type]:
-    """The dataclass of each section, by the section's name."""
-    hints = typing.get_type_hints(root)
-    return {field.name: hints[field.name] for field in dataclasses.fields(root)}
 
 
 def build(root: Callable[..., Any], values: dict[str, Any]) -> Any:
