@@ -43,7 +43,7 @@ def test_a_trained_run_shows_its_errors_and_the_command_that_repeats_it(
     command = re.search(r"<pre[^>]*><code>(.*?)</code>", text)
     assert command is not None
     assert run_command(train.main, command[1].split()[3:]) == 0
-    assert "this run is finished" in capsys.readouterr().err
+    assert "this run is already finished" in capsys.readouterr().err
     assert "left out by --predictions none" not in report_of("--predictions", "none", runs=trained)
 
 
