@@ -2,7 +2,7 @@
 
 Every write that must survive goes through here: a partial file beside the target, flush,
 fsync, rename, fsync of the folder. The partial file is locked while it is written, so that a
-second writer is refused and the rest of a killed one is simply overwritten.
+second writer is refused and the leftover of a killed one is overwritten.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from engine.errors import UserError, with_path
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path to write to; `target` appears, whole and on disk, only if the block succeeds.
+    """A path to write to; `target` is replaced, durably, only if the block succeeds.
 
-    Where `target` is a link, the file that it leads to is replaced, and the link stays.
+    Where `target` is a symbolic link, the file behind it is replaced and the link stays.
     """
     target = _regular(target)
     partial = target.with_name(target.name + ".partial")
@@ -84,7 +84,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of this file; looking keeps nobody out for long."""
+    """Whether a process holds the lock of this file; the check locks it for an instant."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -99,7 +99,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _regular(target: Path) -> Path:
-    """Where a file can be put in place of `target`; never over a device, a pipe or a folder."""
+    """The path to replace, links resolved; devices, pipes and folders are refused."""
     try:
         target = Path(os.path.realpath(target))
         mode = target.stat().st_mode

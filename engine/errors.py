@@ -1,6 +1,6 @@
-"""How a command ends: a user's mistake in one line each, a bug with its traceback.
+"""How a command ends: one line per user error, a traceback for a bug.
 
-Exit codes: 0 done, 1 the run failed or a bug, 2 something the user can put right,
+Exit codes: 0 done, 1 the run failed or a bug, 2 something the user can correct,
 75 interrupted and resumable, 130 stopped by Ctrl-C where nothing can be resumed.
 """
 
@@ -17,8 +17,8 @@ from engine import signals
 
 OK, FAILED, USER_ERROR, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
 
-# The machine's refusals: they need a person at the disk or the permissions, not at the code.
-REFUSALS = {
+# System errors that the user can correct: they are no bugs.
+SYSTEM_ERRORS = {
     errno.ENOSPC: "no space left on the disk",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file would exceed the size limit of this process or disk",
@@ -28,7 +28,7 @@ REFUSALS = {
     errno.EIO: "the disk reports an input/output error",
 }
 
-# A path that somebody named and that cannot be: always theirs to put right.
+# A path that cannot be used as named.
 WRONG_PATHS = {
     errno.ENOENT: "there is no such folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
@@ -41,7 +41,7 @@ WRONG_PATHS = {
 
 
 class UserError(Exception):
-    """Something the user can put right: each problem prints as one line, then exit 2."""
+    """Something the user can correct: each problem is printed as one line, then exit 2."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -49,52 +49,52 @@ class UserError(Exception):
 
 
 class RunFailed(Exception):
-    """The run cannot go on, as with a nan loss: one line, no traceback, exit 1."""
+    """The run cannot continue, as with a nan loss: one line, no traceback, exit 1."""
 
 
 def with_path(error: OSError, path: object) -> Exception:
-    """`error`, knowing `path`; a `UserError` where the path itself is what is wrong."""
+    """`error`, knowing `path`; a `UserError` where the path itself is wrong."""
     if error.errno in WRONG_PATHS:
         return UserError(f"{path}: {WRONG_PATHS[error.errno]}")
-    if error.filename is None:  # a write that fails does not say on which file
+    if error.filename is None:  # the error of a failed write does not name its file
         error.filename = str(path)
     return error
 
 
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call `main` and turn what it raises into messages on stderr and an exit code."""
-    signals.quit_no_more()
+    signals.restore_ctrl_c()
     try:
         code = main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         return code
     except UserError as error:
-        _say(*error.problems)
+        _print_errors(*error.problems)
         return USER_ERROR
     except RunFailed as error:
-        _say(str(error))
+        _print_errors(str(error))
         return FAILED
     except KeyboardInterrupt:
-        _say("stopped by Ctrl-C")
+        _print_errors("stopped by Ctrl-C")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our stdout (`| head`) has seen enough
+    except BrokenPipeError:  # the reader of our stdout (`| head`) has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:
-        if error.errno not in REFUSALS:
+        if error.errno not in SYSTEM_ERRORS:
             raise
-        _say(f"{error.filename or 'writing'}: {REFUSALS[error.errno]}")
+        _print_errors(f"{error.filename or 'writing'}: {SYSTEM_ERRORS[error.errno]}")
         return USER_ERROR
 
 
 def leave(code: int) -> NoReturn:
-    """End the process without taking its libraries apart, which costs FFCV's some 100 MB more."""
+    """End the process without Python's finalisation, which takes 100 MB more with FFCV."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
 
 
-def _say(*problems: str) -> None:
+def _print_errors(*problems: str) -> None:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""A polite stop: the first signal asks, the second one insists.
+"""The first signal asks a command to stop, the second one ends it at once.
 
-The commands import for seconds before they can do anything. A signal then must be as polite as
-later, so they call `listen_early` or `quit_early` before those imports.
+A command imports for seconds before it can do anything. So that signals are handled then too, it
+calls `listen_early` or `quit_early` before those imports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class Stop:
     """While entered, a signal only sets `requested`; a second one ends the process at once."""
 
-    early: Stop | None = None  # what `listen_early` began, taken over by the next one
+    early: Stop | None = None  # begun by `listen_early`, taken over by the next one
 
     def __init__(self) -> None:
         self.requested = False
@@ -42,17 +42,17 @@ class Stop:
 
 
 def listen_early() -> None:
-    """Note signals from now on for the `Stop` that will be entered later."""
+    """Remember signals from now on for the `Stop` that is entered later."""
     Stop.early = Stop().__enter__()
 
 
 def quit_early() -> None:
-    """Until `quit_no_more`, Ctrl-C ends the process with one line and exit code 130."""
+    """Until `restore_ctrl_c`, Ctrl-C ends the process with one line and exit code 130."""
     signal.signal(signal.SIGINT, _quit)
 
 
-def quit_no_more() -> None:
-    """Ctrl-C raises KeyboardInterrupt again, as Python's own."""
+def restore_ctrl_c() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _quit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

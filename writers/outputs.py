@@ -24,7 +24,7 @@ import numpy as np
 
 from engine import atomic
 from engine.data import sidecar
-from engine.errors import REFUSALS, UserError, with_path
+from engine.errors import SYSTEM_ERRORS, UserError, with_path
 from writers import dataset_statistics, disk_array, library_memory
 from writers.console import Console, CtrlC
 
@@ -185,7 +185,7 @@ def _os_errors_name(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = REFUSALS.get(error.errno or 0, error.strerror or str(error))
+        reason = SYSTEM_ERRORS.get(error.errno or 0, error.strerror or str(error))
         raise UserError(f"{path}: {reason}; the existing files are unchanged") from None
 
 

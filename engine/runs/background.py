@@ -1,4 +1,4 @@
-"""One task at a time, done by a thread while training goes on."""
+"""Tasks run by a thread, one at a time, while training goes on."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Callable
 
 
 class BackgroundWriter:
-    """Tasks are done in the order in which they came; a fault of one is raised by the next call.
+    """Runs tasks in order; an error in one is raised by the next call.
 
-    Without a thread (`wanted` false) a task is done at once.
+    With `threaded` false a task runs at once, in the caller's thread.
     """
 
-    def __init__(self, *, wanted: bool) -> None:
-        self._wanted = wanted
+    def __init__(self, *, threaded: bool) -> None:
+        self._threaded = threaded
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def do(self, task: Callable[[], None]) -> None:
-        """Begin `task` when the one before is done."""
+        """Wait for the task before and start `task`."""
         self.wait()
-        if not self._wanted:
+        if not self._threaded:
             task()
             return
         self._thread = threading.Thread(target=self._run, args=(task,), name="writer")
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when nothing is left to do."""
+        """Return when no task is running."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -38,5 +38,5 @@ class BackgroundWriter:
     def _run(self, task: Callable[[], None]) -> None:
         try:
             task()
-        except BaseException as error:  # it is the caller's to raise
+        except BaseException as error:  # raised by the next call
             self._error = error

@@ -1,7 +1,7 @@
-"""The state of a run on disk: safetensors and JSON, so that loading cannot run code.
+"""Checkpoints as safetensors and JSON, so that loading cannot run code.
 
-A checkpoint is two files, `step-00001170.safetensors` and, written after it, the `.json` that
-names its digest. Without a JSON that fits, the tensors do not count.
+A checkpoint is two files, `step-00001170.safetensors` and, written after it, the `.json` with its
+digest. Tensors without a matching JSON are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Tensors = dict[str, Tensor]
 
 
 class Saved(NamedTuple):
-    """A checkpoint that read back whole."""
+    """A checkpoint as read."""
 
     tensors: Tensors
     facts: dict[str, Any]
@@ -44,12 +44,12 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: dict[str
 
 
 def newest_valid(folder: Path, warn: Callable[[str], None]) -> Saved | None:
-    """The latest checkpoint that reads back whole, or None where there is none at all.
+    """The newest undamaged checkpoint, or None where there is none at all.
 
-    A kill can leave a temporary file behind but never a half-written checkpoint; disks and
-    people can, so a file that fails its digest is renamed to `*.bad` and skipped. If all are
-    damaged the run is refused: a silent fresh start would pass for a continued one. A file that
-    cannot be read at all may be whole: it is left alone, and its owner asked.
+    A kill can leave a temporary file but never a half-written checkpoint; disks and people can,
+    so a file that fails its digest is renamed to `*.bad` and skipped. If all are damaged the run
+    is refused: a silent fresh start would look like a continued run. A file that cannot be read
+    may be intact: it stays, and the user is asked to correct that.
     """
     paths = sorted(folder.glob("step-*.json"), reverse=True)
     for path in paths:
@@ -58,38 +58,38 @@ def newest_valid(folder: Path, warn: Callable[[str], None]) -> Saved | None:
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 raise UserError(
-                    f"{error.filename or path}: cannot be read ({error.strerror}); put that right, "
+                    f"{error.filename or path}: cannot be read ({error.strerror}); correct that, "
                     "or move this checkpoint away to continue from the one before"
                 ) from None
-            warn(f"warning: {path}: checkpoint without its tensors set aside as *.bad")
+            warn(f"warning: {path}: checkpoint without tensors, renamed to *.bad")
             _set_aside(path)
         except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            warn(f"warning: {path}: damaged checkpoint set aside as *.bad ({error})")
+            warn(f"warning: {path}: damaged checkpoint, renamed to *.bad ({error})")
             _set_aside(path)
     damaged = sorted(folder.glob("step-*.bad"))
     if paths or damaged:
         raise UserError(
-            f"{folder}: every checkpoint is damaged ({len(damaged)} files set aside as *.bad); "
+            f"{folder}: every checkpoint is damaged ({len(damaged)} files renamed to *.bad); "
             "start over with: --fresh"
         )
     return None
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and tensors that never got their JSON."""
+    """Remove all but the newest `keep` checkpoints, and tensors without a JSON."""
     facts = sorted(folder.glob("step-*.json"), reverse=True)
     for path in facts[keep:]:
-        path.unlink()  # first: tensors without a JSON do not count
+        path.unlink()  # first: tensors without a JSON are ignored
     kept = {path.stem for path in facts[:keep]}
     for path in folder.glob("step-*.safetensors"):
         if path.stem not in kept:
             path.unlink()
-    for path in folder.glob("step-*.partial"):  # of a process that was killed as it wrote
+    for path in folder.glob("step-*.partial"):  # of a process killed while writing
         path.unlink()
 
 
 def newest_step(folder: Path) -> int | None:
-    """The step of the latest checkpoint, for messages; it is not read."""
+    """The step of the newest checkpoint, for messages; the file is not read."""
     steps = [int(path.stem.removeprefix("step-")) for path in folder.glob("step-????????.json")]
     return max(steps, default=None)
 
@@ -119,10 +119,10 @@ def _read(path: Path) -> Saved:
         )
     body = json.dumps(content["facts"], sort_keys=True)
     if _sha256(body.encode()) != content["sha256"]["facts"]:
-        raise ValueError("its facts do not fit their digest")
+        raise ValueError("its facts do not match their digest")
     raw = path.with_suffix(".safetensors").read_bytes()
     if _sha256(raw) != content["sha256"]["tensors"]:
-        raise ValueError("its tensors do not fit their digest")
+        raise ValueError("its tensors do not match their digest")
     return Saved(safetensors.torch.load(raw), content["facts"])
 
 

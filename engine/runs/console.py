@@ -1,4 +1,4 @@
-"""The words of a run: how it begins, an epoch's line, what it came to."""
+"""The printed lines of a run: its opening, its epochs, its result."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from engine.step.totals import Means
 def opening(
     say: Callable[[str], None], folder: Path, record: dict[str, Any], sets: DataSets
 ) -> None:
-    """What is about to be trained, on what, where."""
-    watched = f"{sets.test.samples:,} test images"
+    """Print what is about to be trained, on what data and device, and where it is written."""
+    evaluated = f"{sets.test.samples:,} test images"
     if sets.validated:
-        watched = f"{sets.watched.samples:,} validation and {watched}"
+        evaluated = f"{sets.watched.samples:,} validation and {evaluated}"
     compiled = ", compiled" if record["compiled"] else ""
     say(
         f"{record['variant']}: {record['params']:,} parameters, "
-        f"{record['flops']['training'] / 1e9:.3f} GFLOPs an image in training\n"
-        f"{sets.train.samples:,} training images, {watched}, {len(sets.classes)} classes; "
+        f"{record['flops']['training'] / 1e9:.3f} GFLOPs per image in training\n"
+        f"{sets.train.samples:,} training images, {evaluated}, {len(sets.classes)} classes; "
         f"{sets.memory_bytes / 2**20:,.0f} MiB in memory\n"
         f"{record['device']}, {record['precision']}{compiled}; writing to {folder}"
     )
 
 
 def epoch_line(line: dict[str, Any], epochs: int) -> str:
-    """One epoch for a person to read."""
+    """One epoch as a readable line."""
     text = (
         f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
         f"  lr {line['lr']:<8.4g}"
@@ -43,8 +43,8 @@ def epoch_line(line: dict[str, Any], epochs: int) -> str:
     return text + f"  {line['images_per_second']:>6,.0f} images/s  {duration(line['seconds'])}"
 
 
-def beside(line: dict[str, Any]) -> str:
-    """The last epoch's numbers in few words, for the live bar."""
+def short_line(line: dict[str, Any]) -> str:
+    """The main numbers of an epoch, for the progress bar."""
     text = f"loss {loss(line['train_loss'])}"
     for kind in ("validation", "test"):
         if line.get(f"{kind}_accuracy") is not None:
@@ -53,27 +53,27 @@ def beside(line: dict[str, Any]) -> str:
 
 
 def result(folder: Path, record: dict[str, Any]) -> str:
-    """What a finished run came to; the last epoch is the result, the best is only named."""
+    """The result of a finished run: the last epoch; the best epoch is only mentioned."""
     kind = "validation" if record["validation_images"] else "test"
     best, epoch = record[f"best_{kind}_accuracy"], record[f"best_{kind}_epoch"]
-    chosen = f"; best {kind} {percent(best)} at epoch {epoch}"
+    note = f"; best {kind} {percent(best)} at epoch {epoch}"
     if kind == "validation":
-        chosen += "; the test set was read once"
+        note += "; the test set was read once"
     elif epoch == record["epochs"]:
-        chosen = ", which is also the best"
+        note = ", which is also the best"
     else:
-        chosen += ", chosen on the test set: not a fair result"
+        note += ", chosen on the test set: not a fair result"
     speed = record["images_per_second"] or 0
     return (
         f"test accuracy  {percent(record['test_accuracy'])}  (last of {record['epochs']} epochs"
-        f"{chosen})\n"
+        f"{note})\n"
         f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
         f"run            {folder}"
     )
 
 
 def next_steps(folder: Path) -> str:
-    """What to try after a run."""
+    """Commands to try after a run."""
     python = Path(sys.executable)
     here = Path.cwd()
     name = str(python.relative_to(here)) if python.is_relative_to(here) else "python"
@@ -92,13 +92,13 @@ def dry_run(config: Config, device: str, sets: DataSets, means: Means) -> str:
         for path, loader in ((config.data.train, sets.train), (config.data.test, sets.test))
     )
     return (
-        f"{files}\n{device}: two steps made, loss {loss(means.loss)}; nothing was written\n"
+        f"{files}\n{device}: two steps, loss {loss(means.loss)}; nothing was written\n"
         f"a run would take {config.train.epochs} epochs of {len(sets.train):,} steps"
     )
 
 
 def percent(share: float) -> str:
-    """A share as per cent with two decimals."""
+    """A share as a percentage with two decimals."""
     return f"{100 * share:.2f} %"
 
 

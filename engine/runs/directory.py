@@ -1,4 +1,4 @@
-"""The folder of one run: its names, its lock, and who may write to it."""
+"""The folder of one run: its file names and its lock."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 from engine import atomic
 from engine.errors import UserError, with_path
 
-LOCKED = "another process is writing this run"
-PATIENCE, PAUSE = 5, 0.02  # tries and seconds: somebody who only looks holds a lock for an instant
+LOCKED = "already running in another process"
+TRIES, PAUSE = 5, 0.02  # seconds; `atomic.is_locked` takes a lock for an instant
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
 
 
 class RunFolder:
-    """While entered, this process alone writes to the folder; the kernel frees the lock."""
+    """While entered, only this process writes to the folder; the lock is the kernel's."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,12 +37,12 @@ class RunFolder:
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise with_path(error, error.filename or self.path) from None
-        for turn in range(PATIENCE):
+        for turn in range(TRIES):
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return self
             except BlockingIOError:
-                time.sleep(PAUSE if turn + 1 < PATIENCE else 0)
+                time.sleep(PAUSE if turn + 1 < TRIES else 0)
         os.close(self._lock)
         raise UserError(f"{self.path}: {LOCKED}")
 
@@ -51,28 +51,28 @@ class RunFolder:
             os.close(self._lock)
 
     def locked(self) -> bool:
-        """Whether a process writes to the folder at this moment."""
+        """Whether a process is using the folder."""
         return atomic.is_locked(self.path / "lock")
 
     def clear(self) -> None:
-        """Forget all that was done (`--fresh`); whatever is not ours stays."""
+        """Delete everything that the run wrote (`--fresh`); other files stay."""
         for path in (self.record, self.weights, self.log, self.config, self.environment):
             path.unlink(missing_ok=True)
         if self.checkpoints.exists():
             shutil.rmtree(self.checkpoints)
 
     def read_record(self) -> dict[str, Any] | None:
-        """The record as it was last written, or None before the first."""
+        """The record as last written, or None before the first."""
         return read_json(self.record)
 
     def truncate_log(self, lines: int) -> None:
-        """Drop the lines of epochs that will be trained again."""
+        """Keep the first `lines` lines; the epochs after them will be trained again."""
         if self.log.exists():
             kept = self.log.read_bytes().splitlines(keepends=True)[:lines]
             atomic.write_bytes(self.log, b"".join(kept))
 
     def last_log_line(self) -> dict[str, Any]:
-        """What the last epoch came to."""
+        """The line of the last epoch."""
         last: dict[str, Any] = json.loads(self.log.read_bytes().splitlines()[-1])
         return last
 

@@ -1,4 +1,4 @@
-"""What a run ran on: without it, a number is not a result."""
+"""The machine and the versions that a run used."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PACKAGES = ("torch", "torchvision", "ffcv", "numba", "numpy", "fastargs", "safet
 
 def versions() -> dict[str, str]:
     """The versions of everything that can change a result."""
-    found = {"engine": engine.__version__, "python": platform.python_version()}
+    versions = {"engine": engine.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def describe(machine: Machine) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What the person at the terminal sees: a live bar, or plain lines in a log.
+"""A progress bar on a terminal, plain lines in a log.
 
-All of it goes to stderr; stdout carries results. Where stderr is no terminal there is neither
-a bar nor colour. A terminal that is gone never stops a run.
+All of it goes to stderr; stdout carries results. Where stderr is not a terminal there is neither
+a bar nor colour. A closed terminal never stops a run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FILLED, EMPTY = "━", "─"
 
 
 class Progress:
-    """The bar of one run; the loss that it shows is the last epoch's, so it never waits."""
+    """The bar of one run; its loss is that of the last epoch, so it never waits for the device."""
 
     def __init__(self, epochs: int, steps: int, samples: int, quiet: bool) -> None:
         self._epochs, self._steps, self._samples = epochs, steps, samples
@@ -27,16 +27,16 @@ class Progress:
         self._last = ""
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line, unless quiet."""
         if not self._quiet:
             self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
 
     def warn(self, line: str) -> None:
-        """A line that stays, wanted quiet or not."""
+        """Print a line, also when quiet."""
         self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
 
     def step(self, epoch: int, step: int) -> None:
-        """`step` steps of epoch `epoch` (counted from 0) were given to the device."""
+        """`step` steps of epoch `epoch` (counted from 0) were queued on the device."""
         done = epoch * self._steps + step
         if self._first_step is None:
             self._first_step, self._started = done, time.monotonic()
@@ -58,13 +58,13 @@ class Progress:
         bar = FILLED * filled + EMPTY * (width - filled)
         self._write("\r\x1b[2K" + (bar + text)[: columns - 1])
 
-    def epoch(self, line: str, beside: str) -> None:
-        """An epoch is over: `line` stays, `beside` goes beside the bar until the next."""
-        self._last = beside
+    def epoch(self, line: str, short: str) -> None:
+        """Print the epoch's `line`; show `short` beside the bar until the next."""
+        self._last = short
         self.say(line)
 
     def close(self) -> None:
-        """Leave the terminal clean."""
+        """Remove the bar."""
         if self._live:
             self._write("\r\x1b[2K")
 
@@ -75,7 +75,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3:05, 1:02:09."""
+    """Seconds for people: 42 s, 3:05, 1:02:09."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

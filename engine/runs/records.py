@@ -1,4 +1,4 @@
-"""`record.json`: what a run was and what it came to, from its first second on."""
+"""`record.json`: a run's conditions and results, written from its start on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = 1
 def begin(
     config: Config, identity: str, design: dict[str, Any], sets: DataSets, machine: Machine
 ) -> dict[str, Any]:
-    """The record of a run that has no result yet."""
+    """The record of a run without results yet."""
     return {
         "format": FORMAT,
         "status": "running",
@@ -50,7 +50,7 @@ def begin(
         "test_loss": None,
         "train_accuracy": None,
         "train_loss": None,
-        # Chosen over the epochs, so never the result; only one of the two sets is watched.
+        # The best of all epochs, so never the result; one of the two sets is evaluated.
         "best_test_accuracy": None,
         "best_test_epoch": None,
         "best_validation_accuracy": None,
@@ -59,10 +59,10 @@ def begin(
     }
 
 
-def progressed(record: dict[str, Any], status: str, counters: Counters) -> dict[str, Any]:
-    """The record as the run stands now."""
+def updated(record: dict[str, Any], status: str, counters: Counters) -> dict[str, Any]:
+    """The record with the run's current `status` and `counters`."""
     kind = "validation" if record["validation_images"] else "test"
-    # The first epoch holds warm-up and compiling: it counts only where there is no other.
+    # The first epoch includes warm-up and compilation: it counts only if there is no other.
     speeds = counters.speeds[1:] or counters.speeds
     return record | {
         "status": status,
@@ -89,6 +89,6 @@ def refuse_another(record: dict[str, Any], folder: Path, identity: str, config: 
     ]
     what = ", ".join(differing[:5]) or "the data"
     raise UserError(
-        f"{folder}: holds another run, which differs in {what}; give another run.name, or forget "
-        "what is there with: --fresh"
+        f"{folder}: holds another run, which differs in {what}; choose another run.name, or "
+        "delete it with: --fresh"
     )

@@ -40,7 +40,7 @@ class Run:
         self._identity = identity
         self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
         self._board = Board(None)
-        self._writer = BackgroundWriter(wanted=False)
+        self._writer = BackgroundWriter(threaded=False)
         self._state: State | None = None
         self._saved_step: int | None = None
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
@@ -114,7 +114,7 @@ class Run:
         if self._config.run.tensorboard:
             self._board = Board(self.folder.path / "tensorboard")
         self._state = state
-        self._writer = BackgroundWriter(wanted=state.copies_in_background)
+        self._writer = BackgroundWriter(threaded=state.copies_in_background)
         self._write_record(RUNNING)
 
     def end_step(self, state: State) -> None:
@@ -150,7 +150,7 @@ class Run:
         atomic.append_line(self.folder.log, json.dumps(line, allow_nan=False))
         self._board.add(counters.step, {k: v for k, v in line.items() if isinstance(v, float)})
         epochs = self._config.train.epochs
-        self._progress.epoch(console.epoch_line(line, epochs), console.beside(line))
+        self._progress.epoch(console.epoch_line(line, epochs), console.short_line(line))
         every = self._config.checkpoint.every_epochs
         if counters.epoch == epochs or (every and counters.epoch % every == 0):
             self._save(state)
@@ -213,7 +213,7 @@ class Run:
         """Write the record with `counters`, by default those of now."""
         assert self._state is not None
         counters = self._state.counters if counters is None else counters
-        record = records.progressed(self._record, status, counters)
+        record = records.updated(self._record, status, counters)
         record |= {"saved_step": self._saved_step} | more
         atomic.write_json(self.folder.record, record)
         return record

@@ -1,4 +1,4 @@
-"""TensorBoard events beside the run, for those who like them; their failure stops nothing."""
+"""TensorBoard events in the run's folder; an error in writing them never stops the run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ class Board:
             self._guard(lambda: self._writer.flush())
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         if self._writer is not None:
             self._guard(lambda: self._writer.close())
 
     def _guard(self, action: Any) -> None:
         try:
             action()
-        except Exception as error:  # whatever it is, training goes on
+        except Exception as error:  # of any kind: training goes on
             self._writer = None
-            print(f"TensorBoard stopped ({error!r}); training goes on", file=sys.stderr)
+            print(
+                f"warning: TensorBoard events stopped ({error!r}); training continues",
+                file=sys.stderr,
+            )

@@ -27,7 +27,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
 
 
 def test_tasks_run_in_another_thread_one_after_the_other() -> None:
-    writer, go = BackgroundWriter(wanted=True), threading.Event()
+    writer, go = BackgroundWriter(threaded=True), threading.Event()
     done: list[tuple[int, bool]] = []
 
     def task(number: int) -> None:
@@ -45,7 +45,7 @@ def test_tasks_run_in_another_thread_one_after_the_other() -> None:
 
 def test_without_a_thread_a_task_runs_at_once() -> None:
     done: list[bool] = []
-    BackgroundWriter(wanted=False).do(
+    BackgroundWriter(threaded=False).do(
         lambda: done.append(threading.current_thread() is threading.main_thread())
     )
     assert done == [True]
@@ -53,7 +53,7 @@ def test_without_a_thread_a_task_runs_at_once() -> None:
 
 @pytest.mark.parametrize("call", ["wait", "do"])
 def test_an_error_is_raised_once_by_the_next_call(call: str) -> None:
-    writer = BackgroundWriter(wanted=True)
+    writer = BackgroundWriter(threaded=True)
 
     def failing() -> None:
         raise OSError("the disk is full")
