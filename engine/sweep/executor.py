@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.config.schema import Config
+from engine.errors import OK, RESUMABLE, USER_ERROR
+from engine.runs.directory import LOCKED
 
 LAST_LINES = 12
 LONGEST_TAIL = 20_000  # bytes of a log in which they are looked for
@@ -63,6 +65,13 @@ class Executor(Protocol):
 
     def submit(self, job: Job) -> Running:
         """Begin a job, or have it begin at the first poll."""
+
+
+def outcome_of(code: int, output: str) -> Outcome:
+    """What the exit code of training means, with the last lines of its output."""
+    if code == USER_ERROR and output.endswith(LOCKED):
+        return Outcome.BUSY
+    return {OK: Outcome.DONE, RESUMABLE: Outcome.STOPPED}.get(code, Outcome.FAILED)
 
 
 def begin_log(log: Path) -> int:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import sys
 import traceback
 from dataclasses import dataclass
 from typing import Protocol
 
 from engine.config.schema import Config
-from engine.errors import OK, RESUMABLE, RunFailed, UserError
-from engine.runs.directory import LOCKED
+from engine.errors import FAILED, RESUMABLE, run_command
 from engine.signals import Stop
-from engine.sweep.executor import Executor, Job, JobEnd, Outcome, Running, begin_log, last_lines
+from engine.sweep.executor import (
+    Executor,
+    Job,
+    JobEnd,
+    Running,
+    begin_log,
+    last_lines,
+    outcome_of,
+)
 
 
 class Train(Protocol):
@@ -51,9 +57,10 @@ class InProcess:
             contextlib.redirect_stdout(log),
             contextlib.redirect_stderr(log),
         ):
-            outcome = self._outcome(job)
+            code = self._exit_code(job)
         self._free()
-        return JobEnd(outcome, last_lines(job.log, since))
+        output = last_lines(job.log, since)
+        return JobEnd(outcome_of(code, output), output)
 
     def _free(self) -> None:
         """A run's network and data are in reference cycles, which would keep their memory long.
@@ -66,23 +73,17 @@ class InProcess:
             gc.freeze()
             self._frozen = True
 
-    def _outcome(self, job: Job) -> Outcome:
-        """As `run_command` would end it, but this process goes on."""
+    def _exit_code(self, job: Job) -> int:
+        """As the command would end, but this process goes on."""
         if self._stop.requested:  # before it began
-            return Outcome.STOPPED
+            return RESUMABLE
         try:
-            code = self._train(job.config, job.config.run.name, self._stop)
-        except UserError as error:
-            print(*(f"error: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
-            return Outcome.BUSY if error.problems[0].endswith(LOCKED) else Outcome.FAILED
-        except RunFailed as error:
-            print(f"error: {error}", file=sys.stderr)
-            return Outcome.FAILED
+            name = job.config.run.name
+            return run_command(lambda _: self._train(job.config, name, self._stop), ())
         except Exception:
             traceback.print_exc()
             self._trusted = False
-            return Outcome.FAILED
-        return {OK: Outcome.DONE, RESUMABLE: Outcome.STOPPED}.get(code, Outcome.FAILED)
+            return FAILED
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.config.options import merge
 from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.config.values import Entry, InvalidValue, text_of, value_of
@@ -111,17 +112,15 @@ def _with_reported(
     """The points, each with those of the experiment's reported values that belong to it."""
     added: list[list[ReportedValue]] = [[] for _ in points]
     for value in reported:
-        try:
-            wanted = {entry.key: _meaning(entry) for entry in value.at}
-        except _WrongEntry as error:
-            problems.append(str(error))
-            continue
+        at = merge(Config, value.at)
+        wanted = {entry.key: _SETTINGS[entry.key].of(at.config) for entry in value.at}
         matches = [
             values
             for values, point in zip(added, points, strict=True)
-            if all(_setting(point, key) == meaning for key, meaning in wanted.items())
+            if all(_value(point, key) == wanted[key] for key in wanted)
         ]
-        if not matches:
+        problems += at.wrong_values
+        if not matches and not at.wrong_values:
             problems.append(f"{value.place}: reported: no run is at these settings")
         if not wanted and len(points) > 1:
             what = f"of {len(points)} runs; say of which, with `at:`"
@@ -134,21 +133,11 @@ def _with_reported(
     ]
 
 
-class _WrongEntry(ValueError):
-    """An entry whose value its setting does not take."""
-
-
-def _meaning(entry: Entry) -> Any:
-    try:
-        return value_of(_SETTINGS[entry.key], entry.raw)
-    except InvalidValue as error:
-        raise _WrongEntry(entry.problem(error.expected, error.hint)) from None
-
-
-def _setting(point: Point, key: str) -> Any:
+def _value(point: Point, key: str) -> Any:
     """What a point sets `key` to, or its default; None where the value is wrong."""
+    setting = _SETTINGS[key]
     entries = [entry for entry in point.entries if entry.key == key]
     try:
-        return _meaning(entries[-1]) if entries else _SETTINGS[key].default
-    except _WrongEntry:
+        return value_of(setting, entries[-1].raw) if entries else setting.default
+    except InvalidValue:
         return None

@@ -16,9 +16,7 @@ from engine import atomic
 from engine.config.help import render_values
 from engine.config.schema import Config
 from engine.config.settings import settings_of
-from engine.errors import OK, RESUMABLE, USER_ERROR
-from engine.runs.directory import LOCKED
-from engine.sweep.executor import Job, JobEnd, Outcome, Running, begin_log, last_lines
+from engine.sweep.executor import Job, JobEnd, Outcome, Running, begin_log, last_lines, outcome_of
 
 CHILD = "engine.sweep.child"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -79,14 +77,11 @@ class _Process:
         if code is None:
             return None
         output = last_lines(self.log, self.since)
-        if code == OK:
-            return JobEnd(Outcome.DONE, output)
-        if code == RESUMABLE or (code < 0 and self.cancelled):
-            return JobEnd(Outcome.STOPPED, output)
-        if code == USER_ERROR and output.endswith(LOCKED):
-            return JobEnd(Outcome.BUSY, output)
-        how = f"killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        return JobEnd(Outcome.FAILED, f"{output}\n{how}".lstrip())
+        outcome = Outcome.STOPPED if code < 0 and self.cancelled else outcome_of(code, output)
+        if outcome is Outcome.FAILED:
+            how = f"killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+            output = f"{output}\n{how}".lstrip()
+        return JobEnd(outcome, output)
 
     def cancel(self) -> None:
         """Send SIGTERM to the process and all that it started."""

@@ -108,7 +108,7 @@ def test_a_stop_saves_the_exact_step_and_the_same_command_continues(
     assert sweep() == 75
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-1] == ("stopped with 1 of 4 runs done; the same command continues")
+    assert err.splitlines()[-1] == "stopped with 1 of 4 runs done; the same command continues"
     statuses = [record["status"] for record in sweep.records().values()]
     assert sorted(statuses) == ["finished", "interrupted"]
     codes = []
@@ -124,21 +124,19 @@ def test_a_run_that_another_process_trains_is_skipped_and_does_not_fail(
 ) -> None:
     monkeypatch.setattr(driver, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(driver, "WAIT_SECONDS", 0.1)
-    assert sweep("--dry-run", "--json") == 0
-    first = json.loads(capsys.readouterr().out)["runs"][0]["folder"]
-    folder = RunFolder(sweep.root / first).__enter__()
-    looks: list[int] = []
+    folder = RunFolder(sweep.root / sweep.plan()["runs"][0]["folder"]).__enter__()
+    finished: list[int] = []
     real = driver.Driver._left
 
-    def left(conductor: driver.Driver) -> bool:
-        looks.append(len(sweep.stamps()))
-        if len(looks) == 3:  # the others are done, this one was tried several times
+    def left(loop: driver.Driver) -> bool:
+        finished.append(len(sweep.stamps()))
+        if len(finished) == 3:  # the others are done, this one was tried several times
             folder.__exit__()
-        return real(conductor)
+        return real(loop)
 
     monkeypatch.setattr(driver.Driver, "_left", left)
     assert sweep() == 0
-    assert looks[:3] == [3, 3, 3]
+    assert finished[:3] == [3, 3, 3]
     err = capsys.readouterr().err
     assert err.count("already running in another process; skipped") == 1
     assert len(sweep.stamps()) == 4
