@@ -94,9 +94,9 @@ def used_only_with(key: str, switch: str, values: tuple[str, ...]) -> Check[Conf
 @check("schedule.name", "schedule.cycle", "schedule.gamma")
 def cyclic_gamma_has_exp_range(config: Config) -> Problems:
     """The other two cycles keep or halve their peaks."""
-    given, default = config.schedule, _SETTINGS["schedule.gamma"].default
-    if given.name == "cyclic" and given.cycle != "exp_range" and given.gamma != default:
-        yield "schedule.gamma", f"only with exp_range; schedule.cycle is {given.cycle}"
+    schedule, default = config.schedule, _SETTINGS["schedule.gamma"].default
+    if schedule.name == "cyclic" and schedule.cycle != "exp_range" and schedule.gamma != default:
+        yield "schedule.gamma", f"only with exp_range; schedule.cycle is {schedule.cycle}"
 
 
 @check("schedule.name", "schedule.milestones")

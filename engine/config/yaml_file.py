@@ -19,48 +19,48 @@ from engine.config.values import Entry, Nested, Raw, Scalar
 from engine.config.wording import did_you_mean, shown
 
 LARGEST_FILE = 1_000_000  # bytes; a config has a few hundred
-_MOST_GUESSES = 50  # close matches cost time; a file with more mistakes is no config
+_MOST_GUESSES = 50  # close matches take time; a file with more mistakes is no config
 _CORE = "tag:yaml.org,2002:"
 _NOT_TEXT = {_CORE + name for name in ("bool", "int", "float", "null")}
 
 
 @dataclass
-class Content:
-    """What a config file gives, and what is wrong with it."""
+class FileContent:
+    """The settings of a config file, and what is wrong with it."""
 
     entries: list[Entry] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    readable: bool = True  # False: what it would have set is not known
+    readable: bool = True  # False: its settings are unknown
 
 
-def read_file(path: Path, keys: Collection[str], sections: Collection[str]) -> Content:
-    """The settings of one config file, in its order; never raises for what a file may hold."""
+def read_file(path: Path, keys: Collection[str], sections: Collection[str]) -> FileContent:
+    """The settings of one config file, in its order; never raises, whatever the file holds."""
     try:
         document = open_document(path)
     except Unreadable as error:
-        return Content([], [str(error)], readable=False)
+        return FileContent([], [str(error)], readable=False)
     if not isinstance(document.root, yaml.MappingNode):
         expected = f"expected sections such as `{next(iter(sections), 'section')}:` at the top"
         problem = f"{place(path, line_of(document.root))}: {expected}"
-        return Content([], [problem], readable=False)
+        return FileContent([], [problem], readable=False)
     content = settings_in(document.root, path, keys, sections)
     content.problems[:0] = document.problems
     return content
 
 
 class Unreadable(Exception):
-    """Not a YAML file that is read here; the message is the problem's one line."""
+    """Not a YAML file that can be read; the message is one line."""
 
 
 class Document(NamedTuple):
-    """A YAML file as its nodes, and what is wrong with it whatever it means."""
+    """A YAML file as its nodes, and problems of form."""
 
     root: yaml.Node
     problems: list[str]
 
 
 def open_document(path: Path) -> Document:
-    """The nodes of a YAML file of any form; raises `Unreadable`."""
+    """The nodes of any YAML file; raises `Unreadable`."""
     root, tags = _compose(path, _read_text(path))
     return Document(
         root,
@@ -73,8 +73,8 @@ def open_document(path: Path) -> Document:
 
 def settings_in(
     node: yaml.MappingNode, path: Path, keys: Collection[str], sections: Collection[str]
-) -> Content:
-    """The settings that a mapping anywhere in a YAML file gives."""
+) -> FileContent:
+    """The settings in a mapping, anywhere in a YAML file."""
     reader = _Reader(path, keys, sections)
     reader.top(node)
     return reader.content
@@ -91,7 +91,7 @@ def pairs_of(
     prefix: str = "",
     seen: dict[str, int] | None = None,
 ) -> Iterator[tuple[str, int, yaml.Node]]:
-    """The pairs of a mapping whose names are words and stand there for the first time."""
+    """The pairs of a mapping, without those whose name is no word or a repetition."""
     lines = {} if seen is None else seen
     for key, value in node.value:
         line = line_of(key)
@@ -109,7 +109,7 @@ def pairs_of(
 class _Reader:
     def __init__(self, path: Path, keys: Collection[str], sections: Collection[str]) -> None:
         self.path, self.keys, self.sections = path, keys, sections
-        self.content = Content()
+        self.content = FileContent()
         self.lines: dict[str, int] = {}  # of the keys and sections seen
         self.guesses = 0
 
@@ -141,7 +141,7 @@ class _Reader:
 
 
 class _Loader(yaml.SafeLoader):
-    """Remembers tags that were written out, which the nodes alone do not tell."""
+    """Remembers explicit tags, which the nodes alone do not show."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -182,7 +182,7 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node, list[tuple[str, int]]]:
 def _read_text(path: Path) -> str:
     name = shown(str(path), None)
     try:
-        # Without O_NONBLOCK, opening a named pipe that nobody writes to would wait for ever.
+        # Without O_NONBLOCK, opening a named pipe that nobody writes to would block for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Unreadable(f"{name}: no such config file{_neighbours(path)}") from None
@@ -213,9 +213,9 @@ def _neighbours(path: Path) -> str:
 
 
 def raw_of(node: yaml.Node) -> Raw:
-    """What was written there, of which only a list of plain values is taken apart."""
+    """What is written at a node: a scalar, a list of scalars, nothing or a nested mapping."""
     if isinstance(node, yaml.ScalarNode):
-        quoted = node.style is not None  # quotes or a block: text by the writer's will
+        quoted = node.style is not None  # quotes or a block: meant as text
         if node.tag == _CORE + "null" and not quoted:
             return None
         return Scalar(node.value, quoted, quoted or node.tag not in _NOT_TEXT)
@@ -228,5 +228,5 @@ def raw_of(node: yaml.Node) -> Raw:
 
 
 def line_of(node: yaml.Node) -> int:
-    """The line on which it begins, from 1."""
+    """The line on which a node begins, from 1."""
     return int(node.start_mark.line) + 1

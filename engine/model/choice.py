@@ -68,10 +68,10 @@ def _merge(model: Model) -> tuple[Variant | None, list[Problem]]:
     if not model.name and not model.blocks:
         text = f"expected a variant, or model.blocks such as [2, 2, 2] ({LIST})"
         wrong.append(("model.name", text))
-    given = {field: tuple(getattr(model, field)) for field in PER_LAYER}
-    depth = _depth(given, base)
-    lists: dict[str, tuple[int, ...]] = {}
-    for field, values in given.items():
+    lists = {field: tuple(getattr(model, field)) for field in PER_LAYER}
+    depth = _depth(lists, base)
+    merged: dict[str, tuple[int, ...]] = {}
+    for field, values in lists.items():
         if len(values) > 1 and len(values) != depth:
             text = (
                 f"{len(values)} entries for {depth} layers; give {depth}, or one for all, "
@@ -79,7 +79,7 @@ def _merge(model: Model) -> tuple[Variant | None, list[Problem]]:
             )
             wrong.append((f"model.{field}", text))
         elif values:
-            lists[field] = values * depth if field == "blocks" and len(values) == 1 else values
+            merged[field] = values * depth if field == "blocks" and len(values) == 1 else values
         elif base is not None:
             extended = _extended(field, base, depth)
             if extended is None:
@@ -87,21 +87,21 @@ def _merge(model: Model) -> tuple[Variant | None, list[Problem]]:
                 text = f"those of {model.name}, {own}, do not extend to {depth} layers; give "
                 wrong.append((f"model.{field}", f"{text}{depth} entries, or one for all"))
             else:
-                lists[field] = extended
+                merged[field] = extended
     if wrong:
         return None, wrong
     single = {name: value for name in SINGLE if (value := getattr(model, name)) is not None}
-    parts: dict[str, Any] = {**lists, **single}
+    parts: dict[str, Any] = {**merged, **single}
     return (Variant(**parts) if base is None else dataclasses.replace(base, **parts)), []
 
 
-def _depth(given: dict[str, tuple[int, ...]], base: Variant | None) -> int:
+def _depth(lists: dict[str, tuple[int, ...]], base: Variant | None) -> int:
     """The number of layers that the lists imply; a list of one entry implies none."""
-    if len(given["blocks"]) > 1:
-        return len(given["blocks"])
+    if len(lists["blocks"]) > 1:
+        return len(lists["blocks"])
     if base is not None:
         return len(base.blocks)
-    return max(1, *(len(values) for values in given.values()))
+    return max(1, *(len(values) for values in lists.values()))
 
 
 def _extended(field: str, base: Variant, depth: int) -> tuple[int, ...] | None:

@@ -35,9 +35,9 @@ def test_a_config_describes_its_network(
     config = str(ROOT / "configs" / f"{variant}.yaml")
     code, out, err = _call(capsys, "--config-file", config, "--describe")
     assert (code, err) == (0, "")
-    found = json.loads(out)
-    parts = found["parameters"]
-    assert found["variant"] == variant
+    described = json.loads(out)
+    parts = described["parameters"]
+    assert described["variant"] == variant
     assert parts["total"] == total
     assert parts["stem"] + parts["se"] + sum(parts["layers"]) + parts["classifier"] == total
 
@@ -109,7 +109,9 @@ def test_a_network_over_budget_is_refused_with_what_fits(
     assert _call(capsys, "--model.name", "resnet18", "--model.budget", "0", "--describe")[0] == 0
 
 
-def test_without_a_network_the_two_ways_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_network_both_ways_to_give_one_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code, _, err = _call(capsys)
     assert code == 2
     assert "model.name" in err and "model.blocks" in err

@@ -263,7 +263,7 @@ def test_one_mistake_is_one_line(tmp_path: Path, text: str) -> None:
     assert len(problems_of(["--config-file", str(file_of(tmp_path, text))])) == 1
 
 
-def test_all_problems_are_told_at_once_and_in_order(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once_and_in_order(tmp_path: Path) -> None:
     first = tmp_path / "a.yaml"
     first.write_text("train:\n  epoch: 3\n  seed: -1\noptim: {lr: fast, nesterov: true}\n")
     second = tmp_path / "b.yaml"
@@ -282,7 +282,7 @@ def test_all_problems_are_told_at_once_and_in_order(tmp_path: Path) -> None:
     ]
 
 
-def test_a_check_is_left_out_where_its_values_are_wrong(tmp_path: Path) -> None:
+def test_a_check_is_skipped_where_a_setting_it_reads_is_wrong(tmp_path: Path) -> None:
     text = "schedule: {name: onecycle, base_momentum: x, max_momentum: 0.5}\nruntime: {device: tpu}"
     problems = problems_of([f"--config-file={file_of(tmp_path, text)}"])
     assert len(problems) == 2  # not: 0.85, the default, is above 0.5
@@ -290,7 +290,7 @@ def test_a_check_is_left_out_where_its_values_are_wrong(tmp_path: Path) -> None:
     assert "runtime.device" in problems[1]
 
 
-def test_a_onecycle_is_refused_exactly_where_torchs_own_would_stop(tmp_path: Path) -> None:
+def test_a_onecycle_is_refused_exactly_where_torchs_would_raise(tmp_path: Path) -> None:
     def text(per: str, epochs: int) -> str:
         return f"schedule: {{name: onecycle, per: {per}, t_max: 100}}\ntrain: {{epochs: {epochs}}}"
 
@@ -303,12 +303,12 @@ def test_a_onecycle_is_refused_exactly_where_torchs_own_would_stop(tmp_path: Pat
         assert "line 1: schedule.t_max: a OneCycle of 100 epochs ends before" in problem
 
 
-def test_a_bad_value_is_told_even_where_a_later_one_wins(tmp_path: Path) -> None:
+def test_a_bad_value_is_reported_even_if_a_later_one_wins(tmp_path: Path) -> None:
     path = file_of(tmp_path, "train: {epochs: 5.9}")
     assert len(problems_of([f"--config-file={path}", "--train.epochs=5"])) == 1
 
 
-def test_a_file_that_is_not_there_names_its_neighbour(tmp_path: Path) -> None:
+def test_a_missing_file_suggests_a_similar_one(tmp_path: Path) -> None:
     file_of(tmp_path, "train: {epochs: 3}")
     (problem,) = problems_of([f"--config-file={tmp_path}/d.yaml"])
     expected = f"{tmp_path}/d.yaml: no such config file; did you mean {tmp_path}/c.yaml?"
@@ -335,7 +335,9 @@ def test_folders_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -
     ],
     ids=["latin", "utf-16", "huge", "nul", "pickle"],
 )
-def test_other_files_are_no_configs(tmp_path: Path, content: bytes, part: str) -> None:
+def test_files_that_are_not_yaml_text_are_refused(
+    tmp_path: Path, content: bytes, part: str
+) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(content)
     assert holds(problems_of([f"--config-file={path}"]), part)
@@ -353,7 +355,7 @@ def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
     assert holds(problems_of([f"--config-file={path}"]), "Permission denied")
 
 
-def test_many_mistakes_are_told_in_seconds(tmp_path: Path) -> None:
+def test_thousands_of_mistakes_are_reported_in_seconds(tmp_path: Path) -> None:
     path = file_of(tmp_path, "\n".join(f"unknown_{i}: 3" for i in range(3000)))
     began = time.monotonic()
     assert len(problems_of([f"--config-file={path}"])) == 3000

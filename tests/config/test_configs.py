@@ -1,4 +1,4 @@
-"""The files under `configs/`: known settings, the right network, an honest header."""
+"""The files under `configs/`: known settings, the right network, a correct header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each trap of stock fastargs, shown beside what we do; fails when upstream changes."""
+"""Each fault of fastargs beside our behaviour; fails when upstream changes."""
 
 from __future__ import annotations
 

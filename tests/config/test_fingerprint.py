@@ -12,7 +12,7 @@ from engine.config.schema import Config
 from engine.config.settings import settings_of
 
 DIGESTS = {"train": "a" * 64, "test": "b" * 64}
-UNSEEN = {
+WITHOUT_EFFECT = {
     key
     for key in settings_of(Config)
     if key.startswith(("run.", "checkpoint."))
@@ -34,7 +34,7 @@ def test_each_setting_counts_exactly_if_it_can_change_the_result(key: str) -> No
         type(default), 7
     )
     same = fingerprint(with_value(key, other), DIGESTS) == fingerprint(Config(), DIGESTS)
-    assert same == (key in UNSEEN)
+    assert same == (key in WITHOUT_EFFECT)
 
 
 def test_the_data_counts_by_its_digests() -> None:
@@ -67,6 +67,6 @@ def test_what_is_not_given_differs_from_zero_and_false() -> None:
 
 
 def test_it_is_the_same_on_every_machine_and_day() -> None:
-    """Changing this value renames every run there is: count up FORMAT and say so."""
+    """Changing this value renames every existing run: increase FORMAT and say so."""
     fixed = "cb67ada51cf701146a710a99366a1a5035e3c21dd18b662c69b7fd833b146149"
     assert fingerprint(Config(), DIGESTS) == fixed

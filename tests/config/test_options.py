@@ -87,7 +87,9 @@ def test_later_files_win_and_flags_win_over_files(tmp_path: Path) -> None:
         ("train: {seed: 9223372036854775807}", "train.seed", 2**63 - 1),
     ],
 )
-def test_files_mean_what_they_say(tmp_path: Path, text: str, key: str, value: object) -> None:
+def test_values_of_files_are_read_as_written(
+    tmp_path: Path, text: str, key: str, value: object
+) -> None:
     got = value_at(read_text(tmp_path, text).config, key)
     assert got == value
     assert type(got) is type(value)
@@ -123,24 +125,24 @@ def test_files_mean_what_they_say(tmp_path: Path, text: str, key: str, value: ob
         (["--data.train", "null"], "data.train", "null"),
     ],
 )
-def test_flags_mean_what_they_say(argv: list[str], key: str, value: object) -> None:
+def test_values_of_flags_are_read_as_written(argv: list[str], key: str, value: object) -> None:
     got = value_at(read(*argv).config, key)
     assert got == value
     assert type(got) is type(value)
 
 
-def test_a_later_null_takes_an_earlier_value_back(tmp_path: Path) -> None:
+def test_a_later_null_resets_an_earlier_value(tmp_path: Path) -> None:
     assert read_text(tmp_path, "model: {se: stem}", "--model.se=null").config.model.se is None
 
 
-def test_switches_come_with_and_without_their_optional_value() -> None:
+def test_switches_may_have_an_optional_value() -> None:
     assert read("--dry-run", "--list").flags == {"dry-run": True, "list": True}
     assert read("--list", "*443", "--dry-run").flags == {"dry-run": True, "list": "*443"}
     assert read("--list=*443").flags == {"list": "*443"}
     assert read("--list", "--train.epochs", "3").flags == {"list": True}
 
 
-def test_help_tells_every_option_with_default_and_limits(
+def test_help_lists_every_option_with_default_and_limits(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for columns, widest in (("72", 72), ("300", 100)):
@@ -148,11 +150,11 @@ def test_help_tells_every_option_with_default_and_limits(
         with pytest.raises(SystemExit) as stopped:
             read("--train.epochs", "bad", "--help")
         assert stopped.value.code == 0
-        told = capsys.readouterr()
-        assert told.err == ""
-        assert told.out.isascii() and "\x1b" not in told.out
-        assert max(len(line) for line in told.out.splitlines()) <= widest
-        words = " ".join(told.out.split())
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert printed.out.isascii() and "\x1b" not in printed.out
+        assert max(len(line) for line in printed.out.splitlines()) <= widest
+        words = " ".join(printed.out.split())
         for setting in settings_of(Config).values():
             assert f"--{setting.key} {setting.limits.doc} ({setting.expected}; default: " in words
         assert "a whole number, 1 to 100,000; default: 200" in words
@@ -175,7 +177,7 @@ def test_the_printed_config_reads_back_as_the_same(tmp_path: Path) -> None:
     assert read(f"--config-file={again}").config == parsed.config
 
 
-def test_bad_configs_end_the_command_with_2_and_a_line_each(
+def test_every_problem_is_one_line_and_the_exit_code_is_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def main(argv: object) -> int:
@@ -183,9 +185,9 @@ def test_bad_configs_end_the_command_with_2_and_a_line_each(
         return 0
 
     assert run_command(main, []) == USER_ERROR
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == [
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
         "error: --train.epochs 5.9: expected a whole number, 1 to 100,000",
         "error: --train.sed: no such option; did you mean --train.seed?",
     ]

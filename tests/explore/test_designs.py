@@ -1,4 +1,4 @@
-"""All designs within a budget: none missing, none that cannot be, each counted to the unit."""
+"""All designs within a budget: none missing, none impossible, each counted to the unit."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def values_written(variant: Variant, side: int) -> int:
 @given(space=SPACES, flops=st.integers(10**5, 10**8))
 def test_exactly_the_designs_within_the_limits_are_there(space: Space, flops: int) -> None:
     limited = Space(**vars(space) | {"max_flops": flops, "depths": (4, 12), "least": 20_000})
-    found = [
+    listed = [
         portion.variant(index)
         for portion in designs.designs(limited)
         for index in range(len(portion))
     ]
-    assert len(set(found)) == len(found)
+    assert len(set(listed)) == len(listed)
     low, high = space.growth
     every = [
         Variant(blocks=blocks, widths=widths, **rest)
@@ -116,10 +116,12 @@ def test_exactly_the_designs_within_the_limits_are_there(space: Space, flops: in
         and budget.flops(variant, space.classes, side=space.side).forward <= flops
         and 4 <= budget.depth(variant) <= 12
     }
-    assert set(found) == right
+    assert set(listed) == right
 
 
-def test_the_portions_do_not_depend_on_how_large_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_designs_do_not_depend_on_the_size_of_a_portion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     space = Space(budget=600_000, widths=(16, 24, 32), blocks=(1, 2), layers=(3,))
     whole = [p.variant(i) for p in designs.designs(space) for i in range(len(p))]
     monkeypatch.setattr(designs, "CHUNK", 3)
@@ -140,7 +142,7 @@ def test_the_reports_networks_are_found_in_their_spaces(name: str) -> None:
         skip_kernels=(1, 2),
         se=(variant.se,),
     )
-    found = {p.variant(i) for p in designs.designs(space) for i in range(len(p))
+    listed = {p.variant(i) for p in designs.designs(space) for i in range(len(p))
              if p.family.skip_kernels == variant.skip_kernels
              and p.family.conv_kernels == variant.conv_kernels}  # fmt: skip
-    assert variant in found
+    assert variant in listed

@@ -34,11 +34,13 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's runs are there to be measured by."""
+    """A folder without runs."""
     monkeypatch.chdir(tmp_path)
 
 
-def test_it_lists_what_fits_and_says_what_was_compared(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_fits_the_budget_and_names_what_was_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code, out, err = call(capsys, "--budget", "200k", *SMALL, "--limit", "5")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -52,16 +54,16 @@ def test_it_lists_what_fits_and_says_what_was_compared(capsys: pytest.CaptureFix
     assert "Relative speed: from the FLOPs alone, resnet453 = 1" in out
 
 
-def test_json_tells_the_same_and_every_limit_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_limit_is_kept_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--budget", "150_000", "--min-parameters", "50000", "--max-flops", "2e7"]
     argv += ["--min-depth", "8", "--max-depth", "12", *SMALL, "--json", "--limit", "0"]
     code, out, _ = call(capsys, *argv)
-    found = json.loads(out)
+    result = json.loads(out)
     assert code == 0
-    assert len(found["designs"]) == found["pareto"] <= found["within"] <= found["grid"]
-    assert found["speed"]["kind"] == "relative"
-    assert found["space"]["budget"] == 150_000
-    for design in found["designs"]:
+    assert len(result["designs"]) == result["pareto"] <= result["within"] <= result["grid"]
+    assert result["speed"]["kind"] == "relative"
+    assert result["space"]["budget"] == 150_000
+    for design in result["designs"]:
         model = options.read(
             Config, [f"--model.{key}={word(value)}" for key, value in design["model"].items()],
             program="test", summary="",
@@ -75,17 +77,17 @@ def test_json_tells_the_same_and_every_limit_is_kept(capsys: pytest.CaptureFixtu
         assert design["images_per_second"] is None and design["relative_speed"] > 0
 
 
-def test_the_reports_finals_are_set_beside_what_was_found(
+def test_the_reports_final_networks_are_compared_with_the_list(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     grid = ["--layers", "3", "--widths", "32,64,128,256", "--blocks", "2-5", "--conv-kernels", "3"]
     _, out, _ = call(capsys, *grid, "--json", "--limit", "0", "--skip-kernels", "1", "--se", "none")
-    found = json.loads(out)
-    finals = {each["name"]: each["beaten_by"] for each in found["finals"]}
+    result = json.loads(out)
+    finals = {each["name"]: each["beaten_by"] for each in result["finals"]}
     assert finals.keys() == {
         "se_resnet443", "resnet4643_w32", "resnet22222_maxpool_skip", "resnet453",
     }  # fmt: skip
-    listed = {design["name"]: design for design in found["designs"]}
+    listed = {design["name"]: design for design in result["designs"]}
     for name, better in finals.items():
         variant = VARIANTS[name]
         for other in better:
@@ -105,7 +107,7 @@ def word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def test_designs_over_the_usual_budget_are_written_so_that_they_may_train(
+def test_designs_over_the_default_budget_raise_model_budget(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     argv = ["--budget", "7M", "--min-parameters", "6M", "--layers", "3", "--blocks", "4-6"]
@@ -138,7 +140,9 @@ def test_a_written_configuration_trains(
     assert "epochs: 3" in written[0].read_text()
 
 
-def test_everything_wrong_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_problems_of_the_command_line_are_reported_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code, out, err = call(
         capsys, "--budget", "many", "--layers", "0,3", "--blocks", "8-1", "--growth", "3-2",
         "--se", "all", "--objectives", "parameters", "--max-flop", "5", "--runs", "nowhere",
@@ -155,7 +159,7 @@ def test_everything_wrong_is_named_at_once(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["--budget", "5", "--min-parameters", "6"], "--min-parameters"),
         (["--min-depth", "9", "--max-depth", "8"], "--min-depth"),
@@ -170,12 +174,12 @@ def test_everything_wrong_is_named_at_once(capsys: pytest.CaptureFixture[str]) -
         (["--out", "a\nb"], "control"),
     ],
 )
-def test_limits_that_leave_nothing_are_refused(
-    capsys: pytest.CaptureFixture[str], argv: list[str], said: str
+def test_contradicting_or_empty_limits_are_refused(
+    capsys: pytest.CaptureFixture[str], argv: list[str], message: str
 ) -> None:
     code, out, err = call(capsys, *argv)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,32 +204,32 @@ def networks(*names: str) -> list[Measurement]:
     return [Measurement(f, v, 1 / (1e-12 * f + 3e-9 * v + 5e-6)) for f, v in costs]
 
 
-def test_the_speed_of_networks_never_trained_is_that_of_the_machine() -> None:
+def test_the_fit_recovers_the_speed_of_a_machine_for_new_networks() -> None:
     known = networks("resnet453", "resnet1111", "resnet2111_w16", "resnet211_skip9", "resnet11")
-    found = speed.fitted(known, {"device": "x", "precision": "bf16", "batch_size": 128})
-    assert found.seconds == pytest.approx((1e-12, 3e-9, 5e-6), rel=1e-6)
+    result = speed.fitted(known, {"device": "x", "precision": "bf16", "batch_size": 128})
+    assert result.seconds == pytest.approx((1e-12, 3e-9, 5e-6), rel=1e-6)
     (other,) = networks("resnet5743_w32")
-    assert float(found(other.training, other.values)) == pytest.approx(other.images_per_second)
-    assert len(found.errors) == 5
-    assert "predicted from 5 measured networks on x (bf16, batch 128)" in found.label
+    assert float(result(other.training, other.values)) == pytest.approx(other.images_per_second)
+    assert len(result.errors) == 5
+    assert "predicted from 5 measured networks on x (bf16, batch 128)" in result.label
 
 
-def test_one_measured_network_gives_speed_by_operations_and_says_so() -> None:
+def test_one_measured_network_gives_speed_by_flops_alone() -> None:
     (only,) = networks("resnet453")
-    found = speed.fitted([only], {"device": "x", "precision": "fp32", "batch_size": 64})
-    assert float(found(only.training, 0)) == pytest.approx(only.images_per_second)
-    assert float(found(only.training * 2, 0)) == pytest.approx(only.images_per_second / 2)
-    assert "1 measured network " in found.label and "too few" in found.label
+    result = speed.fitted([only], {"device": "x", "precision": "fp32", "batch_size": 64})
+    assert float(result(only.training, 0)) == pytest.approx(only.images_per_second)
+    assert float(result(only.training * 2, 0)) == pytest.approx(only.images_per_second / 2)
+    assert "1 measured network " in result.label and "too few" in result.label
 
 
-def test_no_share_is_ever_negative() -> None:
+def test_no_factor_of_the_fit_is_negative() -> None:
     odd = [Measurement(10**9, 10**6, 100.0), Measurement(2 * 10**9, 10**5, 90.0),
            Measurement(10**8, 10**7, 500.0), Measurement(5 * 10**9, 10**4, 80.0)]  # fmt: skip
     assert all(share >= 0 for share in speed.fitted(odd, {}).seconds)
     assert math.isfinite(float(speed.fitted(odd, {})(10**9, 10**6)))
 
 
-def test_records_of_finished_runs_are_what_is_measured_by(
+def test_speed_is_predicted_from_finished_runs_alone(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not speed.from_runs(tmp_path / "runs").measured
@@ -239,9 +243,9 @@ def test_records_of_finished_runs_are_what_is_measured_by(
     unfinished.mkdir()
     faster = record | {"status": "running", "images_per_second": 10**9}
     (unfinished / "record.json").write_text(json.dumps(faster))
-    found = speed.from_runs(tmp_path / "runs")
-    assert found.measured and found.networks == 1
-    assert float(found(record["flops"]["training"], 0)) == pytest.approx(
+    result = speed.from_runs(tmp_path / "runs")
+    assert result.measured and result.networks == 1
+    assert float(result(record["flops"]["training"], 0)) == pytest.approx(
         record["images_per_second"]
     )
     code, out, _ = call(capsys, *SMALL, "--json", "--limit", "1", "--runs", "runs")

@@ -1,4 +1,4 @@
-"""The designs that none beats, held against a comparison of every pair."""
+"""Pareto fronts, against a comparison of every pair."""
 
 from __future__ import annotations
 
@@ -44,34 +44,36 @@ def test_the_front_is_what_no_other_row_dominates(
         assert set(every_pair(costs)) <= set(pareto.thinned(costs).tolist())
 
 
-def test_what_no_row_can_beat_is_kept_at_any_scale() -> None:
+def test_the_front_of_many_rows_is_right_at_any_scale() -> None:
     random = np.random.default_rng(0)
     costs = random.random((50_000, 3)) * [1, 1e9, 1e-9]
-    found = pareto.front(costs)
-    assert 20 < len(found) < 2_000
+    result = pareto.front(costs)
+    assert 20 < len(result) < 2_000
     beaten = np.zeros(len(costs), bool)
-    for row in found:
+    for row in result:
         beaten |= pareto.dominated(costs, costs[row])
-    assert np.flatnonzero(~beaten).tolist() == found.tolist()
+    assert np.flatnonzero(~beaten).tolist() == result.tolist()
 
 
 @pytest.mark.parametrize("ways", [("more", "less"), ("less", "more")])
 def test_a_search_lists_every_design_that_none_beats(ways: tuple[str, str]) -> None:
     space = Space(budget=200_000, layers=(2, 3), widths=(16, 24, 32), blocks=(1, 2))
     predict = speed.relative()
-    found = search(space, [Objective("parameters", ways[0]), Objective("flops", ways[1])], predict)
+    result = search(space, [Objective("parameters", ways[0]), Objective("flops", ways[1])], predict)
     signs = [-1 if way == "more" else 1 for way in ways]
     rows = [
         (int(portion.parameters[index]), int(portion.forward[index]), portion.variant(index))
         for portion in designs(space)
         for index in range(len(portion))
     ]
-    assert found.within == len(rows) > 200
+    assert result.within == len(rows) > 200
     costs = np.array([row[:2] for row in rows], np.float64) * signs
-    assert {row.variant for row in found.designs} == {rows[i][2] for i in every_pair(costs)}
+    assert {row.variant for row in result.designs} == {rows[i][2] for i in every_pair(costs)}
 
 
-def test_what_beats_a_network_is_named_and_nothing_beats_itself() -> None:
+def test_a_network_is_beaten_by_designs_as_good_everywhere_and_better_once() -> (
+    None
+):
     predict, objectives = speed.relative(), [Objective("parameters", "more"),
                                              Objective("flops", "less"),
                                              Objective("speed", "more")]  # fmt: skip

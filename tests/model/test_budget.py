@@ -75,7 +75,7 @@ def test_the_feature_maps_are_those_of_a_forward_pass(name: str) -> None:
     ("name", "forward", "training"),
     [("resnet453", 1.748, 5.242), ("se_resnet443", 1.597, 4.789), ("resnet18", 1.111, 3.329)],
 )
-def test_the_operations_are_the_known_ones(name: str, forward: float, training: float) -> None:
+def test_the_flops_are_the_known_ones(name: str, forward: float, training: float) -> None:
     flops = budget.flops(VARIANTS[name])
     assert round(flops.forward / GIGA, 3) == forward
     assert round(flops.training / GIGA, 3) == training
@@ -131,32 +131,32 @@ def test_the_closed_form_is_the_built_network(
 @pytest.mark.parametrize("limit", [100_000, 1_000_000, 3_000_000])
 @pytest.mark.parametrize("name", ["se_resnet443", "resnet22222", "resnet5743_w32"])
 def test_the_nearest_fits_and_is_the_nearest(name: str, limit: int) -> None:
-    found = fitting.nearest(VARIANTS[name], limit)
-    assert found
-    for fit in found:
+    fits = fitting.nearest(VARIANTS[name], limit)
+    assert fits
+    for fit in fits:
         assert not fitting.build_errors(fit.variant, 32)
         assert budget.parameters(fit.variant).total == fit.parameters <= limit
-    assert found == sorted(found, key=lambda fit: -fit.parameters)
+    assert fits == sorted(fits, key=lambda fit: -fit.parameters)
 
 
-def test_fewer_blocks_are_the_best_choice_of_all() -> None:
-    found = fitting.nearest(VARIANTS["resnet5743_w32"], 3_000_000)
+def test_fewer_blocks_are_the_best_choice_by_exhaustive_search() -> None:
+    fits = fitting.nearest(VARIANTS["resnet5743_w32"], 3_000_000)
     best = max(
         total
         for blocks in ((a, b, c, d) for a in range(1, 6) for b in range(1, 8)
                        for c in range(1, 5) for d in range(1, 4))
         if (total := budget.parameters(Variant(blocks, (32,))).total) <= 3_000_000
     )  # fmt: skip
-    assert best in [fit.parameters for fit in found if fit.field == "blocks"]
+    assert best in [fit.parameters for fit in fits if fit.field == "blocks"]
 
 
-def test_a_very_deep_net_over_budget_is_answered_at_once() -> None:
+def test_a_very_deep_network_over_budget_is_refused_at_once() -> None:
     deep = Variant((1000,) * 6, (4,))
     for fit in fitting.nearest(deep, 5_000_000):
         assert budget.parameters(fit.variant).total <= 5_000_000
 
 
-def test_describe_has_exactly_its_keys_and_names_the_net_that_it_is() -> None:
+def test_describe_has_its_keys_and_the_name_of_the_network() -> None:
     described = describe(resolve(Model(name="resnet453")))
     assert list(described) == ["variant", "parameters", "flops", "feature_maps"]
     assert list(described["parameters"]) == ["total", "stem", "se", "layers", "classifier"]

@@ -72,7 +72,7 @@ def test_every_network_of_the_catalogue_is_in_the_table(name: str, count: int) -
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_recorded_readings_are_reached_by_overrides(name: str) -> None:
+def test_other_readings_of_the_reports_are_reached_by_overrides(name: str) -> None:
     model, count = RECORDED[name]
     assert parameters(resolve(model)).total == count
 
@@ -84,7 +84,7 @@ def test_a_name_gives_its_row_and_a_row_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_only_the_nets_known_to_be_over_the_budget_are_refused(name: str) -> None:
+def test_exactly_the_networks_over_the_budget_are_refused(name: str) -> None:
     assert bool(problems(Model(name=name))) == (name in OVER_BUDGET)
     assert problems(Model(name=name, budget=0)) == []
 
@@ -95,18 +95,18 @@ def test_parts_override_the_named_variant() -> None:
     assert name_of(variant) == "se_resnet443"
 
 
-def test_one_entry_serves_all_layers_and_one_width_doubles() -> None:
+def test_a_single_entry_holds_for_all_layers_and_a_single_width_doubles() -> None:
     variant = resolve(Model(name="resnet1111", widths=(8,), conv_kernels=(5,), blocks=(2,)))
     assert variant.widths == (8, 16, 32, 64)
     assert variant.conv_kernels == (5, 5, 5, 5)
     assert variant.blocks == (2, 2, 2, 2)
 
 
-def test_parts_alone_make_a_network_as_the_reports_would() -> None:
+def test_parts_alone_define_a_network() -> None:
     assert resolve(Model(blocks=(4, 5, 3))) == VARIANTS["resnet453"]
 
 
-def test_another_depth_extends_what_follows_a_rule_and_asks_for_what_does_not() -> None:
+def test_another_depth_extends_regular_lists_and_refuses_others() -> None:
     assert resolve(Model(name="resnet2222_w32", blocks=(1, 1))).widths == (32, 64)
     assert resolve(Model(name="resnet2222_w32", blocks=(1,) * 5)).widths[-1] == 512
     [(key, message)] = problems(Model(name="resnet22222", blocks=(2, 2)))
@@ -115,12 +115,12 @@ def test_another_depth_extends_what_follows_a_rule_and_asks_for_what_does_not() 
     assert "2 entries" in message
 
 
-def test_all_wrong_parts_are_named_at_once() -> None:
+def test_all_wrong_parts_are_reported_at_once() -> None:
     model = Model(name="resnet45", widths=(1, 2), conv_kernels=(1, 2, 3), blocks=(1, 1, 1, 1))
-    found = dict(problems(model))
-    assert set(found) == {"model.name", "model.widths", "model.conv_kernels"}
-    assert "did you mean resnet453" in found["model.name"]
-    assert found["model.widths"].startswith("2 entries for 4 layers")
+    wrong = dict(problems(model))
+    assert set(wrong) == {"model.name", "model.widths", "model.conv_kernels"}
+    assert "did you mean resnet453" in wrong["model.name"]
+    assert wrong["model.widths"].startswith("2 entries for 4 layers")
     with pytest.raises(UserError) as error:
         resolve(model)
     assert len(error.value.problems) == 3
@@ -155,9 +155,11 @@ def test_neither_a_name_nor_blocks_is_refused() -> None:
         ),
     ],
 )
-def test_impossible_nets_are_refused_with_the_nearest(model: Model, key: str, words: str) -> None:
-    found = dict(problems(model))
-    assert words in found[key]
+def test_impossible_networks_are_refused_with_the_nearest_possible(
+    model: Model, key: str, words: str
+) -> None:
+    wrong = dict(problems(model))
+    assert words in wrong[key]
     nearest = words.rpartition("fits: ")[2].removeprefix("model.se_reduction ")
     if nearest.isdigit():
         kernels = key.endswith("kernels")
@@ -165,13 +167,13 @@ def test_impossible_nets_are_refused_with_the_nearest(model: Model, key: str, wo
         assert problems(dataclasses.replace(model, **{key.removeprefix("model."): fixed})) == []
 
 
-def test_a_misfit_points_at_the_setting_that_led_to_it() -> None:
+def test_an_impossible_network_names_the_setting_that_caused_it() -> None:
     assert [key for key, _ in problems(Model(name="se_resnet443", widths=(8,)))] == ["model.widths"]
     deep = Model(name="resnet1111_pool3", blocks=(1,) * 5, widths=(8,))
     assert [key for key, _ in problems(deep)] == ["model.blocks"]
 
 
-def test_over_budget_names_the_count_the_limit_and_nets_that_fit() -> None:
+def test_a_network_over_budget_is_refused_with_its_count_and_two_that_fit() -> None:
     [(key, message)] = problems(Model(name="resnet18"))
     assert key == "model.name"
     assert "11,173,962 parameters are over the budget of 5,000,000" in message
@@ -204,7 +206,7 @@ KERNELS = st.lists(st.integers(1, 11), max_size=8).map(tuple)
     stem_stride=st.none() | st.integers(0, 4),
     budget=st.sampled_from([0, 1, 10**4, 5_000_000]),
 )
-def test_any_model_section_is_judged_without_a_crash(**parts: object) -> None:
+def test_any_model_section_is_checked_without_a_crash(**parts: object) -> None:
     for key, message in problems(Model(**parts)):  # type: ignore[arg-type]
         assert key.removeprefix("model.") in {field.name for field in dataclasses.fields(Model)}
         assert message

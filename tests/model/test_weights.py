@@ -68,7 +68,7 @@ def _generator(seed: int = 7) -> torch.Generator:
 @pytest.mark.parametrize(
     ("model", "draw"), REFERENCES, ids=[str(i) for i in range(len(REFERENCES))]
 )
-def test_each_way_is_torchs_own_to_the_bit(model: Model, draw: Draw) -> None:
+def test_each_initialisation_is_torchs_to_the_bit(model: Model, draw: Draw) -> None:
     ours, plain, untouched = _network(), _network(), _network()
     initialise(ours, model, _generator())
     generator, drawn = _generator(), set()
@@ -83,11 +83,11 @@ def test_each_way_is_torchs_own_to_the_bit(model: Model, draw: Draw) -> None:
         assert torch.equal(value, before[name]) == (name not in drawn)
 
 
-def test_the_ways_with_a_gain_are_those_that_may_be_given_one() -> None:
+def test_exactly_the_initialisations_with_a_gain_accept_one() -> None:
     assert tuple(weights.GAINED) == checks.GAINED
 
 
-def test_default_is_pytorchs_own() -> None:
+def test_default_is_pytorchs() -> None:
     ours, plain = _network(), _network()
     initialise(ours, Model(), _generator())
     states = ours.state_dict(), plain.state_dict()
@@ -105,7 +105,9 @@ def test_default_is_pytorchs_own() -> None:
         ("orthogonal", math.sqrt(2 / (64 * 9))),
     ],
 )
-def test_each_way_has_the_spread_that_its_authors_give(init: str, deviation: float) -> None:
+def test_each_initialisation_has_the_standard_deviation_of_its_paper(
+    init: str, deviation: float
+) -> None:
     network = nn.Sequential(nn.Conv2d(64, 64, 3))
     initialise(network, Model(init=init), _generator())
     weight = network[0].weight.detach()
@@ -134,9 +136,7 @@ def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("init", ["default", "he_normal", "orthogonal"])
-def test_a_run_begins_with_the_weights_of_its_seed_whatever_was_drawn_before(
-    files: Files, init: str
-) -> None:
+def test_initial_weights_follow_from_the_seed_alone(files: Files, init: str) -> None:
     one = _weights(_config(files, init))
     torch.rand(17)
     assert _same(_weights(_config(files, init)), one)
@@ -146,7 +146,7 @@ def test_a_run_begins_with_the_weights_of_its_seed_whatever_was_drawn_before(
     assert torch.equal(dropped["stem.0.weight"], one["stem.0.weight"])
 
 
-def test_a_network_that_was_compiled_is_taken_again_with_weights_drawn_another_way(
+def test_a_compiled_network_is_reused_with_another_initialisation(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "_kept", {})
