@@ -71,9 +71,7 @@ def test_a_search_lists_every_design_that_none_beats(ways: tuple[str, str]) -> N
     assert {row.variant for row in result.designs} == {rows[i][2] for i in every_pair(costs)}
 
 
-def test_a_network_is_beaten_by_designs_as_good_everywhere_and_better_once() -> (
-    None
-):
+def test_a_network_is_beaten_by_designs_as_good_everywhere_and_better_once() -> None:
     predict, objectives = speed.relative(), [Objective("parameters", "more"),
                                              Objective("flops", "less"),
                                              Objective("speed", "more")]  # fmt: skip
