@@ -7,6 +7,7 @@ their maps are wide.
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import NamedTuple
 
@@ -145,4 +146,4 @@ def _bar(x: float, width: float, high: float, colour: str) -> str:
 
 def _height(map_side: int, side: int) -> float:
     """In pixels: the square root of the share, so that small maps can still be seen."""
-    return LOWEST + (HIGHEST - LOWEST) * (min(map_side, side) / side) ** 0.5
+    return LOWEST + (HIGHEST - LOWEST) * math.sqrt(min(map_side, side) / side)
