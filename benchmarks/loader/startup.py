@@ -65,13 +65,14 @@ def early_exits(bench: LoaderBenchmark) -> None:
 
 def measure(task: Task, cache: Path) -> dict[str, Any]:
     """What a fresh process measures; FFCV may crash as its process ends, after its answer."""
-    return child.answer(
+    answer, code = child.answer(
         startup_child.__name__,
         asdict(task),
         cache=cache,
         seconds=SECONDS_AT_MOST,
         may_crash=task.loader != "ours",
     )
+    return answer | {"exit_code": code}
 
 
 def _starts(task: Task, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -46,7 +46,7 @@ def answer(
     cache: Path,
     seconds: float,
     may_crash: bool = False,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
     """What `python -m module TASK` prints in its last line, and its exit code.
 
     `started`, the clock when the process was started, is added to the task. A process that
@@ -58,7 +58,7 @@ def answer(
     if not lines or (done.returncode and not may_crash):
         raise RunFailed(f"python -m {module} failed: {last_error(done)}")
     content: dict[str, Any] = json.loads(lines[-1])
-    return content | {"exit_code": done.returncode}
+    return content, done.returncode
 
 
 def last_error(done: subprocess.CompletedProcess[str]) -> str:

@@ -28,7 +28,7 @@ def second_start(bench: StepBenchmark) -> None:
         starts = {}
         for name in ("first", "second"):
             bench.say(f"  {bench.network}, the {name} start, in a process of its own")
-            starts[name] = child.answer(
+            starts[name], _ = child.answer(
                 startup_child.__name__, task, cache=cache, seconds=START_AT_MOST
             )
         bench.results.details["starts"] = {"variant": bench.network, **starts}
