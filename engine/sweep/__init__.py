@@ -1,5 +1,5 @@
-"""Many runs by one command: sweep files, the plan, the queue, executors, and what came of them.
+"""Many runs by one command: sweep files, the plan, the queue, executors and the results.
 
-The way of a run: `files` (what was written) -> `points` (networks and settings) -> `plan` (exact
-runs) -> `queue` (who does which) -> an executor -> its record -> `selection` (the result).
+The way of a run: `files` (as written) -> `points` (networks and settings) -> `plan` (exact runs)
+-> `queue` (which process has which) -> an executor -> its record -> `results`.
 """

@@ -128,10 +128,11 @@ def make_plan(
 
 
 def different(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Each run once: experiments may share one. Without data only names tell runs apart."""
+    """Each run once: experiments may share one. Without data, its path stands for its digest."""
     once: dict[str, PlannedRun] = {}
     for run in runs:
-        once.setdefault(run.fingerprint or run.name, run)
+        paths = {"train": run.config.data.train, "test": run.config.data.test}
+        once.setdefault(run.fingerprint or fingerprint(run.config, paths), run)
     return list(once.values())
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.config.fingerprint import fingerprint
 from engine.sweep.arguments import read
-from engine.sweep.plan import PlannedRun
+from engine.sweep.plan import PlannedRun, different
 from tests.support.paths import ROOT, SHARED
 
 FOLDER = ROOT / "configs" / "sweeps"
@@ -21,7 +20,6 @@ CATALOGUE = json.loads((ROOT / "tests/support/catalogue_experiments.json").read_
 PAGE = (ROOT / "docs" / "sweeps.md").read_text("utf-8")
 EXPERIMENTS = {each["id"]: each for each in CATALOGUE["experiments"]}
 BUDGET = 5_000_000
-NO_DATA = {"train": "", "test": ""}
 
 
 @functools.cache
@@ -136,9 +134,11 @@ def test_the_budget_is_lifted_only_where_it_must_be_and_a_note_says_so() -> None
 @pytest.mark.parametrize("name", [*(f"report_{number}" for number in REPORTS), "reports"])
 def test_the_table_in_docs_counts_what_is_there(name: str) -> None:
     runs = planned(name)
-    different = {fingerprint(run.config, NO_DATA): run.petaflops for run in runs}
+    once = different(runs)
     experiments = len({run.experiment for run in runs})
-    costs = f"{experiments} | {len(runs)} | {len(different)} | {sum(different.values()):,.0f} |"
+    costs = (
+        f"{experiments} | {len(runs)} | {len(once)} | {sum(run.petaflops for run in once):,.0f} |"
+    )
     assert f"[`{name}.yaml`](../configs/sweeps/{name}.yaml) | {costs}" in PAGE
 
 
