@@ -1,18 +1,18 @@
-"""FFCV's own writer and reader, driven so that they cannot hang: the one file that imports ffcv.
+"""FFCV's own writer and reader, called so that they cannot hang: the one file that imports ffcv.
 
-`write` lets FFCV's `DatasetWriter` form every byte, but in this process instead of in workers.
-Upstream faults (1.0.2) that this fences:
+`write` lets FFCV's `DatasetWriter` produce every byte, but in this process instead of in workers.
+Bugs of FFCV 1.0.2 that this avoids:
 
-- an exception in a worker (a bad sample, a full disk) leaves the writer waiting for ever: here
+- an exception in a worker (a bad sample, a full disk) leaves the writer waiting forever: here
   it is an ordinary exception;
 - the shared memory of a failed write is never freed: here there is none;
-- with two workers or more the bytes differ on every run: here there is one;
-- the unbuffered page writes ignore short writes, so that a nearly full disk loses bytes in
-  silence: here the file is buffered, which writes all or raises;
-- after an error, leaving the allocator writes its page again and can spin for ever: here it
-  only closes the file.
+- with two or more workers the bytes differ on every run: here there is one;
+- the unbuffered page writes ignore short writes, so a nearly full disk silently loses bytes:
+  here the file is buffered, which writes all or raises;
+- after an error, leaving the allocator writes its page again and can loop forever: here it only
+  closes the file.
 
-Importing this takes some seconds, because ffcv brings torch and numba with it.
+Importing this takes some seconds, because ffcv imports torch and numba.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ Progress = Callable[[int, int], None]  # samples done, samples in all
 VERSION = metadata.version("ffcv")  # ffcv.__version__ says 0.0.3rc1
 FIELDS = ("image", "label")
 PAGE_BYTES = 1 << 23  # FFCV's default, in every file
-RAW = 1  # FFCV's mark of an image that is not compressed
+RAW = 1  # FFCV's mode of an image that is not compressed
 
 
 @dataclass(frozen=True)
 class Written:
-    """What lies on disk after a verified write."""
+    """Size and digest of a verified file."""
 
     bytes: int
     sha256: str
@@ -67,7 +67,7 @@ def write(
 
 
 def decode_jpeg(content: np.ndarray, image: np.ndarray) -> bool:
-    """Decode `content` into `image` (H W 3) as FFCV does; False where that cannot be done."""
+    """Decode `content` into `image` (H W 3) as FFCV does; False if it cannot be decoded."""
     height, width, _ = image.shape
     places = (content.ctypes.data, content.size, height, width, image.ctypes.data)
     whole = (height, width, 0, 0, 1, 1, False, False)  # no crop, no offset, no scale, no flip
@@ -102,7 +102,7 @@ def verify(
             digest.update(page)
             count = int(np.searchsorted(pointers, size + len(page))) - done
             starts = pointers[done : done + count] - size
-            same = _holds(page, starts, images[done : done + count])
+            same = _contains(page, starts, images[done : done + count])
             _expect(path, same, f"differs from its source near sample {done:,}")
             size, done = size + len(page), done + count
             if progress is not None:
@@ -112,14 +112,14 @@ def verify(
 
 
 def size_of(samples: int, image_bytes: int) -> int:
-    """The bytes a file of so many images of one size takes, to the page and the table."""
+    """The exact size of a file of this many images of one size, in bytes."""
     pages = -(-samples // (PAGE_BYTES // image_bytes))
     records = 24 + 2 * 1041 + samples * 24
     return (-(-records // PAGE_BYTES) + pages) * PAGE_BYTES + samples * 24
 
 
 class _Samples:
-    """The arrays as the indexable data set that FFCV asks for."""
+    """The arrays as the indexable data set that FFCV expects."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.labels = images, labels.tolist()
@@ -132,7 +132,7 @@ class _Samples:
 
 
 class _Allocator(MemoryAllocator):  # type: ignore[misc]
-    """FFCV's page allocator on a buffered file, and without its loops when something failed."""
+    """FFCV's page allocator with a buffered file, and without its endless loops after an error."""
 
     def __enter__(self) -> None:
         self.fp = open(self.fname, "ab")
@@ -185,17 +185,17 @@ class _InProcessWriter(ffcv.writer.DatasetWriter):  # type: ignore[misc]
 
 
 class _OwnMemory:
-    """Stands for `multiprocessing.shared_memory`, which nobody here has to share."""
+    """Takes the place of `multiprocessing.shared_memory`: here nothing is shared."""
 
     class SharedMemory:
-        """Zeros, gone with the process whatever ends it."""
+        """Zeroed memory, freed with the process however it ends."""
 
         def __init__(self, create: bool, size: int) -> None:
             self.buf = memoryview(bytearray(size))
 
 
 class _Work:
-    """The queue that FFCV's worker asks for its next samples: it counts them as it goes."""
+    """The queue from which FFCV's worker takes its samples; it reports progress."""
 
     def __init__(self, content: Any, total: int, progress: Progress | None) -> None:
         self.content: Iterator[Any] = iter(content)
@@ -236,8 +236,8 @@ def _is_table_of(table: np.ndarray, pointers: np.ndarray, images: np.ndarray) ->
     )
 
 
-def _holds(page: bytes, starts: np.ndarray, images: np.ndarray) -> bool:
-    """Whether the images lie in `page` at `starts`, one after the other as they are written."""
+def _contains(page: bytes, starts: np.ndarray, images: np.ndarray) -> bool:
+    """Whether `page` contains the images at `starts`, one after the other."""
     length = images[0].nbytes if len(images) else 0
     if not np.array_equal(starts, np.arange(len(starts)) * length + starts[:1].sum()):
         return False
@@ -247,8 +247,8 @@ def _holds(page: bytes, starts: np.ndarray, images: np.ndarray) -> bool:
     return view == np.ascontiguousarray(images).reshape(-1).data
 
 
-def _expect(path: Path, holds: bool, problem: str) -> None:
-    if not holds:
+def _expect(path: Path, condition: bool, problem: str) -> None:
+    if not condition:
         raise UserError(
             f"{path}: {problem} when read back; is the disk full or damaged? nothing was replaced"
         )

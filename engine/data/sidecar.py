@@ -1,6 +1,6 @@
-"""`X.beton.json`: what a `.beton` file holds, and the digest that proves it is whole.
+"""`X.beton.json`: what a `.beton` file contains, and the digest that proves it is undamaged.
 
-FFCV's own format has neither magic string nor checksum, so damage would go unseen.
+FFCV's own format has neither magic string nor checksum, so damage would not be detected.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from engine import atomic
 from engine.errors import UserError
 
 FORMAT = 1
-OWN_DIGEST = "sidecar_sha256"  # of everything else in it; one written by hand may leave it out
+OWN_DIGEST = "sidecar_sha256"  # of everything else in it; optional, for files written by hand
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """Everything that is known of a `.beton` file without opening it."""
+    """What is known of a `.beton` file without opening it."""
 
     dataset: str  # cifar10, cifar100, synthetic or a name of the user's
     split: str  # train, test or a name of the user's
@@ -43,7 +43,7 @@ class Sidecar:
 
 
 def path_of(beton: Path) -> Path:
-    """Where the sidecar of a `.beton` file lies."""
+    """The path of the sidecar of a `.beton` file."""
     return beton.with_name(beton.name + ".json")
 
 
@@ -53,29 +53,29 @@ def write(beton: Path, sidecar: Sidecar) -> None:
 
 
 def text_of(sidecar: Sidecar) -> str:
-    """What the file holds: JSON that people can read, with a digest of its own."""
+    """The text of a sidecar: readable JSON with a digest of itself."""
     content = dataclasses.asdict(sidecar)
-    content |= {OWN_DIGEST: _own_digest(content)}
+    content[OWN_DIGEST] = _own_digest(content)
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read(beton: Path) -> Sidecar | None:
-    """The sidecar of `beton`, or None where there is none; a broken one is an error."""
+    """The sidecar of `beton`, or None if there is none; a broken one is an error."""
     path = path_of(beton)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
-            raise UserError(f"{path}: not a regular file; {_again()}")
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
+            raise UserError(f"{path}: not a regular file; {_advice()}")
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); {_again()}") from None
+        raise UserError(f"{path}: not readable as JSON ({error}); {_advice()}") from None
     try:
         return _parse(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a sidecar of a .beton file ({error}); {_again()}") from None
+        raise UserError(f"{path}: not a sidecar of a .beton file ({error}); {_advice()}") from None
 
 
 def sha256_of(path: Path) -> str:
@@ -88,7 +88,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _again() -> str:
+def _advice() -> str:
     return "write it again with: python writers/cifar.py --force"
 
 
@@ -102,12 +102,12 @@ def _parse(content: Any) -> Sidecar:
         raise KeyError(f"without {', '.join(sorted(missing))}")
     digest = content.pop(OWN_DIGEST, None)
     if digest is not None and digest != _own_digest(content):
-        raise ValueError("its own digest does not fit; it was changed or damaged")
-    for name, fits in _FITS.items():
-        if not fits(content[name]):
+        raise ValueError("its own digest does not match; it was changed or damaged")
+    for name, valid in _CHECKS.items():
+        if not valid(content[name]):
             raise ValueError(f"{name} is {json.dumps(content[name])[:60]}")
     if len(content["class_counts"]) != len(content["classes"]):
-        raise ValueError("as many class_counts as classes are expected")
+        raise ValueError("expected as many class_counts as classes")
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Sidecar):
         value = content[field.name]
@@ -137,13 +137,13 @@ def _texts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_text, value.values()))
 
 
-def _list_of(fits: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+def _list_of(valid: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
     return lambda value: (
-        isinstance(value, list) and all(map(fits, value)) and length in (None, len(value))
+        isinstance(value, list) and all(map(valid, value)) and length in (None, len(value))
     )
 
 
-_FITS: dict[str, Callable[[Any], bool]] = {
+_CHECKS: dict[str, Callable[[Any], bool]] = {
     "dataset": _text,
     "split": _text,
     "samples": _whole,

@@ -66,7 +66,7 @@ def test_all_problems_are_reported_at_once(pretend_gpu: Any) -> None:
 
 def test_a_cpu_tensor_is_an_error() -> None:
     images, ids = torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
-    with pytest.raises(UserError, match="images lie on cpu: the Triton kernel needs a CUDA device"):
+    with pytest.raises(UserError, match="images are on cpu: the Triton kernel needs a CUDA device"):
         gpu.augment(images, ids, ids, IDENTITY, 0, 0)
 
 

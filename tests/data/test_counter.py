@@ -1,4 +1,4 @@
-"""Counted randomness: the published function, streams that share nothing."""
+"""Counter-based randomness: the published function, independent streams."""
 
 from __future__ import annotations
 

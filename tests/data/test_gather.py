@@ -1,4 +1,4 @@
-"""Samples from a mapped file: the right bytes in any order, or an error by name."""
+"""Samples from a mapped file: the right bytes in any order, or a clear error."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _file(size: int, samples: int = 50, seed: int = 0) -> Case:
     st.integers(1, 3),
     st.integers(0, 5),
 )
-def test_each_row_is_its_sample(size: int, chosen: list[int], threads: int, seed: int) -> None:
+def test_each_row_is_its_sample(size: int, sample_ids: list[int], threads: int, seed: int) -> None:
     view, pointers = _file(size, seed=seed)
-    ids = np.array(chosen, np.int64)
+    ids = np.array(sample_ids, np.int64)
     out = np.full((len(ids) + 1, size), 77, np.uint8)
     gather(view, pointers, ids, out[:-1], threads=threads)
-    for row, sample in zip(out, chosen, strict=False):
+    for row, sample in zip(out, sample_ids, strict=False):
         begin = int(pointers[sample])
         assert (row == view[begin : begin + size]).all()
     assert (out[-1] == 77).all()
@@ -86,7 +86,7 @@ def test_a_sample_that_does_not_exist_is_refused(sample: int) -> None:
         {"out": np.zeros((), np.uint8)},
     ],
 )
-def test_what_would_be_read_or_written_wrongly_is_refused(changed: dict[str, Any]) -> None:
+def test_arguments_that_would_read_or_write_elsewhere_are_errors(changed: dict[str, Any]) -> None:
     view, pointers = _file(12)
     call: dict[str, Any] = {"view": view, "pointers": pointers, "ids": np.arange(3)}
     call |= {"out": np.zeros((3, 12), np.uint8)} | changed

@@ -1,4 +1,4 @@
-"""The loader: every sample once, the same batches from any step on, batches that may be kept."""
+"""The loader: every sample once, the same batches from any step, batches that may be kept."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_last_batch_is_dropped_only_on_request(files: Files) -> None:
     assert len(dropping.ids(0)) == dropping.samples == 16 * len(dropping)
 
 
-def test_without_shuffling_and_augmentation_images_come_as_they_are(files: Files) -> None:
+def test_without_shuffling_and_augmentation_images_are_unchanged(files: Files) -> None:
     loader = Loader(
         files.test, 10, shuffle=False, crop_padding=0, flip="none", mean=(0,) * 3, std=(1,) * 3
     )
@@ -154,8 +154,8 @@ def test_ranks_share_an_epoch_step_by_step(
     files: Files, data: st.DataObject, batch: int, world: int, dropping: bool
 ) -> None:
     samples = data.draw(st.integers(1, TRAIN_IMAGES))
-    chosen = np.sort(np.random.default_rng(samples).permutation(TRAIN_IMAGES)[:samples])
-    usual: dict[str, Any] = {"subset": chosen, "drop_last": dropping, "seed": 5}
+    subset = np.sort(np.random.default_rng(samples).permutation(TRAIN_IMAGES)[:samples])
+    usual: dict[str, Any] = {"subset": subset, "drop_last": dropping, "seed": 5}
     ranks = [
         Loader(files.train, batch, rank=rank, world_size=world, **usual) for rank in range(world)
     ]
@@ -169,7 +169,7 @@ def test_ranks_share_an_epoch_step_by_step(
         alone = whole.ids(1)[step * batch * world : (step + 1) * batch * world]
         assert sorted(together) == sorted(alone)
     if not dropping:
-        assert sorted(np.concatenate(visited)) == chosen.tolist()
+        assert sorted(np.concatenate(visited)) == subset.tolist()
     skip = data.draw(st.integers(0, len(ranks[0])))
     rest = [b.labels for b in ranks[0].epoch(1, skip=skip)]
     expected = open_beton(files.train).labels[visited[0][skip * batch :]]
@@ -200,7 +200,7 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
     for epoch in range(2):
         ids = loader.ids(epoch)
         triple = zip(loader.epoch(epoch), plain.epoch(epoch), normalised.epoch(epoch), strict=True)
-        for number, (found, before, floats) in enumerate(triple):
+        for number, (result, before, floats) in enumerate(triple):
             here = ids[20 * number : 20 * (number + 1)]
             changed = autoaugment.ours(
                 before.images.permute(0, 2, 3, 1).contiguous(), here, 4, epoch
@@ -209,10 +209,10 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
             for k in range(len(here)):
                 corner = int(drawn.cut_rows[k]), int(drawn.cut_columns[k])
                 expected = reference.cut_out(changed[k].numpy(), *corner, 6)
-                assert (found.images[k].permute(1, 2, 0).numpy() == expected).all()
+                assert (result.images[k].permute(1, 2, 0).numpy() == expected).all()
                 slow = reference.normalise(expected, REPORTS_MEAN, REPORTS_STD)
                 np.testing.assert_allclose(floats.images[k].permute(1, 2, 0), slow, atol=1e-6)
-            assert not torch.equal(found.images, before.images)
+            assert not torch.equal(result.images, before.images)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
         ({"device": "meta"}, "device meta: expected cpu or cuda"),
     ],
 )
-def test_what_a_loader_cannot_do_is_refused_at_once(
+def test_wrong_arguments_are_an_error_at_once(
     files: Files, settings_: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -245,7 +245,7 @@ def test_a_gpu_that_is_not_there_is_named(files: Files) -> None:
         Loader(files.train, 8, device="cuda")
 
 
-def test_the_ids_are_the_callers_own(files: Files) -> None:
+def test_the_ids_belong_to_the_caller(files: Files) -> None:
     loader = Loader(files.test, 8, shuffle=False)
     loader.ids(0)[:] = 0
     assert loader.ids(0).tolist() == list(range(len(loader.beton)))
@@ -288,7 +288,7 @@ def test_the_memory_of_a_set_is_reported(files: Files) -> None:
         assert loader.memory_bytes == labels + 3 * 8 * 32 * 32 * 3
 
 
-def test_the_context_manager_lets_go_of_the_data(files: Files) -> None:
+def test_the_context_manager_closes_the_loader(files: Files) -> None:
     with Loader(files.train, 8) as loader:
         batch = next(iter(loader.epoch(0)))
     assert batch.images.isfinite().all()

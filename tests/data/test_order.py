@@ -1,4 +1,4 @@
-"""Epoch orders and splits are permutations that share nothing with their neighbours."""
+"""Epoch orders and splits are permutations, unrelated between seeds and epochs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_an_epoch_visits_every_sample_once(samples: int, seed: int, epoch: int) 
     assert sorted(order.tolist()) == list(range(samples))
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+def test_epochs_and_seeds_have_unrelated_orders() -> None:
     ids = np.arange(1000)
     orders = [shuffled(ids, seed, epoch) for seed in (0, 1, 2) for epoch in (0, 1, 2)]
     for i, one in enumerate(orders):
@@ -51,7 +51,7 @@ def test_a_split_is_seeded_and_loses_nothing(samples: int, seed: int, data: st.D
     assert (again[0] == train).all() and (again[1] == validation).all()
 
 
-def test_another_seed_splits_otherwise() -> None:
+def test_another_seed_gives_another_split() -> None:
     assert set(split(1000, 100, 0)[1].tolist()) != set(split(1000, 100, 1)[1].tolist())
 
 
@@ -80,7 +80,7 @@ def test_the_order_of_a_large_set_is_the_sort_by_key() -> None:
         assert (shuffled(ids, 7, 3) == _slowly(ids, 7, 3)).all()
 
 
-def test_ids_are_left_as_they_are() -> None:
+def test_the_ids_passed_in_are_unchanged() -> None:
     ids = np.arange(100)
     shuffled(ids, 0, 0)
     assert (ids == np.arange(100)).all()

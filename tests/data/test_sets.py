@@ -1,4 +1,4 @@
-"""The loaders of a run: one split, constants from the data, pairs that do not fit refused."""
+"""The loaders of a run: one split, mean and std from the data, wrong pairs of files refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_split_that_leaves_nothing_is_refused(files: Files, validation: float)
         _sets(files, validation)
 
 
-def test_constants_can_be_those_of_the_training_file(files: Files) -> None:
+def test_mean_and_std_can_be_those_of_the_training_file(files: Files) -> None:
     sets = _sets(files, mean="data", std="data")
     images = torch.cat([batch.images for batch in sets.test.epoch(0)])
     known = sidecar.read(files.train)
@@ -69,14 +69,16 @@ def test_constants_can_be_those_of_the_training_file(files: Files) -> None:
     np.testing.assert_allclose(images.std((0, 2, 3)), 1, atol=0.1)
 
 
-def test_constants_of_a_file_without_sidecar_have_to_be_given(files: Files, tmp_path: Path) -> None:
+def test_mean_and_std_must_be_given_for_a_file_without_sidecar(
+    files: Files, tmp_path: Path
+) -> None:
     bare = Path(shutil.copy(files.train, tmp_path))
     with pytest.raises(UserError, match="no sidecar"):
         _sets(replace(files, train=bare), mean="data")
-    assert any("no sidecar" in doubt for doubt in _sets(replace(files, train=bare)).warnings)
+    assert any("no sidecar" in warning for warning in _sets(replace(files, train=bare)).warnings)
 
 
-def test_doubtful_pairs_are_warned_of(files: Files) -> None:
+def test_suspicious_pairs_of_files_give_a_warning(files: Files) -> None:
     assert _sets(files).warnings == ()
     assert "same file" in _sets(Files(files.train, files.train)).warnings[0]
     third = files.test.with_name("third.beton")
@@ -130,7 +132,7 @@ def test_a_limit_cuts_both_sets_and_a_file_of_fewer_is_left_whole(
     assert counts.max() - counts.min() <= 1
 
 
-def test_images_are_held_out_of_those_that_the_limit_leaves(files: Files) -> None:
+def test_validation_images_come_from_the_limited_set(files: Files) -> None:
     sets = _limited(files, 40, validation=0.1)
     trained, watched = set(sets.train.ids(0).tolist()), set(sets.watched.ids(0).tolist())
     assert (len(trained), len(watched)) == (36, 4)
@@ -154,7 +156,7 @@ def test_a_limit_below_a_batch_still_trains_and_holds_out(files: Files) -> None:
         _limited(files, 10, validation=0.01)
 
 
-def test_images_that_are_not_normalised_are_as_they_are(files: Files) -> None:
+def test_without_normalising_images_are_pixels_divided_by_255(files: Files) -> None:
     sets = _sets(files, normalize=False, mean=(0.5, 0.5, 0.5), crop_padding=0, flip="none")
     assert (sets.mean, sets.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     for loader in (sets.train, sets.test):
@@ -163,9 +165,7 @@ def test_images_that_are_not_normalised_are_as_they_are(files: Files) -> None:
         torch.testing.assert_close(images, pixels.permute(0, 3, 1, 2) / 255)
 
 
-def test_what_is_larger_than_the_images_is_refused_by_the_settings_name(
-    files: Files, tmp_path: Path
-) -> None:
+def test_settings_larger_than_the_images_are_named(files: Files, tmp_path: Path) -> None:
     images, labels = coloured(20, 0)
     small = tmp_path / "small.beton"
     write_beton(small, np.ascontiguousarray(images[:, :16, :16]), labels, split="train")

@@ -38,8 +38,8 @@ def test_two_loaders_of_different_batch_sizes_share_one_store(files: Files) -> N
         one, other = (Loader(owner.store, batch, seed=3) for batch in (4, 20))
         for _ in range(3):
             for loader, expected in ((one, small), (other, large)):
-                for found, wanted in zip(loader.epoch(1), expected.epoch(1), strict=True):
-                    assert torch.equal(found.images, wanted.images)
+                for result, wanted in zip(loader.epoch(1), expected.epoch(1), strict=True):
+                    assert torch.equal(result.images, wanted.images)
 
 
 def test_an_error_of_the_reader_is_raised_where_the_batch_is_wanted(
@@ -156,8 +156,8 @@ def test_jpeg_files_are_streamed_and_resident(tmp_path: Path) -> None:
     plain: dict[str, Any] = {"crop_padding": 0, "flip": "none", "dtype": torch.uint8}
     for mode in ("resident", "stream"):
         with Loader(path, 8, mode=mode, **plain) as loader:
-            found = torch.cat([b.images for b in loader.epoch(0)]).permute(0, 2, 3, 1)
-            assert (found.numpy() == pixels[loader.ids(0)]).all()
+            images = torch.cat([b.images for b in loader.epoch(0)]).permute(0, 2, 3, 1)
+            assert (images.numpy() == pixels[loader.ids(0)]).all()
 
 
 def test_a_stream_trains_as_a_resident_set(files: Files, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Threads that share a batch: every piece once, errors to the caller, nothing left behind."""
+"""Threads that share a batch: every piece once, errors raised in the caller, nothing left."""
 
 from __future__ import annotations
 

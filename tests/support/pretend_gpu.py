@@ -1,4 +1,4 @@
-"""Triton compiles for a GPU that is not there, and the PTX machine runs what it made."""
+"""Triton compiles for a GPU that is not there, and the PTX machine runs the result."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ H200, A100 = 90, 80  # compute capabilities
 
 
 class PretendGpu:
-    """Takes the place of `gpu_kernel` for `gpu.augment`: what is launched is run by the CPU.
+    """Takes the place of `gpu_kernel` in `gpu.augment`: the CPU runs each launch.
 
-    All but the last step is the real thing: Triton looks at the arguments of each launch,
-    decides whether it must compile, and lowers the kernel for the GPU.
+    All but the last step is real: Triton inspects the arguments of each launch, decides whether
+    to compile, and lowers the kernel for the GPU.
     """
 
-    INTERPRETED = True  # CPU tensors will do
+    INTERPRETED = True  # it takes CPU tensors
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, cache: Path, capability: int = H200
@@ -56,13 +56,13 @@ class PretendGpu:
     def __getitem__(self, grid: tuple[int, int]) -> Any:
         def launch(*arguments: Any, **options: Any) -> None:
             kernel = self._kernel.run(*arguments, grid=grid, warmup=True, **options)
-            given = [each for each in arguments if each is not None]
-            tensors = [each for each in given if torch.is_tensor(each)]
+            values = [each for each in arguments if each is not None]
+            tensors = [each for each in values if torch.is_tensor(each)]
             if self.run:
                 machine = self._machines.setdefault(kernel.hash, Machine(kernel.asm["ptx"]))
-                values = [each.data_ptr() if torch.is_tensor(each) else each for each in given]
+                numbers = [each.data_ptr() if torch.is_tensor(each) else each for each in values]
                 try:
-                    machine.launch(grid, values, [_bytes(each) for each in tensors])
+                    machine.launch(grid, numbers, [_bytes(each) for each in tensors])
                 except NotImplementedError as error:  # another Triton than ours
                     pytest.skip(f"the PTX machine does not know {error}")
 

@@ -1,8 +1,8 @@
 """Runs a compiled kernel without a GPU: the PTX that Triton makes for one, a block at a time.
 
-All threads of a block step together (each register is an array over them), so a branch that
-splits a block is an error, and so is every access outside of the memory that it was given. It
-knows the instructions that our kernels use and no others.
+All threads of a block run in lockstep (each register is an array over them), so a divergent
+branch is an error, and so is every access outside the memory passed in. It implements only the
+instructions that our kernels use.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Machine:
     def __init__(self, ptx: str) -> None:
         header, body = ptx.split("{", 1)
         self.parameters = re.findall(r"\.param \.(\w+)[^\n]* (\w+)(?:,|\n)", header)
-        found = re.search(r"\.reqntid (\d+)", header)
-        self.threads = int(found[1]) if found else 1
+        match = re.search(r"\.reqntid (\d+)", header)
+        self.threads = int(match[1]) if match else 1
         body = re.sub(r"//[^\n]*", "", body.split(".section", 1)[0])
         body = re.sub(r"\n\s*\.(loc|reg|file)[^\n]*", "", body)
         self.statements: list[tuple[str, str, str, list[str]]] = []

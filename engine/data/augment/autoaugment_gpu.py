@@ -47,7 +47,7 @@ def apply(images: Tensor, steps: Steps, out: Tensor) -> None:
         for turn in range(2)
         for kind in range(1, len(KINDS) + 1)
     ]
-    # One pinned copy for all groups: a copy from other memory would make the host wait.
+    # One pinned copy for all groups: a copy from pageable memory would make the host wait.
     packed = np.concatenate(
         [np.stack((rows, steps[rows, turn])) for _, rows, turn in groups], axis=1
     )
@@ -107,7 +107,7 @@ def _auto_contrast(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor
     pixels = images.flatten(1, 2)
     low, high = (each.double()[:, None] for each in pixels.aminmax(dim=1))  # G 1 3
     values = torch.arange(256, dtype=torch.float64, device=images.device)[:, None]
-    # A tensor over a tensor: torch turns a number over a tensor into a product, rounded twice.
+    # Both operands are tensors: torch would compute number / tensor as a product, rounded twice.
     scale = torch.where(high > low, values[-1] / (high - low), 1)
     offset = torch.where(high > low, -low * scale, 0)
     return _look_up_by_channel(images, (values * scale + offset).clamp(0, 255))
@@ -115,8 +115,8 @@ def _auto_contrast(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor
 
 def _equalize(images: Tensor, steps: Tensor, fixed: DeviceTables) -> Tensor:
     pixels = images.flatten(1, 2).mT.contiguous()  # G 3 pixels
-    # By sorting, not by counting: the atomic additions of a histogram are refused where torch
-    # must be deterministic.
+    # Sorted, not counted: a histogram's atomic additions are an error in torch's deterministic
+    # mode.
     ordered = pixels.sort(dim=2).values
     values = torch.arange(256, dtype=torch.uint8, device=images.device)
     below = torch.searchsorted(ordered, values.expand(*pixels.shape[:2], 256).contiguous())

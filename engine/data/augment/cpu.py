@@ -1,7 +1,7 @@
 """The augmentation on the CPU: gather, crop, flip, cut out, normalise and cast in one pass.
 
-The same uint8 pixels as `reference` to the bit, and floats within one rounding of it, whatever
-the number of threads. Several Python threads may call this at once.
+The same uint8 pixels as `reference`, bit for bit, and floats within one rounding, whatever the
+number of threads. Several Python threads may call this at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.data.transform import FLIPS, PADDING_MODES, Transform
 from engine.errors import UserError
 
 Images = npt.NDArray[np.uint8]
-ScaleShift = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # scale and shift a channel
+ScaleShift = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # per channel
 
 KINDS = [np.dtype(kind) for kind in (np.uint8, np.float32, np.uint16)]
 NO_CONSTANTS = np.zeros(6, np.float32)
@@ -39,7 +39,7 @@ def augment(
     """Write `images[rows]`, augmented as the samples `ids`, to `out`.  # B H W C
 
     `out` takes pixels (uint8) or, with `constants`, floats: float32, or the bits of bfloat16 as
-    uint16. `threads` is torch's number where it is not given.
+    uint16. The default of `threads` is torch's.
     """
     _check(images, rows, ids, out, constants)
     _, height, width, _ = images.shape
@@ -53,7 +53,7 @@ def augment(
     wrong = first_outside(rows, len(images))
     if wrong >= 0:
         raise UserError(f"row {rows[wrong]} is outside the store (0 to {len(images) - 1})")
-    plan = (
+    settings = (
         height,
         width,
         transform.crop_padding,
@@ -74,7 +74,7 @@ def augment(
         ids,
         out.ctypes.data,
         numbers,
-        plan,
+        settings,
         progress,
     )
     done = partial(simd.all_done, progress, len(ids))
@@ -92,22 +92,22 @@ def _check(
 ) -> None:
     wrong = []
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        wrong.append(f"images: {_said(images)}; expected uint8, N H W 3")
+        wrong.append(f"images: {_describe(images)}; expected uint8, N H W 3")
     elif not images.size or not _plain(images):
-        wrong.append(f"images: {_said(images)}, expected at least one pixel, contiguous")
+        wrong.append(f"images: {_describe(images)}, expected at least one pixel, contiguous")
     for name, array in (("rows", rows), ("ids", ids)):
         if array.dtype != np.int64 or array.ndim != 1 or not _plain(array):
-            wrong.append(f"{name}: {_said(array)}; expected int64, one a sample, contiguous")
+            wrong.append(f"{name}: {_describe(array)}; expected int64, one per sample, contiguous")
     if len(rows) != len(ids):
         wrong.append(f"{len(rows)} rows for {len(ids)} ids")
     if out.dtype not in KINDS or not out.flags.carray:
-        wrong.append(f"out: {_said(out)}; expected uint8, float32 or uint16, contiguous")
+        wrong.append(f"out: {_describe(out)}; expected uint8, float32 or uint16, contiguous")
     elif out.shape != (len(ids), *images.shape[1:]):
-        wrong.append(f"out: {_said(out)}; expected the shape {(len(ids), *images.shape[1:])}")
+        wrong.append(f"out: {_describe(out)}; expected the shape {(len(ids), *images.shape[1:])}")
     if out.dtype != np.uint8 and (
         constants is None or any(c.dtype != np.float32 or c.shape != (3,) for c in constants)
     ):
-        wrong.append("constants: floats need scale and shift, float32, one a channel")
+        wrong.append("constants: floats need scale and shift, float32, one per channel")
     if wrong:
         raise UserError(*wrong)
 
@@ -116,5 +116,5 @@ def _plain(array: npt.NDArray[Any]) -> bool:
     return array.flags.c_contiguous and array.flags.aligned
 
 
-def _said(array: npt.NDArray[Any]) -> str:
+def _describe(array: npt.NDArray[Any]) -> str:
     return f"{array.dtype} {'x'.join(map(str, array.shape))}"

@@ -1,9 +1,9 @@
 """The augmentation on a GPU: one launch makes a batch, and nothing waits for the device.
 
-The same uint8 pixels as `reference` to the bit. All that may change between batches, epochs and
-runs (ids, epoch, seed, batch size) is data of one compiled kernel; the transform, the image size
-and the dtype are its code. Under TRITON_INTERPRET=1, set before Triton is imported, the same
-kernel runs on CPU tensors, slowly.
+The same uint8 pixels as `reference`, bit for bit. What changes between batches, epochs and runs
+(ids, epoch, seed, batch size) is an argument of one compiled kernel; the transform, the image
+size and the dtype are compiled in. With TRITON_INTERPRET=1, set before Triton is imported, the
+same kernel runs on CPU tensors, slowly.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from engine.data.transform import Transform
 from engine.errors import UserError
 
 DTYPES = (torch.uint8, torch.float32, torch.bfloat16, torch.float16)
-STORE_BYTES = 16  # the widest store of a thread
+STORE_BYTES = 16  # the widest store instruction of a thread
 TILE_ELEMENTS = 4096  # in one program: a whole image of 32 x 32 pixels fits
-GROUPS_A_THREAD = 4  # so many loads are under way at once without running out of registers
+GROUPS_PER_THREAD = 4  # loads in flight at once, without running out of registers
 WARP = 32
 
 
@@ -49,21 +49,21 @@ def augment(
     labels: Tensor | None = None,
     labels_out: Tensor | None = None,
 ) -> Tensor:
-    """The samples `ids` as `transform` makes them in `epoch`: N C H W in channels_last.
+    """The samples `ids` after `transform` in `epoch`: N C H W in channels_last.
 
-    `images` is the store (M H W C, uint8), `rows` says which of its rows each sample lies in
-    (None: 0, 1, 2, ...; resident data has rows = ids). uint8 gives the pixels, the other dtypes
+    `images` is the store (M H W C, uint8), `rows` says which of its images each sample is (None:
+    0, 1, 2, ...; resident data has rows = ids). uint8 gives the pixels, the other dtypes
     pixel * scale + shift. `out` is memory to write to instead of new memory; `labels_out` gets
-    labels[rows]. Ids and rows are not looked at by the host, so they must be right.
+    labels[rows]. The host does not check the values of ids and rows, so they must be right.
 
-    For a CUDA graph give `out` and an `epoch` that lies on the device (0-d, int64): a replay
-    reads it anew. With `step` (the same) rows and ids are a whole epoch's, and the batch begins
+    For a CUDA graph pass `out` and an `epoch` on the device (0-d, int64), which each replay
+    reads. With `step` (likewise) rows and ids are those of a whole epoch, and the batch begins
     at step * len(out). Call once before the capture: the first call compiles.
     """
     kernel = _kernel()
     counted = out if out is not None and step is not None else ids
     batch = counted.shape[:1].numel()
-    wrong = _wrong_device(images, kernel) + _wrong_moment(images, seed, epoch, step, out)
+    wrong = _wrong_device(images, kernel) + _wrong_numbers(images, seed, epoch, step, out)
     wrong += _wrong("images", images, images, torch.uint8, (None, None, None, 3))
     if out_dtype not in DTYPES:
         wrong.append(f"out_dtype {out_dtype}: expected one of {', '.join(map(str, DTYPES))}")
@@ -71,7 +71,7 @@ def augment(
         wrong.append("labels and labels_out: expected both or neither")
     if rows is None and batch > images.shape[:1].numel():
         wrong.append(
-            f"rows None: a batch of {batch} needs as many images ({len(images)} are there)"
+            f"rows None: a batch of {batch} needs as many images, but there are {len(images)}"
         )
     for name, numbers in (("scale", scale), ("shift", shift)):
         if isinstance(numbers, Tensor) or len(numbers) != 3:
@@ -96,7 +96,7 @@ def augment(
     if batch == 0:
         return out
     if not isinstance(epoch, Tensor):
-        epoch = int(epoch)  # Triton knows no numpy numbers
+        epoch = int(epoch)  # Triton accepts no numpy scalars
     code, tiles, warps = _code(transform, height, width, out_dtype)
     with torch.cuda.device(images.device) if images.is_cuda else nullcontext():
         kernel.augment[batch, tiles](
@@ -127,15 +127,15 @@ def _kernel() -> ModuleType:
         if error.name != "triton":
             raise
         raise UserError(
-            "Triton is not installed, and a CUDA device is fed by it: install a PyTorch with CUDA, "
-            "or use --device cpu"
+            "Triton is not installed, and the loader needs it on a CUDA device: install a PyTorch "
+            "with CUDA, or use --device cpu"
         ) from None
     _let_triton_write(gpu_kernel.CACHE)
     return gpu_kernel
 
 
 def _let_triton_write(setting: Any) -> None:
-    """Compiled kernels of this process go to a passing folder where there is no writable home."""
+    """Use a temporary folder for compiled kernels if Triton's own cannot be written."""
     folder = Path(setting.dir)
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def _let_triton_write(setting: Any) -> None:
 def _code(
     transform: Transform, height: int, width: int, dtype: torch.dtype
 ) -> tuple[dict[str, Any], int, int]:
-    """What the kernel is compiled with, how many programs make an image, of how many warps."""
+    """What the kernel is compiled with, the programs per image, the warps per program."""
     transform.check(height, width)
     row = 3 * width
     vector = min(row & -row, STORE_BYTES // dtype.itemsize)  # a group never straddles two rows
@@ -166,7 +166,7 @@ def _code(
         "VECTOR": vector,
         "TILE": tile,
     }
-    return code, -(-groups // tile), max(tile // (GROUPS_A_THREAD * WARP), 1)
+    return code, -(-groups // tile), max(tile // (GROUPS_PER_THREAD * WARP), 1)
 
 
 def _wrong(
@@ -176,42 +176,42 @@ def _wrong(
     dtype: torch.dtype,
     shape: tuple[int | None, ...],
 ) -> list[str]:
-    """What keeps the kernel from using `tensor`, where one is given; None is any size."""
+    """Why the kernel cannot use `tensor`, if there is one; a size of None is any."""
     if tensor is None:
         return []
     fits = tensor.ndim == len(shape) and all(map(_fits, shape, tensor.shape))
     near, dense = tensor.device == images.device, tensor.is_contiguous()
     if tensor.dtype is dtype and fits and near and dense:
         return []
-    found = f"{name} ({tensor.dtype}, {tuple(tensor.shape)})"
+    label = f"{name} ({tensor.dtype}, {tuple(tensor.shape)})"
     wrong = []
     if tensor.dtype is not dtype:
-        wrong.append(f"{found}: expected {dtype}")
+        wrong.append(f"{label}: expected {dtype}")
     if not fits:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        wrong.append(f"{found}: expected the shape ({sizes})")
+        wrong.append(f"{label}: expected the shape ({sizes})")
     if not near:
-        wrong.append(f"{found} lies on {tensor.device}, the images on {images.device}")
+        wrong.append(f"{label} is on {tensor.device}, the images on {images.device}")
     if not dense:
         strides = tensor.stride()
-        wrong.append(f"{found}: expected contiguous memory, images as N H W C; found {strides}")
+        wrong.append(f"{label}: expected contiguous memory, images as N H W C; found {strides}")
     return wrong
 
 
-def _fits(size: int | None, found: int) -> bool:
-    return size is None or size == found
+def _fits(size: int | None, actual: int) -> bool:
+    return size is None or size == actual
 
 
 def _wrong_device(images: Tensor, kernel: ModuleType) -> list[str]:
     if images.is_cuda or kernel.INTERPRETED:
         return []
     return [
-        f"images lie on {images.device}: the Triton kernel needs a CUDA device; "
-        "engine.data.augment.cpu is the writing for the CPU"
+        f"images are on {images.device}: the Triton kernel needs a CUDA device; "
+        "engine.data.augment.cpu is the implementation for the CPU"
     ]
 
 
-def _wrong_moment(
+def _wrong_numbers(
     images: Tensor, seed: int, epoch: int | Tensor, step: Tensor | None, out: Tensor | None
 ) -> list[str]:
     wrong = []

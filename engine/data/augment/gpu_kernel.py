@@ -1,20 +1,20 @@
 """The Triton kernel behind `gpu`: one program makes one image, or one tile of a large one.
 
-A row of an image is 3 x width bytes, so a crop shifts a row, and a mirror reads it backwards
-with the colours put right. Counted in bytes ("elements") there is nothing to divide, and the
-bytes that a thread reads lie at fixed distances from one another:
+A row of an image is 3 x width bytes: a crop shifts a row, and a mirror reads it backwards with the
+colours in order. Counted in bytes ("elements") no division is needed, and the bytes that a thread
+reads lie at fixed distances from one another:
 
     plain      source = element
     mirrored   source = 3 * (width - 1) - element + 2 * colour        colour = element % 3
 
-A thread makes groups of VECTOR neighbouring elements, each one 16-byte store; it reads them byte
-by byte, because a shift by whole pixels leaves no alignment. What the draws decide is worked out
-once a program.
+A thread writes groups of VECTOR neighbouring elements, each with one 16-byte store; it reads them
+byte by byte, because a shift by whole pixels leaves no alignment. The draws are computed once per
+program.
 
-Importing this imports Triton, which a machine without a GPU need not have; only `gpu` does so.
+Importing this imports Triton, which a machine without a GPU may lack; only `gpu` does so.
 """
 
-# A kernel is Triton's language in Python's spelling: its values have no Python types.
+# A kernel is written in Triton's language, whose values have no Python types.
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def"
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# What changes between launches must not compile the kernel again: no number is specialised on,
-# and rows and ids may be slices that begin anywhere.
+# What changes between launches must not compile the kernel again: Triton must not specialise on
+# numbers, nor on alignment, since rows and ids may be slices that begin anywhere.
 NUMBERS = ("epoch", "seed_low", "seed_high")
 ANY_ALIGNMENT = ("rows", "ids", "epoch", "step", "labels", "labels_out")
 
@@ -49,7 +49,7 @@ def below(word, BOUND: tl.constexpr):
 
 @triton.jit
 def into(place, low, high, MODE: tl.constexpr):
-    """Places in the padding moved to what they show; `low` and `high` are the two edges."""
+    """Positions in the padding mapped to the pixels they repeat; `low` and `high` are the edges."""
     if MODE == "reflect":
         place = tl.maximum(place, 2 * low - place)
         place = tl.minimum(place, 2 * high - place)
@@ -60,7 +60,7 @@ def into(place, low, high, MODE: tl.constexpr):
 
 @triton.jit
 def fetch(line, start, k, colour, wanted, ROW: tl.constexpr, MODE: tl.constexpr):
-    """The bytes of `line` at start + k, or what MODE shows where that is in the padding."""
+    """The bytes of `line` at start + k, or what MODE gives for the padding."""
     source = start + k
     if MODE == "zeros":
         inside = wanted & (source >= 0) & (source < ROW)
@@ -163,5 +163,5 @@ def augment(
         tl.store(labels_out + image, tl.load(labels + row))
 
 
-INTERPRETED = not isinstance(augment, triton.JITFunction)  # then CPU tensors will do
-CACHE = triton.knobs.cache  # where Triton keeps what it compiled
+INTERPRETED = not isinstance(augment, triton.JITFunction)  # then it takes CPU tensors
+CACHE = triton.knobs.cache  # where Triton keeps compiled kernels

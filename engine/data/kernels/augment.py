@@ -1,8 +1,7 @@
-"""The compiled half of `cpu`: one pass over a batch that does everything.
+"""The compiled kernel of `engine.data.augment.cpu`: one pass over a batch does everything.
 
-An image is cropped and mirrored row by row straight into its place; floats take a detour over one
-image of scratch that stays in the first-level cache. While an image is worked on, the next but
-one is fetched from memory.
+Each image is cropped and mirrored row by row into the batch; for floats it goes through one image
+of scratch memory that stays in the L1 cache. Meanwhile the next image but one is prefetched.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def philox(epoch: int, sample: int, seed_low: int, seed_high: int, purpose: int)
 
 @inline_njit
 def inside(index: int, size: int, mode: int) -> int:
-    """Which pixel is shown at a place in the padding."""
+    """Which pixel the padding repeats at `index`."""
     if mode == REFLECT:
         index = abs(index)
         return 2 * (size - 1) - index if index >= size else index
@@ -77,9 +76,9 @@ def crop(
     black: int,
     soon: int,
 ) -> None:
-    """Write the window from (top, left) on, which may reach outside, mirrored or not.
+    """Write the window that begins at (top, left), which may reach outside, mirrored or not.
 
-    Row by row, the image at `soon` is fetched from memory: all at once would stall the copying.
+    The image at `soon` is prefetched row by row: all at once would stall the copying.
     """
     line = 3 * width
     before, after = min(max(-left, 0), width), min(max(left, 0), width)
@@ -124,14 +123,20 @@ def crop(
     )
 )
 def augment_pieces(
-    store: int, rows: Array, ids: Array, target: int, constants: Array, plan: Any, progress: Array
+    store: int,
+    rows: Array,
+    ids: Array,
+    target: int,
+    constants: Array,
+    settings: Any,
+    progress: Array,
 ) -> bool:
-    """Take pieces of the batch until none is left; True where this call ended the last one.
+    """Take pieces of the batch until none is left; True if this call finished the last one.
 
-    `store` and `target` are where the images and the batch begin in memory: not arrays, because
-    FFCV makes Numba's type of uint8 arrays read-only for the whole process that uses it.
+    `store` and `target` are the addresses of the images and the batch: not arrays, because FFCV
+    makes Numba's type of uint8 arrays read-only for the whole process.
     """
-    height, width, padding, mode, flips, cutout, kind, epoch, seed_low, seed_high = plan
+    height, width, padding, mode, flips, cutout, kind, epoch, seed_low, seed_high = settings
     batch, size, line = len(ids), height * width * 3, width * 3
     piece = min(max(PIECE // size, 1), 64)
     shared = progress.ctypes.data
@@ -189,7 +194,7 @@ def augment_pieces(
 
 @eager_njit(types.int64(READ_IDS, types.int64))
 def first_outside(indices: Array, bound: int) -> int:
-    """The place of the first index that is not within 0 to `bound` - 1, or -1."""
+    """The position of the first index outside 0 to `bound` - 1, or -1."""
     for k in range(len(indices)):
         if not 0 <= indices[k] < bound:
             return k

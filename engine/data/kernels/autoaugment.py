@@ -72,11 +72,11 @@ def _look_up(before: Any, table: Any, image: Any) -> None:
 @inline_njit
 def _look_up_by_channel(before: Any, tables: Any, image: Any) -> None:
     red, green, blue = tables
-    pixels, found = before.reshape(-1, 3), image.reshape(-1, 3)
+    pixels, out = before.reshape(-1, 3), image.reshape(-1, 3)
     for i in range(len(pixels)):
-        found[i, 0] = red[pixels[i, 0]]
-        found[i, 1] = green[pixels[i, 1]]
-        found[i, 2] = blue[pixels[i, 2]]
+        out[i, 0] = red[pixels[i, 0]]
+        out[i, 1] = green[pixels[i, 1]]
+        out[i, 2] = blue[pixels[i, 2]]
 
 
 @inline_njit
@@ -93,7 +93,7 @@ def _grey(image: Any) -> Any:
 
 @inline_njit
 def _blend(dull: Any, factor: Any, before: Any, image: Any) -> None:
-    """As `operations.blend`: rounded to float32 twice, no fused multiply and add."""
+    """As `autoaugment_operations.blend`: rounded to float32 twice, no fused multiply-add."""
     for i in range(len(before)):
         start, end = np.float32(dull[i]), np.float32(before[i])
         beyond = start + factor * (end - start)
@@ -115,7 +115,7 @@ def _even(image: Any) -> Any:
 
 @inline_njit
 def _smooth(image: Any, row: int) -> Any:
-    """Each value a mean of the nine about it, itself counted five times; the border as it is."""
+    """Each value the mean of its 3 x 3 neighbourhood, itself weighted 5; the border unchanged."""
     smooth = image.copy()
     if len(image) < 3 * row or row < 9:
         return smooth
@@ -126,10 +126,10 @@ def _smooth(image: Any, row: int) -> Any:
     for first in range(0, len(here), row):
         middle = here[first + 3 : first + row - 3]
         left, right = sums[first : first + row - 6], sums[first + 6 : first + row]
-        both, found = sums[first + 3 : first + row - 3], smooth[row + first + 3 :]
+        both, target = sums[first + 3 : first + row - 3], smooth[row + first + 3 :]
         for i in range(len(middle)):
             thirteen = left[i] + both[i] + right[i] + 4 * np.int16(middle[i])
-            found[i] = np.int32(np.float32(thirteen) * THIRTEENTH + HALF)  # it is never a half
+            target[i] = np.int32(np.float32(thirteen) * THIRTEENTH + HALF)  # it is never a half
     return smooth
 
 

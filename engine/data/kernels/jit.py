@@ -1,13 +1,11 @@
-"""Functions in machine code: the one file that says how Numba compiles and where it keeps them.
+"""How Numba compiles functions, and where it keeps the machine code.
 
-Compiling costs a second, so the code is kept on disk: in NUMBA_CACHE_DIR where the user names
-one, else in `__pycache__` beside the source as Python's own byte code, and nowhere else: in an
-install that cannot be written, each process compiles for itself. (Numba alone would then write
-into the home folder.) Numba keeps code by signature, by the processor's name and features, so
-that a copied folder compiles anew on another processor, and by a hash of the function's file; as
-it does not see a change in another file whose code was compiled in, the hash here is of them all.
-
-Import files of compiled functions only where they are needed: that loads Numba.
+Compiling takes seconds, so the code is kept on disk: in NUMBA_CACHE_DIR if the user sets it, else
+in `__pycache__` beside the source, like Python's own byte code. Where neither can be written, each
+process compiles anew (Numba by itself would write to the home folder). Numba's cache key is the
+signature, the processor's name and features, and a stamp of the function's file. It does not
+notice a change in another file whose code is inlined, so the stamp here is a hash of all sources
+below `engine/data`.
 """
 
 from __future__ import annotations
@@ -37,15 +35,15 @@ IDS = types.int64[::1]
 
 
 def eager_njit(signature: Any) -> Callable[[Function], Function]:
-    """Machine code for one signature, made now or read from disk; it runs without the GIL."""
+    """Compile for one signature, now or from the cache; the code runs without the GIL."""
 
     def compile_now(function: Function) -> Function:
-        dispatcher = njit(nogil=True, cache=_may_keep(function))(function)
+        dispatcher = njit(nogil=True, cache=_can_cache(function))(function)
         try:
             if hasattr(dispatcher._cache, "_cache_file"):  # private; without it, Numba's own rule
                 dispatcher._cache._cache_file._source_stamp = _sources()
             dispatcher.compile(signature)
-        except Exception:  # a full disk, a damaged cache: neither is a reason not to run
+        except Exception:  # a full disk or a damaged cache is no reason to fail
             with contextlib.suppress(Exception):
                 dispatcher._cache.flush()
             dispatcher = njit(nogil=True)(function)
@@ -57,17 +55,17 @@ def eager_njit(signature: Any) -> Callable[[Function], Function]:
 
 
 def inline_njit(function: Function) -> Function:
-    """A function for compiled functions only: it becomes a part of each that calls it."""
+    """A function that only compiled functions call; it is compiled into each of them."""
     return cast(Function, njit(function))
 
 
-# Decorates a function for compiled functions only, written in LLVM's code.
+# Decorates a function that only compiled functions call, written in LLVM's intermediate code.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.intrinsic
 
 
-def at(builder: Any, address: Any, kind: Any) -> Any:
-    """LLVM's pointer to a value of that kind."""
-    return builder.inttoptr(address, ir.PointerType(kind))
+def at(builder: Any, address: Any, type_: Any) -> Any:
+    """LLVM's pointer to a value of that type."""
+    return builder.inttoptr(address, ir.PointerType(type_))
 
 
 @cache
@@ -76,7 +74,7 @@ def _sources() -> str:
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _may_keep(function: Callable[..., Any]) -> bool:
+def _can_cache(function: Callable[..., Any]) -> bool:
     named = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(named or Path(function.__code__.co_filename).parent / "__pycache__")
     try:

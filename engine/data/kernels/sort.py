@@ -1,4 +1,4 @@
-"""The compiled half of `order`."""
+"""The compiled sort of `engine.data.order`."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def draw(ids: Array, seed_low: int, seed_high: int, purpose: int, epoch: int, ke
 def by_key(
     ids: Array, seed_low: int, seed_high: int, purpose: int, epoch: int, bits: int, out: Array
 ) -> None:
-    """`ids` in the order of their 64-bit draws, equal ones as they came.
+    """`ids` sorted, stably, by their 64-bit draws.
 
-    One counting pass brings each to the bucket of its key's first bits. With as many buckets as
-    ids these hold one or two, so that the sort by insertion that follows hardly moves anything.
+    One counting pass moves each to the bucket of its key's first bits. With as many buckets as
+    ids these hold one or two, so the insertion sort that follows hardly moves anything.
     """
     count = len(ids)
     keys, sorted_keys = np.empty(count, np.uint64), np.empty(count, np.uint64)

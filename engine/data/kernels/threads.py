@@ -1,9 +1,9 @@
-"""Several threads on one batch: helpers that stay, and pieces that whoever is free takes.
+"""Several threads for one batch: a pool of helpers, and pieces that any free thread takes.
 
-Numba's own threads will not do: its default layer ends the process when two threads use it at
-once, and OpenMP's dies in a forked child. Here a batch is a job that each thread takes pieces of
-until none is left, the caller among them, so that a helper that the machine does not run delays
-nobody. Jobs of several callers mix freely.
+Numba's own threads are unsuitable: its default layer ends the process when two threads use it at
+once, and OpenMP's dies in a forked child. Here a batch is a job; each thread, the caller included,
+takes pieces of it until none is left, so a helper that the system does not schedule delays nobody.
+Several callers may share the pool.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-Work = Callable[[], bool]  # takes pieces until none is left; True where it ended the last one
+Work = Callable[[], bool]  # takes pieces until none is left; True if it finished the last one
 
-SMALL = 200_000  # bytes that one thread has copied before a second one is awake
+SMALL = 200_000  # bytes that one thread copies before a second one has woken up
 
 
 def share(
@@ -27,9 +27,9 @@ def share(
 ) -> None:
     """Call `work` here and in `threads` - 1 helpers, and return when all pieces are done.
 
-    `threads` is as many as torch computes with where it is not given; work on few bytes, which
-    `size` says, is done by fewer. `done` may look for a moment whether all pieces are: to sleep
-    and be woken takes longer than a helper's last piece.
+    The default of `threads` is torch's; work on few bytes (`size`) is done by fewer. `done` may
+    spin for a moment until all pieces are done: sleeping and waking takes longer than a helper's
+    last piece.
     """
     threads = threads or available()
     if size is not None:
@@ -39,7 +39,7 @@ def share(
         return
     job = _Job(work)
     try:
-        _pool.ask(job, threads - 1)
+        _pool.submit(job, threads - 1)
         if work() or (done is not None and done()):
             return
         error = job.ends.get()
@@ -52,7 +52,7 @@ def share(
 
 def available() -> int:
     """As many threads as torch computes with."""
-    import torch  # torch is no need of whoever names a number
+    import torch  # not needed by callers that give a number
 
     return torch.get_num_threads()
 
@@ -66,23 +66,23 @@ class _Job:
         try:
             if self._work():
                 self.ends.put(None)
-        except BaseException as error:  # it is the caller's to handle
+        except BaseException as error:  # raised by the caller
             self.ends.put(error)
 
     def wait(self) -> None:
-        with contextlib.suppress(Empty):  # who was interrupted may have ended the job unsaid
+        with contextlib.suppress(Empty):  # an interrupted caller may have finished the job itself
             self.ends.get(timeout=1)
 
 
 class _Pool:
-    """Daemon threads that wait for jobs; there are as many as any job asked for."""
+    """Daemon threads that wait for jobs; as many as the largest job needed."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._lock = threading.Lock()
         self._helpers = 0
 
-    def ask(self, job: _Job, helpers: int) -> None:
+    def submit(self, job: _Job, helpers: int) -> None:
         if self._helpers < helpers:
             self._grow(helpers)
         for _ in range(helpers):
@@ -97,15 +97,15 @@ class _Pool:
 
     def _serve(self) -> None:
         while True:
-            self._jobs.get().help()  # no name holds the job: its batch is the caller's to free
+            self._jobs.get().help()  # no variable refers to the job, so its batch can be freed
 
 
 _pool = _Pool()
 
 
-def _start_afresh() -> None:
+def _new_pool() -> None:
     global _pool
     _pool = _Pool()
 
 
-os.register_at_fork(after_in_child=_start_afresh)  # threads do not survive a fork
+os.register_at_fork(after_in_child=_new_pool)  # threads do not survive a fork

@@ -1,4 +1,4 @@
-"""The specification of the augmentation: equal to torchvision, its draws as they are named."""
+"""The specification of the augmentation equals torchvision; flips follow their setting."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_cutout_is_black_and_touches_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("flip", FLIPS)
-def test_flips_are_as_their_name_says(flip: str) -> None:
+def test_flips_follow_their_setting(flip: str) -> None:
     ids = np.arange(4000)
     epochs = [
         reference.geometry(Transform(flip=flip), 3, epoch, ids, 32, 32).flips for epoch in range(4)
@@ -76,6 +76,8 @@ def test_flips_are_as_their_name_says(flip: str) -> None:
         (Transform(cutout=33), "cutout 33: expected 0 to 32"),
     ],
 )
-def test_what_cannot_be_done_to_an_image_is_refused(transform: Transform, message: str) -> None:
+def test_a_transform_that_does_not_fit_the_image_is_an_error(
+    transform: Transform, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         transform.check(32, 40)
