@@ -26,22 +26,9 @@ class Limits:
     truth: tuple[str, str] | None = None  # the choices that true and false stand for
 
 
-def option(
-    default: Any,
-    doc: str,
-    *,
-    choices: tuple[str, ...] = (),
-    words: tuple[str, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    above: bool = False,
-    below: bool = False,
-    length: int | None = None,
-    truth: tuple[str, str] | None = None,
-) -> Any:
-    """A setting of a section: its default, its explanation and its limits."""
-    limits = Limits(doc, choices, words, low, high, above, below, length, truth)
-    return dataclasses.field(default=default, metadata={"limits": limits})
+def option(default: Any, doc: str, **limits: Any) -> Any:
+    """A setting of a section: its default, its explanation and its `Limits`."""
+    return dataclasses.field(default=default, metadata={"limits": Limits(doc, **limits)})
 
 
 def section(kind: type) -> Any:

@@ -25,7 +25,7 @@ from engine.config.values import Entry, InvalidValue, validate, value_of
 from engine.config.yaml_file import read_file
 from engine.errors import UserError
 
-__all__ = ["Flag", "Merged", "Parsed", "collect", "merge", "read", "render"]
+__all__ = ["Flag", "Merged", "Parsed", "merge", "read", "render"]
 
 T = TypeVar("T")
 
@@ -52,32 +52,13 @@ def read(
     summary: str,
     flags: Sequence[Flag] = (),
     checks: Sequence[Check[T]] = (),
+    problems: list[str] | None = None,
 ) -> Parsed[T]:
     """The configuration that files and flags give; flags win over files, later files over earlier.
 
-    All problems are raised together, as one UserError with a line for each. A check is skipped
-    where a setting that it reads is itself wrong.
-    """
-    parsed, problems = collect(
-        root, argv, program=program, summary=summary, flags=flags, checks=checks
-    )
-    if problems:
-        raise UserError(*problems)
-    return parsed
-
-
-def collect(
-    root: type[T],
-    argv: Sequence[str],
-    *,
-    program: str,
-    summary: str,
-    flags: Sequence[Flag] = (),
-    checks: Sequence[Check[T]] = (),
-) -> tuple[Parsed[T], list[str]]:
-    """As `read`, but returns the problems, for a caller that may find more.
-
-    A wrong value counts as not given.
+    All problems are raised together, as one UserError with a line for each; a caller that may
+    find more passes a list, to which they are added. A wrong value counts as not given, and a
+    check is skipped where a setting that it reads is wrong.
     """
     if any(token in HELP for token in argv):
         sys.stdout.write(help_text(root, program, summary, flags))
@@ -85,22 +66,24 @@ def collect(
     settings = settings_of(root)
     line = scan(argv, settings, flags)
     entries: list[Entry] = []
-    problems: list[str] = []
+    wrong: list[str] = []
     complete = True  # whether every file could be read
     for path in line.files:
         content = read_file(path, settings, sections_of(root))
         entries += content.entries
-        problems += content.problems
+        wrong += content.problems
         complete = complete and content.readable
     entries += line.entries
     merged = merge(root, entries, checks if complete else ())
     # A file's mistakes come first, then wrong values, then what was typed, then contradictions.
-    problems += [*merged.wrong_values, *line.problems, *merged.contradictions]
-    origins = merged.origins
-    parsed = Parsed(
-        merged.config, origins, tuple(line.files), line.flags, line.lists, tuple(entries)
+    wrong += [*merged.wrong_values, *line.problems, *merged.contradictions]
+    if problems is not None:
+        problems += wrong
+    elif wrong:
+        raise UserError(*wrong)
+    return Parsed(
+        merged.config, merged.origins, tuple(line.files), line.flags, line.lists, tuple(entries)
     )
-    return parsed, problems
 
 
 @dataclass(frozen=True)

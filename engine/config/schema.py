@@ -12,6 +12,9 @@ from typing import Any
 
 from engine.config.fields import option, section
 
+POSITIVE = {"low": 0.0, "above": True}
+BETWEEN_0_AND_1 = {"low": 0.0, "above": True, "high": 1.0, "below": True}
+
 
 @dataclass(frozen=True)
 class Data:
@@ -139,12 +142,11 @@ class Model:
             "orthogonal",
         ),
     )
-    init_std: float = option(0.02, "standard deviation of init normal", low=0.0, above=True)
+    init_std: float = option(0.02, "standard deviation of init normal", **POSITIVE)
     init_gain: float | None = option(
         None,
         "gain of the Xavier and orthogonal inits; not given: 1 for xavier_uniform, else sqrt(2)",
-        low=0.0,
-        above=True,
+        **POSITIVE,
     )
     budget: int = option(5_000_000, "maximum number of parameters; 0: no limit", low=0)
 
@@ -165,9 +167,7 @@ class Optim:
     """The optimizer."""
 
     name: str = option("sgd", "the optimizer", choices=("sgd", "adam"))
-    lr: float = option(
-        0.1, "learning rate; of onecycle and cyclic: the maximum", low=0.0, above=True
-    )
+    lr: float = option(0.1, "learning rate; of onecycle and cyclic: the maximum", **POSITIVE)
     momentum: float = option(0.9, "momentum of SGD", low=0.0, high=1.0, below=True)
     nesterov: bool = option(False, "Nesterov momentum for SGD")
     weight_decay: float = option(5e-4, "L2 penalty (weight decay) on all parameters", low=0.0)
@@ -179,7 +179,7 @@ class Optim:
         below=True,
         length=2,
     )
-    eps: float = option(1e-8, "Adam's epsilon, added to the denominator", low=0.0, above=True)
+    eps: float = option(1e-8, "Adam's epsilon, added to the denominator", **POSITIVE)
     clip_value: float = option(
         0.0, "clip each element of the gradients to this absolute value; 0: off", low=0.0
     )
@@ -247,7 +247,7 @@ class Schedule:
     period_factor: int = option(
         1, "factor by which each restart period grows (torch: T_mult)", low=1
     )
-    rise: float = option(5.0, "epochs of cyclic's rising half", low=0.0, above=True)
+    rise: float = option(5.0, "epochs of cyclic's rising half", **POSITIVE)
     fall: float = option(0.0, "epochs of cyclic's falling half; 0: as the rising", low=0.0)
     cycle: str = option(
         "triangular",
@@ -268,12 +268,7 @@ class Schedule:
         "cosine", "annealing of onecycle (torch: anneal_strategy)", choices=("cosine", "linear")
     )
     pct_start: float = option(
-        0.3,
-        "fraction of onecycle that raises the learning rate",
-        low=0.0,
-        above=True,
-        high=1.0,
-        below=True,
+        0.3, "fraction of onecycle that raises the learning rate", **BETWEEN_0_AND_1
     )
     div_factor: float = option(25.0, "onecycle starts at lr divided by this", low=1.0)
     final_div_factor: float = option(1e4, "onecycle ends at its start divided by this", low=1.0)
@@ -283,18 +278,12 @@ class Schedule:
     base_momentum: float | None = option(
         None,
         "minimum momentum of onecycle (not given: 0.85) and cyclic (not given: 0.8)",
-        low=0.0,
-        above=True,
-        high=1.0,
-        below=True,
+        **BETWEEN_0_AND_1,
     )
     max_momentum: float | None = option(
         None,
         "maximum momentum of onecycle (not given: 0.95) and cyclic (not given: 0.9)",
-        low=0.0,
-        above=True,
-        high=1.0,
-        below=True,
+        **BETWEEN_0_AND_1,
     )
 
     @property

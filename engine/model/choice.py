@@ -32,9 +32,6 @@ def resolve(model: Model) -> Variant:
 
 def problems(model: Model, classes: int = 10, side: int = 32) -> list[Problem]:
     """Everything that keeps `model` from being built and trained, as (dotted key, message)."""
-    wrong = _too_small(model)
-    if wrong:
-        return wrong
     variant, wrong = _merge(model)
     if variant is None:
         return wrong
@@ -112,18 +109,6 @@ def _extended(field: str, base: Variant, depth: int) -> tuple[int, ...] | None:
     if field == "widths":
         return doubled(own[0], depth) if own == doubled(own[0], len(own)) else None
     return own[:1] if len(set(own)) == 1 else None
-
-
-def _too_small(model: Model) -> list[Problem]:
-    """Numbers below one, which the limits of the schema refuse too: here they would crash."""
-    wrong: list[Problem] = []
-    for field in dataclasses.fields(Model):
-        value = getattr(model, field.name)
-        numbers = value if isinstance(value, tuple | list) else (value,)
-        whole = [n for n in numbers if isinstance(n, int) and not isinstance(n, bool)]
-        if field.name not in ("budget", "dropout") and any(number < 1 for number in whole):
-            wrong.append((f"model.{field.name}", f"{value} has an entry below 1"))
-    return wrong
 
 
 def _blame(model: Model, *fields: str) -> str:

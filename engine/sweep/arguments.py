@@ -87,8 +87,9 @@ class Arguments:
 
 def read(argv: Sequence[str]) -> Arguments:
     """Read the command line and the sweep files; all problems are raised together."""
-    parsed, problems = options.collect(
-        Settings, argv, program=PROGRAM, summary=SUMMARY, flags=FLAGS
+    problems: list[str] = []
+    parsed = options.read(
+        Settings, argv, program=PROGRAM, summary=SUMMARY, flags=FLAGS, problems=problems
     )
     flags = parsed.flags
     problems += _contradictions(flags)
