@@ -15,29 +15,6 @@ from engine.errors import UserError, run_command
 from tests.support.processes import python, succeed
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_where_there_is_none_is_refused(capsys):
-    assert run_command(loader.main, ["--device", "cuda"]) == 2
-    assert "torch sees no GPU here" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--pairs", "0"], "expected a whole number, at least 1, found 0"),
-        (["--samples", "many"], "at least 1, found many"),
-        (["--without", "gather,nothing"], "found nothing"),
-        (["--device", "tpu"], "expected cpu, cuda or cuda:N"),
-        (["--json", "no/such/folder/x.json"], "folder does not exist"),
-        (["--data", "no_such.beton"], "no_such.beton: no such file"),
-        (["--qick"], "--qick"),
-    ],
-)
-def test_a_wrong_flag_is_named_and_ends_with_2(argv, message, capsys):
-    assert run_command(loader.main, argv) == 2
-    assert message in capsys.readouterr().err
-
-
 def test_a_single_image_is_refused(numbered):
     with pytest.raises(UserError, match="at least two"), prepared(str(numbered.source), 1):
         pass

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks.step import __main__ as step
 from benchmarks.step import benchmark, peer_process
@@ -45,31 +44,6 @@ class InThisProcess:
 
     def peak(self) -> float:
         return peak_of(self.turns.trainer)
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--pairs", "0"], "expected a whole number, at least 1, found 0"),
-        (["--variants", "resnet45"], "found resnet45; did you mean resnet453?"),
-        (["--only", "pairs,nothing"], "found nothing"),
-        (["--device", "tpu"], "expected cpu, cuda or cuda:N"),
-        (["--json", "no/such/folder/x.json"], "folder does not exist"),
-        (["--data", "no_such.beton"], "no_such.beton: no such file"),
-        (["--qick"], "--qick"),
-    ],
-)
-def test_a_wrong_flag_is_named_and_ends_with_2(
-    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(step.main, argv) == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_where_there_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(step.main, ["--device", "cuda"]) == 2
-    assert "torch sees no GPU here" in capsys.readouterr().err
 
 
 def test_the_process_of_a_trainer_answers_until_its_pipe_is_closed(
