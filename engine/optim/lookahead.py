@@ -1,8 +1,8 @@
-"""Lookahead around either optimizer (Zhang et al., 2019): k steps forward, a part of them back.
+"""Lookahead around any optimizer (Zhang et al., 2019): k steps forward, one step back.
 
-Slow weights follow the fast ones that the optimizer moves; where they meet, every k steps, the
-fast ones go on from the slow ones. The optimizer's own memory and batch norm's statistics are left
-as they are, and what is evaluated and saved are the fast weights, as in the reports' ancestor.
+Every k steps the slow weights move towards the fast ones, which the optimizer trains, by the factor
+alpha, and the fast ones continue from there. The optimizer's state and batch norm's statistics are
+not changed, and the fast weights are evaluated and saved, as in the code behind the reports.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from engine.config.schema import Optim
 
 
 class Lookahead:
-    """Call it after each update, with the flag of steps that made none.
+    """Call it after each update; `skip` is true for steps that made none.
 
-    It counts on the device and has no branch: where nothing is to happen all is multiplied by one
-    and by zero, which changes nothing. So a graph can record it, and nothing waits for it.
+    It counts on the device and has no branch: between synchronisations everything is multiplied by
+    one and by zero, which changes nothing. So a graph can record it, and nothing waits for it.
     """
 
     def __init__(self, parameters: list[nn.Parameter], optim: Optim) -> None:
@@ -32,15 +32,15 @@ class Lookahead:
 
     @torch.no_grad()
     def __call__(self, skip: Tensor) -> None:
-        """Count an update, and bring slow and fast weights together where they are to meet."""
+        """Count an update, and synchronise slow and fast weights every k updates."""
         self._updates += ~skip
-        meets = ~skip & (self._updates % self._k == (1 % self._k if self._from_first else 0))
+        due = ~skip & (self._updates % self._k == (1 % self._k if self._from_first else 0))
         share = self._alpha
-        if self._from_first:  # where the slow weights begin
+        if self._from_first:  # the slow weights start as the fast ones after one update
             share = torch.where(self._updates == 1, 1.0, share)
-        here = meets.to(share.dtype)
-        _move(self._slow, self._fast, here * share)
-        _move(self._fast, self._slow, here)
+        now = due.to(share.dtype)
+        _move(self._slow, self._fast, now * share)
+        _move(self._fast, self._slow, now)
 
     def tensors(self) -> dict[str, Tensor]:
         """The slow weights and the count."""
@@ -48,13 +48,13 @@ class Lookahead:
         return named | {"updates": self._updates}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Bring back what `tensors` gave, into the memory that is there."""
-        for name, held in self.tensors().items():
-            held.copy_(tensors[name])
+        """Restore the result of `tensors`, into the existing memory."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
 
 
 def _move(targets: list[Tensor], towards: list[Tensor], share: Tensor) -> None:
-    """`targets` a share of the way; exactly nowhere at 0 and exactly there at 1."""
+    """Interpolate `targets` towards `towards` by `share`; exact at 0 and at 1."""
     steps = torch._foreach_mul(towards, share)
     torch._foreach_mul_(targets, 1 - share)
     torch._foreach_add_(targets, steps)

@@ -15,7 +15,7 @@ from engine.optim.schedules import Rates
 def make(network: nn.Module, optim: Optim, *, cycles: bool = False) -> Optimizer:
     """The optimizer over all parameters, in its fused form: one kernel, one pass over memory.
 
-    Its state is made here and stays where it is, so that a recorded graph finds it there.
+    Its state is allocated here and stays where it is, for recorded graphs.
     `cycles` says that a schedule will move the momentum, also where it begins at 0.
     """
     parameters = list(network.parameters())
@@ -51,7 +51,7 @@ def make(network: nn.Module, optim: Optim, *, cycles: bool = False) -> Optimizer
 
 
 def set_rates(optimizer: Optimizer, rates: Rates) -> None:
-    """Run the next step with `rates`."""
+    """Set the rates of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rates.lr
         if "betas" in group:
@@ -61,7 +61,7 @@ def set_rates(optimizer: Optimizer, rates: Rates) -> None:
 
 
 def step_unless(optimizer: Optimizer, skip: Tensor) -> None:
-    """One update, but where the flag `skip` is set: the kernels read it, and nobody waits."""
+    """One update unless the flag `skip` is set, which the kernels read: nothing waits."""
     optimizer.grad_scale = None  # type: ignore[attr-defined]
     optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
     optimizer.step()
@@ -69,7 +69,7 @@ def step_unless(optimizer: Optimizer, skip: Tensor) -> None:
 
 
 def clip(parameters: list[nn.Parameter], optim: Optim) -> None:
-    """Clip the gradients by value or by norm, where the configuration asks for it."""
+    """Clip the gradients by value or by norm, if configured."""
     if optim.clip_value:
         nn.utils.clip_grad_value_(parameters, optim.clip_value)
     if optim.clip_norm:
@@ -77,7 +77,7 @@ def clip(parameters: list[nn.Parameter], optim: Optim) -> None:
 
 
 def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's memory as flat named tensors: `<parameter index>.<name>`."""
+    """The optimizer's state as flat named tensors: `<parameter index>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": value
@@ -88,7 +88,7 @@ def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Bring back what `state_tensors` gave, into the memory that is there."""
+    """Restore the result of `state_tensors`, into the existing memory."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for key, value in tensors.items():
         index, name = key.split(".", 1)

@@ -1,7 +1,7 @@
 """Learning rate and momentum as pure functions of the step, so that resuming needs no state.
 
-Each equals torch's own scheduler at every move, also where that is surprising: a cosine climbs back
-past its lowest point, and a linear OneCycle goes below zero one move past its end.
+Each equals torch's own scheduler at every update, also where that is surprising: a cosine rises
+again after its minimum, and a linear OneCycle goes below zero one update after its end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.config.schema import Config, Schedule
 
 
 class Rates(NamedTuple):
-    """What the optimizer runs with for one step."""
+    """Learning rate and momentum of one step."""
 
     lr: float
     momentum: float  # of SGD, or beta1 of Adam
@@ -41,8 +41,8 @@ def moves_momentum(schedule: Schedule) -> bool:
     return schedule.name in ("onecycle", "cyclic") and schedule.cycle_momentum
 
 
-# A curve says learning rate and momentum at its move `n`; None leaves the momentum as configured.
-# `unit` is how many moves an epoch has.
+# A curve gives learning rate and momentum after `n` updates of the scheduler; None leaves the
+# momentum as configured. `unit` is the number of updates per epoch.
 Point = tuple[float, float | None]
 Curve = Callable[[Config, int, int], Point]
 
@@ -53,39 +53,39 @@ def _constant(config: Config, n: int, unit: int) -> Point:
 
 def _cosine(config: Config, n: int, unit: int) -> Point:
     half_wave = (config.schedule.t_max or config.train.epochs) * unit
-    return _bend(config.optim.lr, config.schedule.minimum, n / half_wave), None
+    return _half_cosine(config.optim.lr, config.schedule.minimum, n / half_wave), None
 
 
 def _restarts(config: Config, n: int, unit: int) -> Point:
-    """Half a cosine wave again and again (Loshchilov and Hutter)."""
+    """Half a cosine wave, repeated (SGDR: Loshchilov and Hutter, 2017)."""
     length, factor = config.schedule.period * unit, config.schedule.period_factor
     if factor == 1:
         n %= length
     while n >= length:
         n, length = n - length, length * factor
-    return _bend(config.optim.lr, config.schedule.minimum, n / length), None
+    return _half_cosine(config.optim.lr, config.schedule.minimum, n / length), None
 
 
 def _onecycle(config: Config, n: int, unit: int) -> Point:
     """One rise and one fall (Smith and Topin), with torch's choice of turning points."""
     schedule, peak = config.schedule, config.optim.lr
-    bend = _bend if schedule.anneal == "cosine" else _line
+    anneal = _half_cosine if schedule.anneal == "cosine" else _linear
     low, high = schedule.momenta
     total = (schedule.t_max or config.train.epochs) * unit
     top, last = schedule.pct_start * total - 1, total - 1
     first = peak / schedule.div_factor
     if n <= top or last <= top:
         progress = n / top if top > 0 else 1.0
-        lr, cycled = bend(first, peak, progress), bend(high, low, progress)
+        lr, cycled = anneal(first, peak, progress), anneal(high, low, progress)
     else:
         progress = (n - top) / (last - top)
-        lr = bend(peak, first / schedule.final_div_factor, progress)
-        cycled = bend(low, high, progress)
+        lr = anneal(peak, first / schedule.final_div_factor, progress)
+        cycled = anneal(low, high, progress)
     return lr, cycled if schedule.cycle_momentum else None
 
 
 def _cyclic(config: Config, n: int, unit: int) -> Point:
-    """From `minimum` to the rate and back in straight lines, over and over (Smith, 2017)."""
+    """From `minimum` to the learning rate and back, linearly and repeatedly (Smith, 2017)."""
     schedule = config.schedule
     low, high = schedule.momenta
     up, down = schedule.rise * unit, (schedule.fall or schedule.rise) * unit
@@ -95,8 +95,8 @@ def _cyclic(config: Config, n: int, unit: int) -> Point:
         height *= 0.5**cycles
     elif schedule.cycle == "exp_range":
         height *= schedule.gamma**n
-    lr = _line(schedule.minimum, config.optim.lr, height)
-    return lr, _line(high, low, height) if schedule.cycle_momentum else None
+    lr = _linear(schedule.minimum, config.optim.lr, height)
+    return lr, _linear(high, low, height) if schedule.cycle_momentum else None
 
 
 def _step(config: Config, n: int, unit: int) -> Point:
@@ -130,11 +130,11 @@ _CURVES: dict[str, Curve] = {
 }
 
 
-def _bend(start: float, end: float, progress: float) -> float:
-    """Half a cosine wave from `start` at 0 to `end` at 1; past 1 it comes back."""
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    """Half a cosine wave from `start` at 0 to `end` at 1; after 1 it returns."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _line(start: float, end: float, progress: float) -> float:
+def _linear(start: float, end: float, progress: float) -> float:
     """A straight line from `start` at 0 to `end` at 1, and on."""
     return start + (end - start) * progress

@@ -1,7 +1,7 @@
-"""What pays on this CPU, measured once and remembered in the folder of compiled code.
+"""Whether bfloat16 is faster on this CPU: measured once, kept in the folder of compiled code.
 
-A measurement that has been made is never made again there, so that `auto` means the same on each
-day; a run that continues takes what its record says, whatever is measured by then.
+A kept measurement is never repeated, so that `auto` means the same every day; a run that continues
+takes the precision in its record.
 """
 
 from __future__ import annotations
@@ -20,37 +20,40 @@ from engine import atomic
 from engine.errors import UserError
 
 FILE = "measured.json"
-PAYS = 1.2  # times as fast as float32; true units give 1.6 to 3, emulated ones less than 1
-BATCH, WIDTH, SIDE, TURNS = 16, 64, 16, 9  # of the probe: a tenth of a second
+MINIMUM_SPEEDUP = 1.2  # over float32; hardware units give 1.6 to 3, emulation less than 1
+BATCH, WIDTH, SIDE, REPEATS = 16, 64, 16, 9  # of the probe: a tenth of a second
 
 
-def bf16_pays(processor: str, cache: Path | None) -> bool:
+def bf16_is_faster(processor: str, cache: Path | None) -> bool:
     """Whether a convolution, forward and backward, is clearly faster in bfloat16."""
-    return remembered(f"bf16 / {processor} / torch {torch.__version__}", bf16_gain, cache) >= PAYS
+    return (
+        cached(f"bf16 / {processor} / torch {torch.__version__}", bf16_speedup, cache)
+        >= MINIMUM_SPEEDUP
+    )
 
 
-def remembered(what: str, measure: Callable[[], float], cache: Path | None) -> float:
-    """What was found when this was first asked; without a folder it is measured anew."""
+def cached(key: str, measure: Callable[[], float], cache: Path | None) -> float:
+    """The kept measurement of `key`, measured if there is none; always measured without `cache`."""
     if cache is None:
         return measure()
     path = cache / FILE
     known = _read(path)
-    if what not in known:
-        known[what] = round(measure(), 3)
+    if key not in known:
+        known[key] = round(measure(), 3)
         try:
             cache.mkdir(parents=True, exist_ok=True)
             atomic.write_json(path, known)
         except (OSError, UserError) as error:  # full, read-only, written by another process
-            print(f"warning: {path}: not remembered ({error})", file=sys.stderr)
-    return known[what]
+            print(f"warning: {path}: measurement not kept ({error})", file=sys.stderr)
+    return known[key]
 
 
-def bf16_gain() -> float:
-    """Time in float32 over time in bfloat16, of the processor on one thread.
+def bf16_speedup() -> float:
+    """Time in float32 over time in bfloat16, on one thread.
 
-    Its own time and the best of interleaved turns: what else the machine does hardly counts.
+    By process time and the best of interleaved repeats, so that other load hardly matters.
     """
-    random = torch.Generator().manual_seed(0)  # of its own: the run's draws stay what they are
+    random = torch.Generator().manual_seed(0)  # its own: the run's random numbers stay the same
     shapes = (BATCH, WIDTH, SIDE, SIDE), (WIDTH, WIDTH, 3, 3)
     images, weights = (
         torch.randn(shape, generator=random).to(memory_format=torch.channels_last)
@@ -70,14 +73,14 @@ def bf16_gain() -> float:
     torch.set_num_threads(1)
     try:
         seconds(False), seconds(True)
-        turns = [(seconds(False), seconds(True)) for _ in range(TURNS)]
+        times = [(seconds(False), seconds(True)) for _ in range(REPEATS)]
     finally:
         torch.set_num_threads(threads)
-    return min(turn[0] for turn in turns) / min(turn[1] for turn in turns)
+    return min(pair[0] for pair in times) / min(pair[1] for pair in times)
 
 
 def _read(path: Path) -> dict[str, float]:
-    """What is remembered; a file that does not read is dropped."""
+    """The kept measurements; an unreadable file is dropped."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -87,6 +90,6 @@ def _read(path: Path) -> dict[str, float]:
     if not isinstance(content, dict) or not all(
         type(value) in (int, float) and 0 < value < float("inf") for value in content.values()
     ):
-        print(f"warning: {path}: cannot be read, measured anew", file=sys.stderr)
+        print(f"warning: {path}: unreadable, measured again", file=sys.stderr)
         return {}
     return {key: float(value) for key, value in content.items()}

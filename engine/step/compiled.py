@@ -1,9 +1,9 @@
-"""The network compiled, once an architecture; the code is kept in a folder of the project's.
+"""torch.compile once per architecture; the code is kept for later runs, processes and machines.
 
-Rates, seeds and schedules are no part of the compiled code. In one process the second run of an
-architecture gets the first one's network back, with its own weights copied in place; for other
-processes the code lies in `Machine.cache`, and for other machines as one portable file there,
-named by all that decides what the code is. Such files hold code: take them from nobody else.
+Learning rates, seeds and schedules are no part of the compiled code. Within a process the second
+run of an architecture reuses the first one's network, with its own weights copied in place. Other
+processes find the code in `Machine.cache`, other machines as one portable file there, named by a
+digest of everything the code depends on. These files contain code: accept them from nobody else.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Network = TypeVar("Network", bound=nn.Module)
 Forward = Callable[[Tensor], Tensor]
 
 ENDING = ".artifact"
-MOST_NETWORKS = 1024  # dynamo's own limits are made for a function that changes its mind
-SOURCES = ("model", "step")  # rooms whose code decides what is compiled
+MOST_NETWORKS = 1024  # dynamo's own limits are for recompilations of one function
+SOURCES = ("model", "step")  # packages whose code decides what is compiled
 
 
 @dataclass
@@ -50,17 +50,17 @@ _loaded: set[Path] = set()
 
 
 def reused(fresh: Network, architecture: Hashable, machine: Machine, user: object) -> Network:
-    """The network for `user` to train: one compiled before with the weights of `fresh`, or `fresh`.
+    """The network for `user` to train: `fresh`, or an already compiled one with its weights.
 
-    `architecture` names all that the code depends on. A network is handed on when its last user
-    is gone, so that two runs at once never share their weights.
+    `architecture` is everything that the code depends on. A network is reused after its last user
+    is gone, so that two runs never share weights.
     """
     if not machine.compile:
         return fresh
     key = (architecture, machine.device, machine.precision, machine.channels_last)
     known = _kept.get(key)
     if known is not None and known.user() is not None:
-        gc.collect()  # it may live in a cycle only
+        gc.collect()  # it may only be alive in a reference cycle
     if known is None or known.user() is not None:
         _kept.setdefault(key, _Kept(fresh, weakref.ref(user)))
         return fresh
@@ -73,13 +73,13 @@ def reused(fresh: Network, architecture: Hashable, machine: Machine, user: objec
 
 
 def forward(network: nn.Module, machine: Machine) -> Forward:
-    """What computes the logits: `network` itself, or compiled code where the machine wants it."""
+    """The function that computes the logits: `network`, compiled if `machine.compile`."""
     if not machine.compile:
         return network
     known = next((kept for kept in _kept.values() if kept.network is network), None)
     if known is not None and known.forward is not None:
         return known.forward
-    keep_code_in(machine.cache or _passing_folder())
+    keep_code_in(machine.cache or _temporary_folder())
     torch._dynamo.config.recompile_limit = MOST_NETWORKS
     torch._dynamo.config.accumulated_recompile_limit = MOST_NETWORKS
     compiled: Forward = torch.compile(network, dynamic=False)
@@ -93,18 +93,18 @@ def forward(network: nn.Module, machine: Machine) -> Forward:
 
 
 def load(path: Path) -> bool:
-    """Take over what another process or machine compiled; a damaged file is dropped."""
+    """Load what another process or machine compiled; a damaged file is deleted."""
     if path in _loaded or not path.exists():
         return path in _loaded
     try:
         content = path.read_bytes()
         digest, artifacts = content[:32], content[32:]
         if hashlib.sha256(artifacts).digest() != digest:
-            raise ValueError("its digest is another")
+            raise ValueError("its digest does not match")
         if torch.compiler.load_cache_artifacts(artifacts) is None:
-            raise ValueError("torch does not read it")
-    except Exception as error:  # of any kind: it is a cache
-        print(f"warning: {path}: dropped, compiled anew ({error})", file=sys.stderr)
+            raise ValueError("torch cannot read it")
+    except Exception as error:  # of any kind: this is only a cache
+        print(f"warning: {path}: deleted, compiling again ({error})", file=sys.stderr)
         path.unlink(missing_ok=True)
         return False
     _loaded.add(path)
@@ -112,18 +112,18 @@ def load(path: Path) -> bool:
 
 
 def save(path: Path) -> None:
-    """Write all that this process compiled as one file; without it nothing is lost but time."""
-    found = torch.compiler.save_cache_artifacts()
-    if found is None:
+    """Write everything that this process compiled to one file; a failure only costs time."""
+    artifacts = torch.compiler.save_cache_artifacts()
+    if artifacts is None:
         return
     try:
-        atomic.write_bytes(path, hashlib.sha256(found[0]).digest() + found[0])
+        atomic.write_bytes(path, hashlib.sha256(artifacts[0]).digest() + artifacts[0])
     except (OSError, UserError) as error:  # a full disk, another process that writes it
-        print(f"warning: {path}: not kept ({error})", file=sys.stderr)
+        print(f"warning: {path}: not saved ({error})", file=sys.stderr)
 
 
 def _saving(compiled: Forward, path: Path) -> Forward:
-    """`compiled`, which is saved in its second call: both passes are compiled by then."""
+    """`compiled`, saved at its second call, when forward and backward are compiled."""
     before, calls = _misses(), 0
 
     def call(images: Tensor) -> Tensor:
@@ -137,20 +137,20 @@ def _saving(compiled: Forward, path: Path) -> Forward:
 
 
 def _misses() -> int:
-    """How often code had to be compiled in this process."""
+    """Number of compilations in this process."""
     return int(torch._dynamo.utils.counters["inductor"]["fxgraph_cache_miss"])
 
 
 @functools.cache
-def _passing_folder() -> Path:
-    """For a process that is to leave nothing behind."""
+def _temporary_folder() -> Path:
+    """A folder that is deleted at the end of the process."""
     folder = Path(tempfile.mkdtemp(prefix="engine-compiled-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _name(network: nn.Module, machine: Machine) -> str:
-    """All that decides what the code is, as one name."""
+    """A digest of everything that the compiled code depends on."""
     parts = (
         torch.__version__,
         _version_of("triton"),

@@ -1,4 +1,4 @@
-"""The device, its precision and its threads, chosen once at the start."""
+"""The device, its precision and its threads, selected once at the start."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the tensors live and in which numbers the network computes."""
+    """The device of a run and how the network computes on it."""
 
     device: torch.device
     precision: str  # fp32, bf16, fp16
     compile: bool
     graph: bool = False
     channels_last: bool = True
-    cache: Path | None = None  # folder of compiled code; None: nothing is kept
+    cache: Path | None = None  # folder of compiled code; None: none is kept
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision for what runs inside; weights stay float32."""
+        """Mixed precision within the block; weights stay float32."""
         if self.precision == "fp32":
             return nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype)
 
     def wait(self) -> None:
-        """Return when the device has done all that it was told."""
+        """Wait until the device has finished all queued work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -56,9 +56,9 @@ def cache_folder(config: Config) -> Path:
 
 
 def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
-    """Choose the device and set torch's global switches, once a process.
+    """Select the device and set torch's global switches, once per process.
 
-    Without a folder for `cache` nothing is kept.
+    Without a `cache` folder no compiled code or measurement is kept.
     """
     device = select(runtime)
     _set_threads(runtime, device)
@@ -80,20 +80,20 @@ def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
 
 
 def keep_code_in(folder: Path) -> None:
-    """Send what torch and Triton compile to `folder`; both look there each time they compile."""
+    """Have torch and Triton keep compiled code in `folder`; both read it at each compilation."""
     for variable, name in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
         os.environ[variable] = str(folder.resolve() / name)
 
 
 def has_bf16_units(device: torch.device) -> bool:
-    """Whether bfloat16 is computed by the hardware and not emulated."""
+    """Whether the hardware has bfloat16 units."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return not _cpu_facts()[1].isdisjoint(CPU_BF16_UNITS)
 
 
 def select(runtime: Runtime) -> torch.device:
-    """The device that `runtime` names; one that is not there is refused."""
+    """The device that `runtime` names; one that does not exist is refused."""
     wanted = runtime.device
     if wanted == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -113,23 +113,25 @@ def _precision(runtime: Runtime, device: torch.device, cache: Path | None) -> st
         return runtime.precision
     if not has_bf16_units(device):
         return "fp32"
-    if device.type == "cuda" or runtime.exact:  # no clock decides about the bits of an exact run
+    if (
+        device.type == "cuda" or runtime.exact
+    ):  # the bits of an exact run must not depend on a timing
         return "bf16"
-    return "bf16" if bf16_probe.bf16_pays(_cpu_facts()[0], cache) else "fp32"
+    return "bf16" if bf16_probe.bf16_is_faster(_cpu_facts()[0], cache) else "fp32"
 
 
 def _compile(runtime: Runtime, device: torch.device) -> bool:
-    if runtime.compile is True and device.type == "cpu" and not _finds_a_compiler():
+    if runtime.compile is True and device.type == "cpu" and not _has_compiler():
         raise UserError(
-            "runtime.compile true: needs a C++ compiler on a CPU, and neither CXX nor g++ nor "
-            "clang++ is one here; use auto"
+            "runtime.compile true: needs a C++ compiler on a CPU, and none of CXX, g++ and clang++ "
+            "is installed; use auto"
         )
     if isinstance(runtime.compile, bool):
         return runtime.compile
     return device.type == "cuda"  # on a CPU it costs more than it saves: docs/performance.md
 
 
-def _finds_a_compiler() -> bool:
+def _has_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
 
 
@@ -157,7 +159,7 @@ def _set_switches(runtime: Runtime) -> None:
 
 @functools.cache
 def _cpu_facts() -> tuple[str, frozenset[str]]:
-    """The CPU's name and its feature flags, as far as the system tells them."""
+    """The CPU's name and feature flags, where the system reports them."""
     name, flags = "unknown CPU", frozenset[str]()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

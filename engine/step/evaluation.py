@@ -16,20 +16,20 @@ from engine.step.totals import Means, Totals, loss_of
 
 
 class Stoppable(Protocol):
-    """What may ask an evaluation to end early."""
+    """Something that can end an evaluation early."""
 
     requested: bool
 
 
 class Evaluations:
-    """The recorded evaluations of one network, one a loader."""
+    """The recorded evaluations of one network, one per loader."""
 
     def __init__(self, network: nn.Module, machine: Machine, recorder: GraphRecorder) -> None:
         self._network, self._machine, self._recorder = network, machine, recorder
         self._known: dict[Loader, GraphedEvaluation] = {}
 
     def of(self, loader: Loader) -> GraphedEvaluation:
-        """That over `loader`, recorded when it is first used."""
+        """The evaluation over `loader`, recorded at its first use."""
         if loader not in self._known:
             self._known[loader] = GraphedEvaluation(
                 self._network, loader, self._machine, self._recorder
@@ -44,7 +44,7 @@ def evaluate(
     stop: Stoppable | None = None,
     graphed: Evaluations | None = None,
 ) -> Means | None:
-    """Loss and accuracy over all images of `loader`; None where it was stopped before the end."""
+    """Loss and accuracy over all images of `loader`; None if it was stopped before the end."""
     totals = Totals(machine.device) if graphed is None else graphed.of(loader).totals
     batches = _summed(network, loader, machine, totals)
     for _ in batches if graphed is None else graphed.of(loader).batches():

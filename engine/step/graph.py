@@ -1,7 +1,7 @@
 """The whole step as one recorded graph: augment, forward, loss, backward, clip, update, sums.
 
-The device counts its own steps and finds the rates of each in a table of the epoch, so a step asks
-nothing of the host but to be replayed.
+The device counts its own steps and reads the rates of each from a table of the epoch, so the host
+only replays the graph.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ RATES_DTYPE = torch.float32  # as the optimizer's kernels read them
 class GraphedTraining:
     """Iterate over an epoch and call it with each batch, which is memory yet to be filled.
 
-    A short last batch has a graph of its own. Before a graph is recorded, its first steps are made
-    as they are. `rates` says those of any step of the run.
+    A short last batch has a graph of its own. The first steps of each graph are eager. `rates`
+    gives the learning rate and momentum of any step of the run.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class GraphedTraining:
         return self._inputs.ids(epoch)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """A batch for each step; the host's work for the next epoch is done when all are out."""
+        """A batch for each step; after the last one the next epoch is prepared."""
         self._table.copy_(self._prepared(epoch), non_blocking=True)
         self._at.fill_(skip)
         self._number.fill_(epoch * self._steps + skip)
@@ -79,7 +79,7 @@ class GraphedTraining:
         self._number += 1
 
     def _prepared(self, epoch: int) -> Tensor:
-        """The rates of the epoch, in memory that a GPU can fetch from."""
+        """The rates of the epoch, in memory that a GPU can copy from."""
         if epoch not in self._ready:
             numbers = range(epoch * self._steps, (epoch + 1) * self._steps)
             table = torch.tensor([self._rates(n) for n in numbers], dtype=self._table.dtype)
@@ -88,7 +88,7 @@ class GraphedTraining:
 
 
 class GraphedEvaluation:
-    """A pass over all images of a loader, recorded as training is; call it anew every time."""
+    """A pass over all images of a loader, recorded as training is."""
 
     def __init__(
         self, network: nn.Module, loader: Loader, machine: Machine, recorder: GraphRecorder
@@ -100,7 +100,7 @@ class GraphedEvaluation:
         self._recorded: dict[int, RecordedWork] = {}
 
     def batches(self) -> Iterator[None]:
-        """Each batch as it is given to the device; `totals` are right after the last."""
+        """Yields once per queued batch; `totals` are complete after the last."""
         self.totals.reset()
         self._at.zero_()
         self._network.eval()
@@ -121,7 +121,7 @@ class GraphedEvaluation:
 
 
 def logits_of(network: nn.Module, images: Tensor, machine: Machine) -> Tensor:
-    """What the network says, in float32 whatever it computed in."""
+    """The network's output, in float32 whatever it computed in."""
     if not machine.channels_last:
         images = images.contiguous()
     with machine.autocast():
@@ -130,7 +130,7 @@ def logits_of(network: nn.Module, images: Tensor, machine: Machine) -> Tensor:
 
 
 def input_dtype(machine: Machine) -> torch.dtype:
-    """What the first convolution would turn the images into: rounded once, as they are made."""
+    """The input type of the first convolution, so that images are rounded only once."""
     if machine.precision == "bf16":
         return torch.bfloat16
     on_gpu = machine.device.type == "cuda"

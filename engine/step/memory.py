@@ -1,8 +1,8 @@
-"""Freed memory is kept and lies in huge pages: the next step finds it where the last one left it.
+"""Freed memory stays in the process, in huge pages, for the next step.
 
-A step on a CPU takes and frees blocks of many megabytes. glibc gives those back to the system at
-once, and each step then waits for a hundred thousand page faults: up to half of its time, in a
-virtual machine. Elsewhere (another C library, another allocator, no huge pages) nothing happens.
+A step on a CPU allocates and frees blocks of many megabytes. glibc returns those to the system at
+once, and each step then takes a hundred thousand page faults: up to half of its time, in a virtual
+machine. With another C library or allocator, or without huge pages, nothing changes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import contextlib
 import ctypes
 import functools
 
+import torch
+
 from engine.data.stores import free_bytes
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 MADV_HUGEPAGE = 14
 HUGE_PAGE = 2 << 20
-RESERVED = 4 << 30  # of addresses; memory is taken page by page when it is first used
+RESERVED = 4 << 30  # bytes of address space; pages are allocated at their first use
 
 
 @functools.cache
 def keep() -> bool:
-    """Tell malloc, once a process; false where it does not listen."""
+    """Configure malloc, once per process; false where it does not support that."""
     library = ctypes.CDLL(None)
     with contextlib.suppress(AttributeError):  # a C library without one of these
         keeps = library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1) and library.mallopt(M_MMAP_MAX, 0)
@@ -37,8 +39,6 @@ def _reserve(library: ctypes.CDLL) -> None:
     library.malloc.argtypes = (ctypes.c_size_t,)
     library.free.argtypes = (ctypes.c_void_p,)
     library.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    import torch
-
     size = min(RESERVED, free_bytes(torch.device("cpu")) // 2)
     block = library.malloc(size)
     if not block:  # a limit on addresses

@@ -1,8 +1,8 @@
-"""Graphs, streams and events: all that a recorded run asks of its device, behind one small seam.
+"""CUDA graphs, streams and events behind one small interface.
 
-A graph is the work of many kernel launches, recorded once and given to the device in one call.
-Recording runs the work's Python code once and computes nothing, so the work must do all that
-counts on the device, in memory that stays where it is.
+A graph is a sequence of kernel launches, recorded once and launched in one call. Recording runs the
+work's Python code once without computing, so everything that changes from step to step must be
+computed on the device, in memory that stays where it is.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from engine.step.device import Machine
 
 Work = Callable[[], None]
 Tensors = dict[str, Tensor]
-WARM_UPS = 3  # times that work runs as it is before it is recorded: kernels are chosen and compiled
+WARM_UPS = 3  # eager calls before recording, in which kernels are chosen and compiled
 
 
 class Graph(Protocol):
-    """A recorded sequence of kernel launches."""
+    """Recorded work."""
 
     def replay(self) -> None:
-        """Have the device do it; returns at once."""
+        """Queue it on the device; returns at once."""
 
 
 class GraphRecorder(Protocol):
-    """What records and replays, and copies beside."""
+    """Records graphs, and copies tensors while the device works."""
 
     def warm_up(self, work: Work) -> None:
-        """Do `work` as it is, where it will be recorded."""
+        """Do `work` eagerly, on the stream that will record it."""
 
     def capture(self, work: Work) -> Graph:
-        """Record `work`, which was warmed up; nothing is computed."""
+        """Record `work` after its warm-up; nothing is computed."""
 
     def to_host(self, tensors: Mapping[str, Tensor]) -> Callable[[], Tensors]:
-        """Copies of `tensors` as they are now, while the device goes on; call to wait for them."""
+        """Copy `tensors` as of now while the device goes on; call the result to wait for them."""
 
 
 class RecordedWork:
-    """Work that comes again and again: done as it is at first, then recorded, then replayed.
+    """Repeated work: eager in its first calls, then recorded, then replayed.
 
-    The first times are not thrown away, so recording changes nothing but the speed.
+    The first calls count as well, so recording changes nothing but the speed.
     """
 
     def __init__(self, recorder: GraphRecorder, work: Work) -> None:
@@ -63,7 +63,7 @@ class RecordedWork:
 
 
 class CudaRecorder:
-    """The recorder of one GPU. All graphs share memory: never do two of them run at a time."""
+    """The recorder of one GPU. All graphs share memory, so two must never run at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -80,7 +80,7 @@ class CudaRecorder:
         current.wait_stream(self._recording)
 
     def capture(self, work: Work) -> Graph:
-        """Record `work`; other threads, which write checkpoints, may use the device meanwhile."""
+        """Record `work`; other threads may use the device meanwhile, to write checkpoints."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(
             graph, pool=self._pool, stream=self._recording, capture_error_mode="thread_local"
@@ -89,8 +89,8 @@ class CudaRecorder:
         return graph
 
     def to_host(self, tensors: Mapping[str, Tensor]) -> Callable[[], Tensors]:
-        """A quick copy on the device, which the next step may follow; a slow one beside it."""
-        still = {name: _plain_copy(tensor) for name, tensor in tensors.items()}
+        """A fast copy on the device, then a slow one to the host beside the next steps."""
+        snapshot = {name: _plain_copy(tensor) for name, tensor in tensors.items()}
         self._copying.wait_stream(torch.cuda.current_stream(self._device))
         arrived: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._copying):
@@ -98,20 +98,20 @@ class CudaRecorder:
                 name: torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
                     tensor, non_blocking=True
                 )
-                for name, tensor in still.items()
+                for name, tensor in snapshot.items()
             }
             arrived.record(self._copying)
 
         def wait() -> Tensors:
             arrived.synchronize()
-            still.clear()  # until now the copying stream read them
+            snapshot.clear()  # until now the copying stream read it
             return host
 
         return wait
 
 
 def recorder_for(machine: Machine) -> GraphRecorder | None:
-    """Who records on this machine; None where steps are made one kernel at a time."""
+    """The recorder of this machine; None where steps are eager."""
     return CudaRecorder(machine.device) if machine.graph and machine.device.type == "cuda" else None
 
 

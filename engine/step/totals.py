@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy
 
 @dataclass(frozen=True)
 class Means:
-    """What a pass over images came to."""
+    """Mean loss and accuracy of a pass over images."""
 
     images: int
-    loss: float | None  # None where it is not finite, which JSON cannot say
+    loss: float | None  # None if not finite, which JSON has no number for
     accuracy: float  # 0 to 1
 
 
@@ -33,7 +33,7 @@ class Totals:
         self.images += len(labels)
 
     def sum(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """What the device does to count one batch."""
+        """The device's part of `add`."""
         self.loss += mean_loss.detach().double() * len(labels)
         self.correct += (logits.detach().argmax(1) == labels).sum()
 
@@ -45,18 +45,18 @@ class Totals:
         return Means(self.images, finite, self.correct.item() / images)
 
     def reset(self) -> None:
-        """Begin again at nothing."""
+        """Start again from zero."""
         self.loss.zero_()
         self.correct.zero_()
         self.images = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """The sums, to be saved in the middle of an epoch."""
+        """The sums, for a checkpoint."""
         images = torch.tensor(self.images)
         return {"loss": self.loss, "correct": self.correct, "images": images}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Bring back what `tensors` gave."""
+        """Restore the result of `tensors`."""
         self.loss.copy_(tensors["loss"])
         self.correct.copy_(tensors["correct"])
         self.images = int(tensors["images"])

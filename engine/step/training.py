@@ -22,9 +22,9 @@ class TrainingStep:
     """Call it with a batch, its rates and its number; sums are kept in `totals`.
 
     A non-finite loss or gradient is caught before the update, and no later update is made. On a
-    GPU the updates are masked by a flag on the device, so that nothing waits; `trouble` reads
-    what happened when the caller is ready to wait. Where a `batch_size` is given, batches of
-    another size are not worth compiling for. `cycles` says that the rates' momentum will move.
+    GPU the updates are masked by a flag on the device, so that nothing waits;
+    `first_bad_step` reads the flags when the caller is ready to wait. Where a `batch_size` is
+    given, batches of another size run uncompiled. `cycles` says that the momentum will move.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TrainingStep:
         self.totals.images += len(batch.labels)
 
     def begin(self) -> None:
-        """What a step asks of the host before the device begins."""
+        """The host's part of a step, before that of the device."""
         if not self.network.training:
             self.network.train()
 
@@ -85,11 +85,11 @@ class TrainingStep:
         return first_bad_step_in(self.failure_flags())
 
     def failure_flags(self) -> dict[str, Tensor]:
-        """Where trouble would be noted."""
+        """The first bad step (-1: none) and its loss, on the device."""
         return {"step": self._bad_step, "loss": self._bad_loss}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the next step depends on, beside the network."""
+        """Everything that the next step depends on, besides the network."""
         named = {f"optimizer.{k}": v for k, v in optimizers.state_tensors(self._optimizer).items()}
         named |= {f"totals.{k}": v for k, v in self.totals.tensors().items()}
         if self._lookahead is not None:
@@ -99,7 +99,7 @@ class TrainingStep:
         return named
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Bring back what `tensors` gave."""
+        """Restore the result of `tensors`."""
         optimizers.restore(self._optimizer, _under("optimizer.", tensors))
         self.totals.restore(_under("totals.", tensors))
         if self._lookahead is not None:
@@ -115,13 +115,13 @@ class TrainingStep:
         return logits
 
     def _check(self, loss: Tensor, number: int | Tensor) -> Tensor:
-        """Note a non-finite loss or gradient; true where this update must not happen."""
+        """Record a loss or gradient that is not finite; true where this update must be skipped."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         finite = torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum())
         bad = ~(torch.isfinite(loss) & finite)
         skip = bad
         if self._scaling is not None:
-            # An overflow of scaled gradients is the scale's fault, and mended by lowering it.
+            # An overflow of scaled gradients is corrected by lowering the scale.
             torch._foreach_div_(gradients, self._scaling.scale)
             self._scaling.update(~finite)
             bad = ~torch.isfinite(loss) | self._scaling.used_up()
@@ -143,7 +143,7 @@ class TrainingStep:
 
 
 class LossScale:
-    """The dynamic scale of fp16 losses, kept on the device so that no step waits for it."""
+    """The dynamic loss scale of fp16, on the device so that no step waits for it."""
 
     START, GROW_EVERY, LOWEST = 2.0**16, 2000, 2.0**-10
 
@@ -159,7 +159,7 @@ class LossScale:
         self.scale.mul_(torch.where(overflow, 0.5, torch.where(grow, 2.0, 1.0)))
 
     def used_up(self) -> Tensor:
-        """True where lowering the scale has not helped."""
+        """True where lowering the scale did not help."""
         return self.scale < self.LOWEST
 
     def tensors(self) -> dict[str, Tensor]:
@@ -167,7 +167,7 @@ class LossScale:
         return {"scale": self.scale, "good_steps": self.good_steps}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Bring back what `tensors` gave."""
+        """Restore the result of `tensors`."""
         self.scale.copy_(tensors["scale"])
         self.good_steps.copy_(tensors["good_steps"])
 

@@ -1,4 +1,4 @@
-"""Clipping and dropout equal a plain loop in torch over 200 steps, eager and recorded."""
+"""Clipping and dropout equal a plain loop in torch over 120 steps, eager and recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.step.replay import RecordedWork
 from engine.step.training import TrainingStep
 from tests.support.recording_device import FakeRecorder, install
 
-STEPS = 200
+STEPS = 120
 BATCH = 8
 MACHINE = Machine(torch.device("cpu"), "fp32", False)
 RATES = Rates(0.05, 0.9)
@@ -76,7 +76,7 @@ def _network(variant: Variant) -> ResNet:
 @pytest.mark.parametrize(
     ("by", "limit"), [("value", 0.02), ("norm", 0.1), ("norm", 0.5), ("none", 0.0)]
 )
-def test_clipped_steps_equal_torchs(
+def test_clipped_steps_equal_a_plain_loop(
     name: str, by: str, limit: float, way: Callable[[TrainingStep], None]
 ) -> None:
     clip = {"value": {"clip_value": limit}, "norm": {"clip_norm": limit}, "none": {}}[by]
@@ -101,14 +101,14 @@ def test_clipped_steps_equal_torchs(
         elif by == "norm":
             nn.utils.clip_grad_norm_(plain.parameters(), limit)
         optimizer.step()
-    assert clipped > STEPS // 20  # the limit was felt
+    assert clipped > STEPS // 20  # the limit had an effect
     assert step.first_bad_step() is None
     for mine, other in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-9)
 
 
 class Textbook(nn.Module):
-    """Two layers of one block each, with dropout where the reports have it, and nothing clever."""
+    """Two layers of one block each, with dropout where the reports have it."""
 
     def __init__(self, p: float, place: str) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ def test_steps_with_dropout_equal_a_textbook_network(
     way(step)
     optimizer = torch.optim.SGD(plain.parameters(), RATES.lr, 0.9, weight_decay=5e-4)
     for number, (images, labels) in enumerate(_batches()):
-        torch.manual_seed(number)  # the same draws, if they are made in the same places
+        torch.manual_seed(number)  # the same draws, if made in the same places
         optimizer.zero_grad()
         F.cross_entropy(plain(images), labels).backward()
         optimizer.step()
@@ -172,7 +172,7 @@ def test_steps_with_dropout_equal_a_textbook_network(
 
 @pytest.mark.parametrize("place", ["classifier", "block"])
 @pytest.mark.parametrize("p", [0.1, 0.8])
-def test_an_evaluated_network_drops_nothing(place: str, p: float) -> None:
+def test_dropout_is_off_in_evaluation(place: str, p: float) -> None:
     dropping = _network(Variant((2, 1), (8,), dropout=p, dropout_place=place)).eval()
     plain = _network(Variant((2, 1), (8,))).eval()
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
@@ -180,7 +180,7 @@ def test_an_evaluated_network_drops_nothing(place: str, p: float) -> None:
 
 
 @pytest.mark.parametrize("p", [0.2, 0.75])
-def test_as_much_is_dropped_as_was_asked_and_the_rest_made_up_for(p: float) -> None:
+def test_dropout_drops_its_share_and_scales_the_rest(p: float) -> None:
     network = _network(Variant((1,), (8,), dropout=p, dropout_place="block"))
     seen: list[tuple[Tensor, Tensor]] = []
     (dropout,) = (m for m in network.modules() if isinstance(m, nn.Dropout))

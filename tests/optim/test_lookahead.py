@@ -1,4 +1,4 @@
-"""Lookahead equals a slow writing of it over hundreds of steps, around either optimizer."""
+"""Lookahead equals slow references over 300 steps, around SGD and Adam."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from engine.step.device import Machine
 from engine.step.training import TrainingStep
 
 STEPS = 300
-GO = torch.tensor(False)
-HELD = torch.tensor(True)
+UPDATED = torch.tensor(False)
+SKIPPED = torch.tensor(True)
 
 
 def _layer() -> nn.Linear:
@@ -28,7 +28,7 @@ def _layer() -> nn.Linear:
 
 
 class Published:
-    """Algorithm 1 of the paper: k steps, the slow weights a share of the way, begin there anew."""
+    """Algorithm 1 of the paper."""
 
     def __init__(self, start: Tensor, k: int, alpha: float) -> None:
         self.slow, self.k, self.alpha, self.steps = start.clone(), k, alpha, 0
@@ -41,8 +41,8 @@ class Published:
         return self.slow.clone()
 
 
-class Ancestors:
-    """As reports 000's and 002's ancestor had it: a counter that is 0 at steps 1, k + 1, ..."""
+class OfTheReports:
+    """As in the code behind reports 000 and 002: synchronised at steps 1, k + 1, ..."""
 
     def __init__(self, start: Tensor, k: int, alpha: float) -> None:
         self.slow: Tensor | None = None
@@ -61,16 +61,14 @@ class Ancestors:
 @pytest.mark.parametrize("start", ["first", "k"])
 @pytest.mark.parametrize(("k", "alpha"), [(5, 0.5), (1, 0.5), (3, 0.8), (7, 1.0), (1000, 0.5)])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_hundreds_of_steps_equal_a_slow_writing(
-    name: str, k: int, alpha: float, start: str
-) -> None:
+def test_lookahead_equals_a_slow_reference(name: str, k: int, alpha: float, start: str) -> None:
     optim = Optim(
         name, 0.05, weight_decay=1e-3, lookahead_k=k, lookahead_alpha=alpha, lookahead_start=start
     )
     ours, plain = _layer(), _layer()
     optimizer, torchs = optimizers.make(ours, optim), _torchs(plain, optim)
     lookahead = Lookahead(list(ours.parameters()), optim)
-    kind = Ancestors if start == "first" else Published
+    kind = OfTheReports if start == "first" else Published
     slow = [kind(p.detach(), k, alpha) for p in plain.parameters()]
     for gradients in _gradients(ours):
         for mine, other, gradient in zip(
@@ -78,7 +76,7 @@ def test_hundreds_of_steps_equal_a_slow_writing(
         ):
             mine.grad, other.grad = gradient.clone(), gradient.clone()
         optimizer.step()
-        lookahead(GO)
+        lookahead(UPDATED)
         torchs.step()
         with torch.no_grad():
             for parameter, each in zip(plain.parameters(), slow, strict=True):
@@ -87,24 +85,24 @@ def test_hundreds_of_steps_equal_a_slow_writing(
             torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-12)
 
 
-def test_both_ways_meet_where_they_are_said_to() -> None:
+def test_slow_and_fast_weights_synchronise_every_k_steps() -> None:
     for start, expected in (("first", [1, 6, 11]), ("k", [5, 10])):
         layer = nn.Linear(1, 1, bias=False)
         lookahead = Lookahead(list(layer.parameters()), Optim(lookahead_k=5, lookahead_start=start))
-        met = []
+        synchronised = []
         for step in range(1, 13):
             with torch.no_grad():
                 layer.weight += 1.0
             moved = layer.weight.item()
-            lookahead(GO)
+            lookahead(UPDATED)
             slow = lookahead.tensors()["slow.0"]
             if torch.equal(slow, layer.weight):
-                met.append(step)
+                synchronised.append(step)
             assert (layer.weight.item() == moved) == (step not in expected or step == 1)
-        assert met == expected
+        assert synchronised == expected
 
 
-def test_a_step_without_an_update_is_not_counted_and_moves_nothing() -> None:
+def test_a_skipped_update_is_not_counted_and_changes_nothing() -> None:
     layer, other = _layer(), _layer()
     optim = Optim(lookahead_k=2)
     one, two = (Lookahead(list(each.parameters()), optim) for each in (layer, other))
@@ -112,18 +110,18 @@ def test_a_step_without_an_update_is_not_counted_and_moves_nothing() -> None:
         with torch.no_grad():
             for parameter in (*layer.parameters(), *other.parameters()):
                 parameter += number
-        one(GO)
+        one(UPDATED)
         for _ in range(number % 4):
             before = {name: value.clone() for name, value in two.tensors().items()}
             weights = other.weight.clone()
-            two(HELD)
+            two(SKIPPED)
             assert all(torch.equal(before[name], v) for name, v in two.tensors().items())
             assert torch.equal(weights, other.weight)
-        two(GO)
+        two(UPDATED)
         assert torch.equal(layer.weight, other.weight)
 
 
-def test_momentum_goes_on_and_a_share_of_one_is_the_optimizer_alone() -> None:
+def test_momentum_is_kept_and_alpha_of_one_is_the_optimizer_alone() -> None:
     optim = Optim(lr=0.01, lookahead_k=3, lookahead_alpha=1.0)
     ours, plain = _layer(), _layer()
     one, two = optimizers.make(ours, optim), optimizers.make(plain, optim)
@@ -134,14 +132,14 @@ def test_momentum_goes_on_and_a_share_of_one_is_the_optimizer_alone() -> None:
         ):
             mine.grad, other.grad = gradient.clone(), gradient.clone()
         one.step()
-        lookahead(GO)
+        lookahead(UPDATED)
         two.step()
     states = [optimizers.state_tensors(each) for each in (one, two)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert torch.equal(ours.weight, plain.weight)
 
 
-def test_it_is_brought_back_into_the_memory_that_a_graph_knows() -> None:
+def test_lookahead_is_restored_into_the_memory_that_a_graph_uses() -> None:
     layer = _layer()
     lookahead = Lookahead(list(layer.parameters()), Optim(lookahead_k=4))
     places = {name: tensor.data_ptr() for name, tensor in lookahead.tensors().items()}
@@ -152,7 +150,7 @@ def test_it_is_brought_back_into_the_memory_that_a_graph_knows() -> None:
     assert all(torch.equal(after[name], value) for name, value in saved.items())
 
 
-def test_a_training_step_keeps_it_with_its_state_and_leaves_it_out_where_it_is_off() -> None:
+def test_lookahead_is_part_of_a_training_steps_state_only_where_it_is_on() -> None:
     machine = Machine(torch.device("cpu"), "fp32", False)
     optim = Optim(lookahead_k=2)
     torch.manual_seed(1)
@@ -168,7 +166,7 @@ def test_a_training_step_keeps_it_with_its_state_and_leaves_it_out_where_it_is_o
     assert not any(name.startswith("lookahead.") for name in off.tensors())
 
 
-def test_a_step_that_the_loss_scale_costs_is_not_counted() -> None:
+def test_a_step_skipped_by_the_loss_scale_is_not_counted() -> None:
     torch.manual_seed(1)
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
     step = TrainingStep(network, Optim(lookahead_k=2), Machine(torch.device("cpu"), "fp16", False))

@@ -1,4 +1,4 @@
-"""Our step equals the textbook writing of the same optimizer; its state survives a save."""
+"""Updates equal textbook formulas and torch's own optimizers; their state survives a save."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _textbook_adam(w: Tensor, optim: Optim, gradients: list[Tensor], lrs: list[f
         Optim(name="adam", lr=0.1, betas=(0.85, 0.99), weight_decay=1e-4),
     ],
 )
-def test_hundreds_of_steps_equal_the_textbook(optim: Optim) -> None:
+def test_updates_equal_the_textbook(optim: Optim) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(5, 3, bias=False).double()
     start = layer.weight.detach().clone()
@@ -113,9 +113,7 @@ def test_gradients_are_clipped_by_value_or_by_norm() -> None:
         Optim(name="adam", lr=0.01, betas=(0.0, 0.99)),
     ],
 )
-def test_rates_on_the_device_make_torchs_own_update_to_float_rounding(
-    optim: Optim, cycles: bool
-) -> None:
+def test_an_update_with_rates_in_device_memory_equals_torchs(optim: Optim, cycles: bool) -> None:
     def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(2)
         layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
@@ -147,7 +145,7 @@ def test_rates_on_the_device_make_torchs_own_update_to_float_rounding(
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_a_state_is_brought_back_into_the_memory_that_a_graph_knows(name: str) -> None:
+def test_a_state_is_restored_into_the_memory_that_a_graph_uses(name: str) -> None:
     layer = nn.Linear(3, 2)
     optimizer = optimizers.make(layer, Optim(name=name))
     before = {k: v.data_ptr() for k, v in optimizers.state_tensors(optimizer).items()}

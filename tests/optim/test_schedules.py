@@ -1,4 +1,4 @@
-"""Each schedule equals torch's own, move by move, however often it moves."""
+"""Each schedule equals torch's own at every step, updated per epoch or per step."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from engine.config.schema import Config, Optim, Schedule, Train
 from engine.optim.schedules import moves_every_step, moves_momentum, rates
 from tests.support.paths import ROOT
 
-STEPS = 3  # an epoch
+STEPS = 3  # per epoch
 EPOCHS = 120
 PEAK = 0.1
 ANNEALS: dict[str, Any] = {"cosine": "cos", "linear": "linear"}
-Make = Callable[[Optimizer, int], LRScheduler]  # the second: moves of an epoch
+Make = Callable[[Optimizer, int], LRScheduler]  # the second: updates per epoch
 
-# Report 000's twelve, as its ancestor wrote them, and what they are here.
+# The twelve of report 000, as its code had them, and what they are here.
 TWELVE: dict[str, tuple[Schedule, Make]] = {
     "CosineAnnealingLR": (
         Schedule("cosine", t_max=50),  # 200 there; here it climbs back within the test
@@ -109,17 +109,17 @@ def _equal(
     epochs: int = EPOCHS,
     steps: int = STEPS,
 ) -> None:
-    """Hold every step of a run against torch's scheduler, moved once an epoch or once a step."""
+    """Compare every step of a run with torch's scheduler, updated once per epoch or step."""
     every_step = moves_every_step(schedule)
     config = replace(Config(), train=Train(epochs=epochs), optim=Optim(name, lr), schedule=schedule)
     optimizer = _optimizer(name, lr)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, of how it is to be used
+        warnings.simplefilter("ignore")  # torch's, about its use
         scheduler = make(optimizer, steps if every_step else 1)
         for step in range(epochs * steps):
             group = optimizer.param_groups[0]
             ours = rates(config, step, steps)
-            # torch multiplies move by move, so that its own error grows with them
+            # torch multiplies update by update, so its error grows
             assert ours.lr == pytest.approx(float(group["lr"]), rel=1e-7, abs=1e-9)
             momentum = group["betas"][0] if name == "adam" else group["momentum"]
             assert ours.momentum == pytest.approx(float(momentum), rel=1e-9)
@@ -136,7 +136,7 @@ def test_the_twelve_of_report_000_equal_torch(row: str, per: str, name: str) -> 
     _equal(replace(schedule, per=per), make, name=name)
 
 
-def test_the_documents_table_of_the_twelve_is_what_is_tested() -> None:
+def test_the_table_of_the_twelve_in_the_docs_is_tested() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| `(name: .*)` \|$", text, re.MULTILINE)
     lengths = {"t_max": 0.0, "per": "auto"}  # stretched in the tests
@@ -150,16 +150,14 @@ def test_the_documents_table_of_the_twelve_is_what_is_tested() -> None:
 
 @pytest.mark.parametrize("per", ["epoch", "step"])
 @pytest.mark.parametrize(("t_max", "minimum"), [(0, 0.0), (200, 0.0), (30, 1e-4), (11, 0.01)])
-def test_a_cosine_has_a_length_of_its_own_and_climbs_back(
-    per: str, t_max: int, minimum: float
-) -> None:
+def test_a_cosine_has_its_own_length_and_rises_again(per: str, t_max: int, minimum: float) -> None:
     def make(optimizer: Optimizer, unit: int) -> LRScheduler:
         return CosineAnnealingLR(optimizer, (t_max or 60) * unit, minimum)
 
     _equal(Schedule(per=per, t_max=t_max, minimum=minimum), make, epochs=60)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     name=st.sampled_from(["sgd", "adam"]),
     per=st.sampled_from(["auto", "epoch", "step"]),
@@ -194,7 +192,7 @@ def test_any_onecycle_equals_torch(
     _equal(schedule, make, name=name, lr=0.01, epochs=length)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     name=st.sampled_from(["sgd", "adam"]),
     per=st.sampled_from(["epoch", "step"]),
@@ -230,7 +228,7 @@ def test_any_cyclic_equals_torch(
     _equal(schedule, make, name=name, epochs=50)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     per=st.sampled_from(["epoch", "step"]),
     period=st.integers(1, 12),
@@ -245,14 +243,16 @@ def test_any_restarts_equal_torch(per: str, period: int, factor: int, lowest: fl
     _equal(schedule, make, epochs=60)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     per=st.sampled_from(["auto", "epoch", "step"]),
     size=st.integers(1, 9),
     milestones=st.sets(st.integers(1, 50), min_size=1),
     gamma=st.floats(0.05, 1.0),
 )
-def test_any_falls_equal_torch(per: str, size: int, milestones: set[int], gamma: float) -> None:
+def test_any_step_schedule_equals_torch(
+    per: str, size: int, milestones: set[int], gamma: float
+) -> None:
     at = tuple(sorted(milestones))
 
     def step(optimizer: Optimizer, unit: int) -> LRScheduler:
@@ -268,7 +268,7 @@ def test_any_falls_equal_torch(per: str, size: int, milestones: set[int], gamma:
     )
 
 
-def test_a_onecycle_moves_with_the_steps_and_the_others_with_the_epochs_unless_told() -> None:
+def test_a_onecycle_is_updated_per_step_and_the_others_per_epoch_by_default() -> None:
     assert moves_every_step(Schedule("onecycle"))
     assert not moves_every_step(Schedule("onecycle", "epoch"))
     for name in ("constant", "cosine", "restarts", "cyclic", "step", "multistep", "exponential"):
@@ -276,8 +276,8 @@ def test_a_onecycle_moves_with_the_steps_and_the_others_with_the_epochs_unless_t
         assert moves_every_step(Schedule(name, "step"))
 
 
-def test_the_101st_epoch_of_a_onecycle_of_100_is_torchs_too_and_then_it_stops() -> None:
-    """As in report 000: the cosine one turns back, the linear one goes below zero."""
+def test_epoch_101_of_a_onecycle_of_100_equals_torch_which_then_refuses() -> None:
+    """As in report 000: the cosine turns back, the linear one goes below zero."""
     for anneal in ("cosine", "linear"):
         schedule = Schedule("onecycle", "epoch", t_max=100, anneal=anneal)
 
@@ -292,19 +292,19 @@ def test_the_101st_epoch_of_a_onecycle_of_100_is_torchs_too_and_then_it_stops() 
 
 
 @pytest.mark.parametrize("name", ["onecycle", "cyclic"])
-def test_what_torch_cycles_by_default_is_cycled_here(name: str) -> None:
+def test_momentum_is_cycled_by_default_as_in_torch(name: str) -> None:
     assert moves_momentum(Schedule(name))
     assert not moves_momentum(Schedule(name, cycle_momentum=False))
     still = replace(Config(), schedule=Schedule(name, cycle_momentum=False))
     assert {rates(still, step, STEPS).momentum for step in range(50)} == {0.9}
 
 
-def test_constant_stays() -> None:
+def test_a_constant_schedule_never_changes() -> None:
     _equal(Schedule("constant"), lambda optimizer, _: ConstantLR(optimizer, 1.0, 1))
     assert not moves_momentum(Schedule("constant"))
 
 
-def test_long_runs_end_in_rates_of_nothing_not_in_errors() -> None:
+def test_the_rates_of_very_long_runs_end_at_zero_without_an_error() -> None:
     for name in ("exponential", "multiplicative", "step", "multistep"):
         config = replace(Config(), schedule=Schedule(name, "step", step_size=1, milestones=(1,)))
         assert 0 <= rates(config, 10**8, 1).lr < 0.011

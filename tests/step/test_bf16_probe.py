@@ -1,10 +1,8 @@
-"""`auto` is measured once, remembered, and never in the way of a run."""
+"""`auto` precision is measured once and kept; a failing cache never stops a run."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 
 from engine.config.schema import Config, Run, Runtime
 from engine.step import bf16_probe, device
+from tests.support.processes import python, succeed
 
 CPU = torch.device("cpu")
 
@@ -20,12 +19,12 @@ def never() -> float:
     raise AssertionError("measured again")
 
 
-def test_what_was_measured_is_never_measured_again(tmp_path: Path) -> None:
+def test_a_kept_measurement_is_never_repeated(tmp_path: Path) -> None:
     cache = tmp_path / "runs" / ".cache"
-    assert bf16_probe.remembered("a", lambda: 2.0, cache) == 2.0
-    assert bf16_probe.remembered("b", lambda: 0.5, cache) == 0.5
-    assert bf16_probe.remembered("a", never, cache) == 2.0
-    assert bf16_probe.remembered("b", never, cache) == 0.5
+    assert bf16_probe.cached("a", lambda: 2.0, cache) == 2.0
+    assert bf16_probe.cached("b", lambda: 0.5, cache) == 0.5
+    assert bf16_probe.cached("a", never, cache) == 2.0
+    assert bf16_probe.cached("b", never, cache) == 0.5
     assert [file.name for file in cache.iterdir()] == [bf16_probe.FILE]
 
 
@@ -33,59 +32,59 @@ def test_without_a_folder_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert bf16_probe.remembered("a", lambda: 2.0, None) == 2.0
-    assert bf16_probe.remembered("a", lambda: 3.0, None) == 3.0
+    assert bf16_probe.cached("a", lambda: 2.0, None) == 2.0
+    assert bf16_probe.cached("a", lambda: 3.0, None) == 3.0
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff\x00", b"[]", b'{"a": "2"}', b'{"a": NaN}', b'{"a": -1}']
 )
-def test_a_damaged_memory_is_dropped_with_a_warning(
+def test_a_damaged_file_is_replaced_with_a_warning(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / bf16_probe.FILE
     path.write_bytes(content)
-    assert bf16_probe.remembered("a", lambda: 2.0, tmp_path) == 2.0
-    assert f"warning: {path}: cannot be read, measured anew" in capsys.readouterr().err
+    assert bf16_probe.cached("a", lambda: 2.0, tmp_path) == 2.0
+    assert f"warning: {path}: unreadable, measured again" in capsys.readouterr().err
     assert json.loads(path.read_text()) == {"a": 2.0}
-    assert bf16_probe.remembered("a", never, tmp_path) == 2.0
+    assert bf16_probe.cached("a", never, tmp_path) == 2.0
 
 
-def test_a_folder_that_cannot_be_written_costs_a_warning(
+def test_a_folder_that_cannot_be_written_is_only_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cache").write_text("a file")
-    assert bf16_probe.remembered("a", lambda: 2.0, tmp_path / "cache") == 2.0
-    assert "not remembered" in capsys.readouterr().err
+    assert bf16_probe.cached("a", lambda: 2.0, tmp_path / "cache") == 2.0
+    assert "measurement not kept" in capsys.readouterr().err
 
 
-def test_measuring_draws_nothing_from_the_runs_random_numbers() -> None:
+def test_measuring_leaves_the_random_numbers_of_the_run() -> None:
     torch.manual_seed(5)
     first = torch.rand(3)
     torch.manual_seed(5)
-    assert 0.0 < bf16_probe.bf16_gain() < 1000.0
+    assert 0.0 < bf16_probe.bf16_speedup() < 1000.0
     assert torch.equal(torch.rand(3), first)
 
 
 @pytest.mark.parametrize(("gain", "precision"), [(1.0, "fp32"), (1.19, "fp32"), (1.2, "bf16")])
-def test_auto_is_bf16_where_there_are_units_and_they_pay(
+def test_auto_is_bf16_where_units_exist_and_are_faster(
     gain: float, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bf16_probe, "bf16_gain", lambda: gain)
+    monkeypatch.setattr(bf16_probe, "bf16_speedup", lambda: gain)
     monkeypatch.setattr(device, "has_bf16_units", lambda device: True)
     auto = Runtime(device="cpu", threads=1)
     assert device.prepare(auto, tmp_path).precision == precision
-    monkeypatch.setattr(bf16_probe, "bf16_gain", never)
+    monkeypatch.setattr(bf16_probe, "bf16_speedup", never)
     assert device.prepare(auto, tmp_path).precision == precision
     monkeypatch.setattr(device, "has_bf16_units", lambda device: False)
     assert device.prepare(auto, tmp_path).precision == "fp32"
 
 
-def test_no_clock_decides_about_the_bits_of_an_exact_run(
+def test_the_precision_of_an_exact_run_depends_on_no_timing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bf16_probe, "bf16_gain", never)
+    monkeypatch.setattr(bf16_probe, "bf16_speedup", never)
     exact = Runtime(device="cpu", threads=1, exact=True)
     try:
         for units, precision in ((True, "bf16"), (False, "fp32")):
@@ -95,11 +94,11 @@ def test_no_clock_decides_about_the_bits_of_an_exact_run(
         torch.use_deterministic_algorithms(False)
 
 
-def test_measuring_leaves_torch_its_threads() -> None:
+def test_measuring_restores_the_threads_of_torch() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        bf16_probe.bf16_gain()
+        bf16_probe.bf16_speedup()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -110,8 +109,9 @@ def test_the_folder_is_beside_the_runs_unless_one_is_named() -> None:
     assert device.cache_folder(Config(runtime=Runtime(cache="c"))) == Path("c")
 
 
-def test_a_step_finds_its_memory_where_the_last_one_left_it() -> None:
-    """Page faults of the tenth time that the same 64 MB are filled: none, with memory kept."""
+@pytest.mark.slow
+def test_freed_memory_is_reused_by_the_next_step() -> None:
+    """Filling the same 64 MB for the tenth time takes no page fault when memory is kept."""
     code = """
 import resource, sys, torch
 from engine.step import memory
@@ -126,10 +126,8 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     faults = {}
     for way in ("keep", "as it is"):
-        command = [sys.executable, "-c", code, way]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        kept, faults[way] = map(int, done.stdout.split())
+        kept, faults[way] = map(int, succeed(*python("-c", code, way)).split())
         if not kept:
-            pytest.skip("this C library gives memory back, whatever it is told")
+            pytest.skip("this C library always returns memory")
     assert faults["keep"] <= 8
     assert faults["as it is"] > faults["keep"]

@@ -1,13 +1,10 @@
-"""Compiled once an architecture, kept in a folder of one's own, and the same numbers as eager."""
+"""Compiled once per architecture, kept in a folder, and the same numbers as eager."""
 
 from __future__ import annotations
 
 import gc
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from engine.errors import UserError
 from engine.step import compiled, device
 from engine.step.device import Machine
 from tests.support.data import Files
-from tests.support.paths import ROOT
+from tests.support.processes import python, succeed
 
 CPU = torch.device("cpu")
 EAGER = Machine(CPU, "fp32", False)
@@ -32,7 +29,7 @@ needs_a_compiler = pytest.mark.skipif(
 
 
 class User:
-    """Someone who trains a network."""
+    """The owner of a network."""
 
 
 def network(seed: int) -> nn.Module:
@@ -45,7 +42,7 @@ def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_kept", {})
 
 
-def test_a_second_run_gets_the_first_ones_network_with_its_own_weights() -> None:
+def test_a_second_run_reuses_the_network_with_its_own_weights() -> None:
     user, fresh = User(), network(0)
     first = compiled.reused(fresh, "a", COMPILED, user)
     assert first is fresh
@@ -71,7 +68,7 @@ def test_two_runs_at_once_never_share_weights() -> None:
     assert not torch.equal(first[0].weight, second[0].weight)  # type: ignore[index]
 
 
-def test_a_user_in_a_cycle_is_gone_when_nobody_else_knows_it() -> None:
+def test_a_user_in_a_reference_cycle_counts_as_gone() -> None:
     user: Any = User()
     user.self = user
     first = compiled.reused(network(0), "a", COMPILED, user)
@@ -94,7 +91,7 @@ def test_another_architecture_or_precision_is_another_network(
     assert compiled.reused(network(1), architecture, machine, User()) is not first
 
 
-def test_without_compiling_the_network_itself_computes() -> None:
+def test_without_compilation_forward_is_the_network_itself() -> None:
     plain = network(0)
     assert compiled.forward(plain, EAGER) is plain
 
@@ -110,16 +107,16 @@ def test_a_damaged_artifact_is_dropped_with_a_warning(
     changed = content[:50] + bytes([content[50] ^ 1]) + content[51:]
     ways = {"empty": b"", "cut": content[:-1], "flipped": changed, "another's": content}
     path.write_bytes(ways[damage])
-    if damage == "another's":  # whole, but torch does not know what it says
+    if damage == "another's":  # intact, but torch cannot read it
         monkeypatch.setattr(torch.compiler, "load_cache_artifacts", lambda content: None)
     assert not compiled.load(path)
-    assert f"warning: {path}: dropped, compiled anew" in capsys.readouterr().err
+    assert f"warning: {path}: deleted, compiling again" in capsys.readouterr().err
     assert not path.exists()
-    assert not compiled.load(path)  # nothing there is nothing wrong
+    assert not compiled.load(path)  # no file is no error
     assert capsys.readouterr().err == ""
 
 
-def test_a_machine_without_a_compiler_trains_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_compiler_trains_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     runtime = Runtime(device="cpu", precision="fp32", threads=1)
@@ -135,17 +132,17 @@ from pathlib import Path
 from engine import train
 from engine.errors import run_command
 root, cache, runs = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-found = []
+records = []
 for number, flags in enumerate(runs):
     name = ["--run.root", str(root), "--run.name", str(number), "--runtime.cache", cache]
     assert train.main([*name, *flags]) == 0
-    found.append(json.loads((root / str(number) / "record.json").read_text()))
+    records.append(json.loads((root / str(number) / "record.json").read_text()))
 counters = torch._dynamo.utils.counters
 print(json.dumps({
     "graphs": counters["stats"]["unique_graphs"],
     "misses": counters["inductor"]["fxgraph_cache_miss"],
     "hits": counters["inductor"]["fxgraph_cache_hit"],
-    "records": found,
+    "records": records,
 }))
 """
 
@@ -153,23 +150,21 @@ print(json.dumps({
 def train_in_one_process(
     files: Files, root: Path, cache: Path, runs: list[list[str]]
 ) -> dict[str, Any]:
-    """Train one after the other; the records, and how often code was compiled."""
+    """Train one after the other; the records, and the number of compilations."""
     net = "--model.blocks 1 --model.widths 4 --train.batch_size 16".split()
     where = "--runtime.device cpu --runtime.threads 1 --runtime.precision fp32 --quiet".split()
     flags = [[*files.flags(), *net, *where, *run] for run in runs]
-    environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUNS, str(root), str(cache), json.dumps(flags)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    command = python("-c", RUNS, root, cache, json.dumps(flags))
+    one_thread = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    output = succeed(*command, environment=one_thread, seconds=200)
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
     return result
 
 
 @needs_a_compiler
+@pytest.mark.slow
 @pytest.mark.timeout(240)  # of which two processes wait for g++
-def test_seeds_rates_schedules_and_lengths_never_compile_again(
+def test_seeds_rates_schedules_and_lengths_share_one_compilation(
     files: Files, tmp_path: Path
 ) -> None:
     short, compile_it = ["--train.epochs", "1"], ["--runtime.compile", "true"]

@@ -1,4 +1,4 @@
-"""The step: equal to the textbook step, caught before the update when something is not finite."""
+"""The step: equal to a plain loop in torch, stopped before an update that is not finite."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_mixed_precision_follows_fp32(precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("where", ["input", "weight", "rate"])
-def test_what_is_not_finite_stops_before_the_update(precision: str, where: str) -> None:
+def test_values_that_are_not_finite_stop_before_the_update(precision: str, where: str) -> None:
     network = _network()
     step = TrainingStep(network, Optim(), Machine(CPU, precision, False))
     for number in range(3):
@@ -95,13 +95,13 @@ def test_what_is_not_finite_stops_before_the_update(precision: str, where: str) 
     before = _weights(network).clone()
     for number in (4, 5):  # and no later step updates either
         step(Batch(images, labels), RATES, number)
-    trouble = step.first_bad_step()
-    assert trouble is not None
-    assert trouble[0] == 4
+    bad = step.first_bad_step()
+    assert bad is not None
+    assert bad[0] == 4
     assert torch.equal(_weights(network).nan_to_num(7.0), before.nan_to_num(7.0))
 
 
-def test_an_overflow_of_the_loss_scale_costs_a_step_and_not_the_run() -> None:
+def test_an_overflow_of_the_loss_scale_skips_one_step() -> None:
     step = TrainingStep(_network(), Optim(), Machine(CPU, "fp16", False))
     scaling = step._scaling
     assert scaling is not None
@@ -135,7 +135,7 @@ def test_auto_takes_bf16_only_where_the_hardware_has_it() -> None:
     assert not machine.compile
 
 
-def test_exact_mode_sums_in_one_threads_order() -> None:
+def test_exact_mode_uses_one_thread_and_deterministic_kernels() -> None:
     device.prepare(Runtime(device="cpu", threads=2, exact=True))
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()

@@ -83,7 +83,7 @@ def test_runs_of_one_architecture_share_one_compiled_network(
 
     monkeypatch.setattr(torch, "compile", compile_once)
     monkeypatch.setattr(compiled_step, "_kept", {})
-    monkeypatch.setattr(device, "_finds_a_compiler", lambda: True)
+    monkeypatch.setattr(device, "_has_compiler", lambda: True)
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.setenv(name, "")  # and back, when this is over
     assert sweep("--runtime.compile", "true") == 0
