@@ -58,8 +58,8 @@ def points_of(experiment: Experiment, problems: list[str]) -> list[Point]:
         if count > 1 and run.reported:
             what = f"belongs to {count} runs; give it under the experiment, with `at:`"
             problems.append(f"{run.reported[0].place}: reported: {what}")
-    given = [run.name for run in runs if run.name]
-    if len(set(given)) == len(given):  # the reader of the file refuses equal names by itself
+    names = [run.name for run in runs if run.name]
+    if len(set(names)) == len(names):  # the reader of the file refuses equal names by itself
         problems += _equal_names(points)
     return _with_reported(experiment.reported, points, problems)
 

@@ -177,7 +177,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(WORDS), VALUES), min_size=1, max_size=5))
 def test_any_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
