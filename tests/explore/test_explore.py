@@ -132,7 +132,7 @@ def test_a_written_configuration_trains(
     machine = [*SHORT[SHORT.index("--runtime.device") :], *files.flags(), "--dry-run"]
     assert run_command(train.main, ["--config-file", str(written[0]), *machine]) == 0
     shown = capsys.readouterr().out
-    assert "two steps made" in shown
+    assert "two steps, loss" in shown
     assert call(capsys, *argv)[0] == 0  # the same again is no clash
     written[0].write_text(text + "train: {epochs: 3}\n")
     code, _, err = call(capsys, *argv)
