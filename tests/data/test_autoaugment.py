@@ -129,12 +129,6 @@ def test_a_batch_equals_torchvisions_for_the_same_draws(way: Way) -> None:
     np.testing.assert_array_equal(ours, torchvisions(images, ids, seed=3, epoch=7))
 
 
-def test_images_that_are_not_square_equal_torchvisions_too() -> None:
-    images, ids = pictures(300, 24, 40), np.arange(300)
-    ours = augmented(torch.from_numpy(images), ids, seed=1, epoch=0)
-    np.testing.assert_array_equal(ours, torchvisions(images, ids, seed=1, epoch=0))
-
-
 def test_operations_are_as_frequent_as_in_torchvision() -> None:
     samples = 400_000
     expected: Counter[tuple[int, int]] = Counter()
