@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import time
 from pathlib import Path
 
 import pytest
 
 from engine.config import checks, options
 from engine.config.schema import Config
-from engine.errors import UserError
+from tests.support.settings import file_of, holds, problems_of
 
 FILES = [
     # mistaken names
@@ -220,31 +217,6 @@ ARGUMENTS = [
 ]
 
 
-def problems_of(argv: list[str]) -> tuple[str, ...]:
-    with pytest.raises(UserError) as caught:
-        options.read(
-            Config,
-            argv,
-            program="test",
-            summary="",
-            flags=[options.Flag("dry-run", "check")],
-            checks=checks.TRAINING,
-        )
-    assert all("\n" not in line and "\x1b" not in line for line in caught.value.problems)
-    return caught.value.problems
-
-
-def holds(problems: tuple[str, ...], part: str) -> bool:
-    pattern = re.escape(part).replace(re.escape(".*"), ".*")
-    return any(re.search(pattern, line) for line in problems)
-
-
-def file_of(folder: Path, text: str) -> Path:
-    path = folder / "c.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 @pytest.mark.parametrize(("text", "part"), FILES, ids=lambda text: text[:40])
 def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, text: str, part: str) -> None:
     problems = problems_of(["--config-file", str(file_of(tmp_path, text))])
@@ -306,57 +278,3 @@ def test_a_onecycle_is_refused_exactly_where_torchs_would_raise(tmp_path: Path) 
 def test_a_bad_value_is_reported_even_if_a_later_one_wins(tmp_path: Path) -> None:
     path = file_of(tmp_path, "train: {epochs: 5.9}")
     assert len(problems_of([f"--config-file={path}", "--train.epochs=5"])) == 1
-
-
-def test_a_missing_file_suggests_a_similar_one(tmp_path: Path) -> None:
-    file_of(tmp_path, "train: {epochs: 3}")
-    (problem,) = problems_of([f"--config-file={tmp_path}/d.yaml"])
-    expected = f"{tmp_path}/d.yaml: no such config file; did you mean {tmp_path}/c.yaml?"
-    assert problem == expected
-
-
-def test_folders_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    began = time.monotonic()
-    assert holds(problems_of([f"--config-file={tmp_path}"]), "not a regular file")
-    assert holds(problems_of([f"--config-file={tmp_path}/pipe"]), "not a regular file")
-    assert holds(problems_of(["--config-file=/dev/zero"]), "not a regular file")
-    assert time.monotonic() - began < 5
-
-
-@pytest.mark.parametrize(
-    ("content", "part"),
-    [
-        (b"data: {train: \xff\xfe}", "line 1: not valid UTF-8"),
-        ("train: {epochs: 3}".encode("utf-16"), "not valid UTF-8"),
-        (b"#" * 1_000_001, "larger than 1,000,000 bytes"),
-        (b"train: {epochs: 3}\n\0", "line 2: a character that YAML forbids"),
-        (b"\x80\x04}q\x00.", "not valid UTF-8"),
-    ],
-    ids=["latin", "utf-16", "huge", "nul", "pickle"],
-)
-def test_files_that_are_not_yaml_text_are_refused(
-    tmp_path: Path, content: bytes, part: str
-) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_bytes(content)
-    assert holds(problems_of([f"--config-file={path}"]), part)
-
-
-def test_unreadable_names_are_refused() -> None:
-    assert holds(problems_of(["--config-file=a\0b"]), "not readable as a config file")
-    assert holds(problems_of(["--config-file=" + "a" * 5000]), "not readable as a config file")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
-    path = file_of(tmp_path, "train: {epochs: 3}")
-    path.chmod(0)
-    assert holds(problems_of([f"--config-file={path}"]), "Permission denied")
-
-
-def test_thousands_of_mistakes_are_reported_in_seconds(tmp_path: Path) -> None:
-    path = file_of(tmp_path, "\n".join(f"unknown_{i}: 3" for i in range(3000)))
-    began = time.monotonic()
-    assert len(problems_of([f"--config-file={path}"])) == 3000
-    assert time.monotonic() - began < 20
