@@ -1,4 +1,4 @@
-"""The installed commands; each listens to signals before the seconds of imports that it needs."""
+"""The installed commands; each handles signals before its imports, which take seconds."""
 
 from __future__ import annotations
 

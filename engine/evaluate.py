@@ -6,7 +6,7 @@ sets) give the predictions alone.
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # Ctrl-C in the seconds of the imports below
+if __name__ == "__main__":  # before the imports below, which take seconds
     from engine import signals
 
     signals.quit_early()
@@ -29,7 +29,6 @@ from torch.nn.functional import cross_entropy
 from engine import atomic
 from engine.config.schema import Runtime, from_dict
 from engine.data.beton import Beton
-from engine.data.loader import Loader
 from engine.data.sets import class_names, evaluation_loader, tested_ids
 from engine.data.stores import open_store
 from engine.errors import OK, UserError, run_command
@@ -38,34 +37,34 @@ from engine.parser import Parser
 from engine.runs import checkpoint, console
 from engine.runs.directory import RunFolder
 from engine.step import device
-from engine.step.evaluation import outputs
+from engine.step.evaluation import forward_passes
 
 PROGRAM = "python -m engine.evaluate"
 
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
-    asked = _arguments(argv)
-    found = predictions(RunFolder(Path(asked.run)), asked.data, asked.device)
-    logits, labels = found.logits, found.labels
+    args = _arguments(argv)
+    outputs = predictions(RunFolder(Path(args.run)), args.data, args.device)
+    logits, labels = outputs.logits, outputs.labels
     labelled = labels >= 0
-    if not labelled.any() and not asked.predictions:
+    if not labelled.any() and not args.predictions:
         raise UserError(
-            f"{found.path}: holds no label; ask for its predictions with: --predictions FILE"
+            f"{outputs.path}: has no labels; write its predictions with: --predictions FILE"
         )
-    if asked.predictions:
-        _write_predictions(Path(asked.predictions), found.ids, logits)
-        print(f"{asked.predictions}: {len(logits):,} predictions", file=sys.stderr)
+    if args.predictions:
+        _write_predictions(Path(args.predictions), outputs.ids, logits)
+        print(f"{args.predictions}: {len(logits):,} predictions", file=sys.stderr)
     if labelled.any():
-        measured = _measure(logits[labelled], labels[labelled], found.classes)
-        measured = {"run": str(Path(asked.run)), "data": str(found.path)} | measured
-        print(json.dumps(measured, indent=2) if asked.json else _text(measured))
+        result = {"run": str(Path(args.run)), "data": str(outputs.path)}
+        result |= _measure(logits[labelled], labels[labelled], outputs.classes)
+        print(json.dumps(result, indent=2) if args.json else _text(result))
     return OK
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a finished run's network says of the images of a file."""
+    """The outputs of a finished run's network on the images of a file."""
 
     ids: list[int]  # of the images, in order
     logits: Tensor  # N classes, on the CPU
@@ -78,7 +77,7 @@ class Predictions:
 def predictions(
     folder: RunFolder, data: str | None = None, device_name: str = "auto"
 ) -> Predictions:
-    """A finished run's network over `data`, or over what the run itself tested on."""
+    """Evaluate a finished run's network on `data`, by default the run's own test images."""
     record = _record(folder)
     config = from_dict(record["config"])
     machine = device.prepare(
@@ -90,7 +89,7 @@ def predictions(
     network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
     network.load_state_dict(checkpoint.load_weights(folder.weights, record["weights_sha256"]))
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    limit = 0 if data else config.data.limit  # the run's own test set is what it tested on
+    limit = 0 if data else config.data.limit  # limits the run's own test set only
     loader = evaluation_loader(
         store,
         config.train.evaluate_batch_size,
@@ -98,15 +97,21 @@ def predictions(
         tuple(record["std"]),
         tested_ids(store.beton, limit),
     )
-    outcome = _all_outputs(network, loader, machine)
-    return Predictions(loader.ids(0).tolist(), *outcome, record["classes"], path, store.beton)
+    logits, labels = (
+        torch.cat(parts).cpu()
+        for parts in zip(*forward_passes(network, loader, machine), strict=True)
+    )
+    ids = loader.ids(0).tolist()
+    return Predictions(ids, logits, labels, record["classes"], path, store.beton)
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("--data", metavar="X.beton", help="default: the test set of the run")
-    parser.add_argument("--predictions", metavar="OUT.csv", help="write them as id,label")
+    parser.add_argument(
+        "--predictions", metavar="OUT.csv", help="write the predictions as id,label"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser.parse_args(argv)
@@ -114,28 +119,28 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _record(folder: RunFolder) -> dict[str, Any]:
     if not folder.path.is_dir():
-        raise UserError(f"{folder.path}: no such run; a run's folder is what training printed")
+        raise UserError(f"{folder.path}: no such run; training prints the folder of its run")
     record = folder.read_record()
     if record is None:
         raise UserError(f"{folder.record}: no such file; expected the folder of a run")
     if record.get("status") != "finished":
         raise UserError(
-            f"{folder.path}: this run is {record.get('status')}, not finished; the command that "
-            "began it continues it"
+            f"{folder.path}: this run is {record.get('status')}, not finished; the same command "
+            "of engine.train continues it"
         )
     return record
 
 
 def _refuse_other_classes(run: Path, record: dict[str, Any], beton: Beton) -> None:
-    known, found, path = record["classes"], list(class_names(beton)), beton.path
+    known, names, path = record["classes"], list(class_names(beton)), beton.path
     height, width, side = beton.height, beton.width, record["image_side"]
-    classes = max(len(found), int(beton.labels.max()) + 1)
+    classes = max(len(names), int(beton.labels.max()) + 1)
     if classes > len(known):
         raise UserError(f"{path}: holds {classes} classes, but {run} was trained on {len(known)}")
-    # Numbers stand in for names that nobody gave, and unlabelled sets may have no classes at all.
-    if _are_names(found) and _are_names(known) and found != known:
+    # Numbers stand for missing names, and unlabelled sets may have no classes at all.
+    if _are_names(names) and _are_names(known) and names != known:
         raise UserError(
-            f"{path}: its classes are {', '.join(found[:3])} ..., but {run} was trained on "
+            f"{path}: its classes are {', '.join(names[:3])} ..., but {run} was trained on "
             f"{', '.join(known[:3])} ..."
         )
     if (height, width) != (side, side):
@@ -144,11 +149,6 @@ def _refuse_other_classes(run: Path, record: dict[str, Any], beton: Beton) -> No
 
 def _are_names(classes: list[str]) -> bool:
     return bool(classes) and not all(name.isdigit() for name in classes)
-
-
-def _all_outputs(network: ResNet, loader: Loader, machine: device.Machine) -> tuple[Tensor, Tensor]:
-    parts = list(outputs(network, loader, machine))
-    return torch.cat([p[0] for p in parts]).cpu(), torch.cat([p[1] for p in parts]).cpu()
 
 
 def _measure(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, Any]:
@@ -174,13 +174,13 @@ def _write_predictions(target: Path, ids: list[int], logits: Tensor) -> None:
     atomic.write_text(target, text.getvalue())
 
 
-def _text(found: dict[str, Any]) -> str:
-    width = max(len(name) for name in found["per_class_accuracy"])
+def _text(result: dict[str, Any]) -> str:
+    width = max(len(name) for name in result["per_class_accuracy"])
     lines = [
-        f"accuracy  {console.percent(found['accuracy'])} of {found['images']:,} images",
-        f"loss      {console.loss(found['loss'])}",
+        f"accuracy  {console.percent(result['accuracy'])} of {result['images']:,} images",
+        f"loss      {console.loss(result['loss'])}",
     ]
-    for name, share in found["per_class_accuracy"].items():
+    for name, share in result["per_class_accuracy"].items():
         lines.append(f"  {name:<{width}}  {'-' if share is None else console.percent(share)}")
     return "\n".join(lines)
 

@@ -1,7 +1,6 @@
-"""What several numbers say together: mean, spread, and how sure one can be of them.
+"""Mean, standard deviation, confidence intervals and Welch's comparison of two samples.
 
-The quantiles of Student's t are computed here, to about ten digits, so that nothing but Python is
-needed to read a result.
+The quantiles of Student's t are computed here, to about ten digits, so that no scipy is needed.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 CONFIDENCE = 0.95
-_NORMAL_FROM = 1e8  # degrees of freedom: from there on both distributions agree to ten digits
+_NORMAL_FROM = 1e8  # degrees of freedom, from which it equals the normal distribution to ten digits
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Several measurements of one thing; one alone has neither spread nor interval."""
+    """Several measurements of one quantity; a single one has no std and no interval."""
 
     n: int
     mean: float
@@ -29,7 +28,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the mean of one sample lies above that of another."""
+    """The difference of two means with its interval."""
 
     difference: float  # mean of the first less mean of the second
     low: float | None  # 95 % interval by Welch; None where a sample has but one value
@@ -38,7 +37,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """`higher`, `lower`, `within noise`, or `cannot tell` where a sample has no spread."""
+        """`higher`, `lower`, `within noise`, or `cannot tell` where a sample has one value."""
         if self.low is None or self.high is None:
             return "cannot tell"
         if self.low > 0:
@@ -58,7 +57,7 @@ def summary(values: Iterable[float]) -> Summary:
 
 
 def welch(first: Iterable[float], second: Iterable[float]) -> Difference:
-    """The difference of two means, their samples' spreads not taken to be the same."""
+    """The difference of two means, without assuming equal variances."""
     samples = _checked(first), _checked(second)
     difference = statistics.fmean(samples[0]) - statistics.fmean(samples[1])
     if min(len(sample) for sample in samples) < 2:
@@ -74,35 +73,37 @@ def welch(first: Iterable[float], second: Iterable[float]) -> Difference:
 
 
 def next_value(values: Iterable[float]) -> tuple[float, float] | None:
-    """Where one more value of the same kind lies in 95 of 100 cases; None for a lone value.
+    """The 95 % prediction interval of one more value; None for a single value.
 
     Wider than the interval of the mean: a reported figure is one run, with a run's own noise.
     """
-    found = summary(values)
-    if found.std is None:
+    sample = summary(values)
+    if sample.std is None:
         return None
-    half = quantile(CONFIDENCE, found.n - 1) * found.std * math.sqrt(1 + 1 / found.n)
-    return found.mean - half, found.mean + half
+    half = quantile(CONFIDENCE, sample.n - 1) * sample.std * math.sqrt(1 + 1 / sample.n)
+    return sample.mean - half, sample.mean + half
 
 
 @lru_cache(maxsize=1024)
 def quantile(confidence: float, degrees: float) -> float:
-    """The t between whose negative and itself lies the share `confidence` of Student's t."""
+    """The two-sided quantile of Student's t: -t to t holds the share `confidence`."""
     if not (0 < confidence < 1 and degrees > 0):
         raise ValueError(f"expected 0 < confidence < 1 and degrees > 0: {confidence}, {degrees}")
     if degrees >= _NORMAL_FROM:
         return statistics.NormalDist().inv_cdf((1 + confidence) / 2)
     high = 1.0
-    while outside(high, degrees) > 1 - confidence:
+    while two_sided_tail(high, degrees) > 1 - confidence:
         high *= 2
     low = 0.0
     while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if outside(middle, degrees) > 1 - confidence else (low, middle)
+        low, high = (
+            (middle, high) if two_sided_tail(middle, degrees) > 1 - confidence else (low, middle)
+        )
     return high
 
 
-def outside(t: float, degrees: float) -> float:
-    """The share of Student's t that lies below -t and above t together."""
+def two_sided_tail(t: float, degrees: float) -> float:
+    """The probability of Student's t below -t or above t."""
     square = t * t
     return _beta(degrees / (degrees + square), square / (degrees + square), degrees / 2, 0.5)
 

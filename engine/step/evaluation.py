@@ -54,13 +54,13 @@ def evaluate(
 
 
 def _summed(network: nn.Module, loader: Loader, machine: Machine, totals: Totals) -> Iterator[None]:
-    for logits, labels in outputs(network, loader, machine):
+    for logits, labels in forward_passes(network, loader, machine):
         totals.add(loss_of(logits, labels), logits, labels)
         yield
 
 
 @torch.no_grad()
-def outputs(
+def forward_passes(
     network: nn.Module, loader: Loader, machine: Machine
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and labels, batch by batch, in the order of the file."""

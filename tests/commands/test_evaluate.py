@@ -1,4 +1,4 @@
-"""Evaluating a finished run on files of all kinds: measured, predicted, or refused by name."""
+"""Evaluating a finished run on files of all kinds: accuracy, predictions, or a named error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_model_is_refused_on_a_set_of_other_classes(
     assert "its classes are a, b, c" in capsys.readouterr().err
 
 
-def test_numbers_stand_for_classes_that_nobody_named(
+def test_numbers_stand_for_missing_class_names(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command() == 0
@@ -71,7 +71,7 @@ def test_numbers_stand_for_classes_that_nobody_named(
 
 
 @pytest.mark.parametrize("where", ["absent/out.csv", "file/out.csv", "folder", "fifo"])
-def test_predictions_that_cannot_be_written_there_are_told_in_one_line(
+def test_an_impossible_path_for_predictions_is_one_line(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
     assert command("--train.epochs", "1") == 0
@@ -105,7 +105,7 @@ def test_damaged_weights_are_not_evaluated(
         (["{tmp}", "--dat", "x"], "unrecognized arguments"),
     ],
 )
-def test_a_mistaken_evaluation_is_told_in_one_line(
+def test_a_mistake_in_the_command_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
 ) -> None:
     argv = [word.format(tmp=tmp_path) for word in argv]
@@ -115,7 +115,7 @@ def test_a_mistaken_evaluation_is_told_in_one_line(
     assert len(err.splitlines()) == 1
 
 
-def test_a_limited_run_is_measured_on_the_test_images_that_it_knows(
+def test_a_limited_run_is_evaluated_on_its_own_test_images(
     command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("--data.limit", "20", "--data.validation", "4") == 0
@@ -126,11 +126,11 @@ def test_a_limited_run_is_measured_on_the_test_images_that_it_knows(
     capsys.readouterr()
     flags = [run, "--device", "cpu", "--json", "--predictions", str(out)]
     assert run_command(evaluate.main, flags) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["images"] == 20
-    assert found["accuracy"] == record["test_accuracy"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == 20
+    assert result["accuracy"] == record["test_accuracy"]
     ids = [int(row.split(",")[0]) for row in out.read_text().splitlines()[1:]]
     assert len(set(ids)) == 20
-    assert max(ids) > 20  # of the file, not of the choice
+    assert max(ids) > 20  # ids of the file, not of the selection
     assert run_command(evaluate.main, [run, "--data", str(files.test), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == TEST_IMAGES

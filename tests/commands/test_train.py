@@ -1,4 +1,4 @@
-"""A run from its command to its record: what it writes, refuses, repeats and leaves alone."""
+"""A run from its command to its record: what it writes, refuses and keeps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_run_leaves_its_whole_record(
+def test_a_run_writes_its_record_log_and_weights(
     command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command() == 0
@@ -64,10 +64,10 @@ def test_the_recorded_accuracy_is_that_of_the_written_weights(
     capsys.readouterr()
     run, record = run_of(tmp_path), record_of(tmp_path)
     assert run_command(evaluate.main, [str(run.path), "--json", "--device", "cpu"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["images"] == TEST_IMAGES
-    assert found["accuracy"] == record["test_accuracy"]
-    assert found["loss"] == pytest.approx(record["test_loss"], rel=1e-5)
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == TEST_IMAGES
+    assert result["accuracy"] == record["test_accuracy"]
+    assert result["loss"] == pytest.approx(record["test_loss"], rel=1e-5)
 
 
 def test_a_finished_run_is_not_repeated(
@@ -83,7 +83,7 @@ def test_a_finished_run_is_not_repeated(
     assert _tree(run_of(tmp_path).path) == before
 
 
-def test_fresh_trains_again_and_leaves_strangers_alone(command: Command, tmp_path: Path) -> None:
+def test_fresh_retrains_and_keeps_foreign_files(command: Command, tmp_path: Path) -> None:
     assert command() == 0
     run, first = run_of(tmp_path), record_of(tmp_path)
     (run.path / "notes.txt").write_text("mine")
@@ -111,7 +111,7 @@ def test_quiet_prints_the_result_alone(
     assert "test accuracy" in out
 
 
-def test_seeds_and_settings_have_runs_of_their_own(command: Command, tmp_path: Path) -> None:
+def test_seeds_and_settings_have_their_own_folders(command: Command, tmp_path: Path) -> None:
     flags: list[list[str]] = [[], ["--train.seed", "1"], ["--optim.lr", "0.05"]]
     assert [command(*more) for more in flags] == [0, 0, 0]
     runs = list((tmp_path / "runs").iterdir())
@@ -138,7 +138,7 @@ def test_two_processes_never_write_one_run(
     assert command("--run.name", "mine") == 0
 
 
-def test_a_validation_split_is_watched_and_the_test_set_read_once(
+def test_with_a_validation_split_the_test_set_is_read_once(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluated: list[int] = []
@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(
     assert record_of(tmp_path)["status"] == "finished"
 
 
-def test_a_damaged_newest_checkpoint_costs_an_interval_and_all_damaged_the_run(
+def test_a_damaged_checkpoint_costs_one_interval_and_all_damaged_are_refused(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command() == 0
@@ -222,7 +222,7 @@ def test_a_damaged_newest_checkpoint_costs_an_interval_and_all_damaged_the_run(
     assert "--fresh" in capsys.readouterr().err
 
 
-def test_a_run_whose_checkpoints_are_gone_is_never_silently_begun_again(
+def test_a_run_without_its_checkpoints_is_never_silently_restarted(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command() == 0
@@ -237,7 +237,7 @@ def test_a_run_whose_checkpoints_are_gone_is_never_silently_begun_again(
     assert run.weights.read_bytes() == weights
 
 
-def test_a_run_goes_on_in_the_precision_that_it_began_with(
+def test_a_run_continues_in_the_precision_of_its_first_session(
     command: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -260,7 +260,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(
     assert command(*automatic) == 0
     assert "warning: device was another one" in capsys.readouterr().err
     assert record_of(tmp_path)["precision"] == "fp32"
-    run.record.write_text(json.dumps(record | {"precision": "bf16"}))  # no longer the truth
+    run.record.write_text(json.dumps(record | {"precision": "bf16"}))  # which is wrong
     assert command(*automatic) == 2
     assert "computed in fp32" in capsys.readouterr().err
 
@@ -272,7 +272,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(
         ("{folder}/" + "n" * 300, "the name is too long"),
     ],
 )
-def test_a_place_where_no_run_can_be_is_told_in_one_line(
+def test_an_impossible_folder_is_one_line(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], root: str, reason: str
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -283,7 +283,7 @@ def test_a_place_where_no_run_can_be_is_told_in_one_line(
     assert reason in err[-1]
 
 
-def test_doubts_are_told_in_a_dry_run_and_when_quiet(
+def test_warnings_are_printed_in_a_dry_run_and_when_quiet(
     command: Command, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for flag in ("--dry-run", "--quiet"):
@@ -311,9 +311,7 @@ def test_unusable_data_is_refused_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_network_starts_from_the_same_weights_whatever_came_before(
-    files: Files, tmp_path: Path
-) -> None:
+def test_the_initial_weights_depend_on_no_earlier_random_draw(files: Files, tmp_path: Path) -> None:
     from engine.config.schema import Config, Data, Model
     from engine.data.sets import open_sets
     from engine.step.device import Machine
@@ -337,7 +335,7 @@ def test_checkpoints_of_another_run_are_not_continued(
     assert command("--run.name", "mine") == 0
 
 
-def test_a_test_loss_that_is_not_finite_is_recorded_as_null_and_trained_through(
+def test_a_test_loss_that_is_not_finite_is_recorded_as_null(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = train.evaluate

@@ -29,7 +29,7 @@ def _failing(real: Callable[..., Any], at: int, error: int) -> Callable[..., Any
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("operation", ["open", "fsync", "replace", "ftruncate"])
 @pytest.mark.parametrize("at", [0, 1])
-def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
+def test_a_failed_write_leaves_the_old_file_and_no_partial_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, at: int, error: int
 ) -> None:
     target = tmp_path / "file"
@@ -60,7 +60,7 @@ def test_a_block_that_raises_leaves_the_old_file_and_no_partial(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_second_writer_is_refused_while_the_first_is_at_it(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_while_the_first_is_writing(tmp_path: Path) -> None:
     target = tmp_path / "file"
     with atomic.replacing(target) as partial:
         partial.write_text("first")
@@ -69,7 +69,7 @@ def test_a_second_writer_is_refused_while_the_first_is_at_it(tmp_path: Path) -> 
     assert target.read_text() == "first"
 
 
-def test_what_a_killed_writer_left_is_overwritten(tmp_path: Path) -> None:
+def test_the_partial_file_of_a_killed_writer_is_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.with_name("file.partial").write_text("x" * 1000)
     atomic.write_text(target, "whole")
@@ -89,7 +89,7 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     assert log.read_text() == "one\ntwo\n"
 
 
-def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_text("old")
     link.symlink_to(real)
@@ -101,7 +101,7 @@ def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None
     assert dangling.is_symlink() and (tmp_path / "later").read_text() == "made"
 
 
-def test_nothing_is_put_in_place_of_a_pipe_or_a_folder(tmp_path: Path) -> None:
+def test_a_pipe_or_a_folder_is_never_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
@@ -123,9 +123,7 @@ def test_nothing_is_put_in_place_of_a_pipe_or_a_folder(tmp_path: Path) -> None:
         ("blocked", "a folder, where a file is expected"),
     ],
 )
-def test_a_path_that_cannot_be_is_the_users_to_mend(
-    tmp_path: Path, target: str, reason: str
-) -> None:
+def test_an_impossible_path_is_a_user_error(tmp_path: Path, target: str, reason: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "blocked.partial").mkdir()

@@ -1,17 +1,15 @@
-"""How a command ends: one line for a mistake, a traceback for a bug, and the right code."""
+"""How a command ends: one line for a user error, a traceback for a bug, and the right code."""
 
 from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 
 import pytest
 
 from engine.errors import RunFailed, UserError, run_command
-from tests.support.paths import ROOT
+from tests.support.processes import start_warm
 
 
 def _raising(error: BaseException) -> int:
@@ -22,7 +20,7 @@ def _raising(error: BaseException) -> int:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "output"),
     [
         (UserError("a is wrong", "b is wrong"), 2, "error: a is wrong\nerror: b is wrong\n"),
         (RunFailed("loss became nan"), 1, "error: loss became nan\n"),
@@ -31,12 +29,12 @@ def _raising(error: BaseException) -> int:
         (OSError(errno.EACCES, "no", "x/y"), 2, "error: x/y: permission denied\n"),
     ],
 )
-def test_what_a_person_can_mend_is_told_in_a_line(
-    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+def test_a_user_error_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, output: str
 ) -> None:
     assert _raising(error) == code
     out, err = capsys.readouterr()
-    assert (out, err) == ("", said)
+    assert (out, err) == ("", output)
 
 
 @pytest.mark.parametrize("bug", [ValueError("a bug"), OSError(errno.EBADF, "bad descriptor")])
@@ -45,13 +43,10 @@ def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
         _raising(bug)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_closed_stdout_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.train", "--list"],
-        stdout=write, stderr=subprocess.PIPE, cwd=ROOT, text=True, timeout=50,
-    )  # fmt: skip
+    process = start_warm("train", "--list", stdout=write)
     os.close(write)
-    assert done.stderr == ""
-    assert done.returncode == 0
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0

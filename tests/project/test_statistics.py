@@ -1,15 +1,14 @@
-"""Means, spreads and intervals, held against scipy and against tables in print."""
+"""Means, standard deviations and intervals equal scipy's and printed tables."""
 
 from __future__ import annotations
 
 import math
 import random
-import subprocess
-import sys
 
 import pytest
 
-from engine.statistics import next_value, outside, quantile, summary, welch
+from engine.statistics import next_value, quantile, summary, two_sided_tail, welch
+from tests.support.processes import python, succeed
 
 # R. A. Fisher's table of t, two-sided 95 %.
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 30: 2.042, 120: 1.980}
@@ -28,7 +27,7 @@ def test_quantiles_and_tails_are_scipys(degrees: float, confidence: float) -> No
     expected = stats.t.ppf((1 + confidence) / 2, degrees)
     assert quantile(confidence, degrees) == pytest.approx(expected, rel=1e-8)
     for t in (0.01, 0.3, 1.0, 2.5, 12.0, 80.0):
-        assert outside(t, degrees) == pytest.approx(2 * stats.t.sf(t, degrees), rel=1e-7)
+        assert two_sided_tail(t, degrees) == pytest.approx(2 * stats.t.sf(t, degrees), rel=1e-7)
 
 
 def test_many_degrees_of_freedom_are_the_normal_distribution() -> None:
@@ -45,11 +44,11 @@ def samples(seed: int) -> list[float]:
 def test_a_summary_is_scipys(seed: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     values = samples(seed)
-    found = summary(values)
+    result = summary(values)
     low, high = stats.t.interval(0.95, len(values) - 1, stats.tmean(values), stats.sem(values))
-    assert (found.n, found.mean) == (len(values), pytest.approx(stats.tmean(values)))
-    assert found.std == pytest.approx(stats.tstd(values))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert (result.n, result.mean) == (len(values), pytest.approx(stats.tmean(values)))
+    assert result.std == pytest.approx(stats.tstd(values))
+    assert (result.low, result.high) == (pytest.approx(low), pytest.approx(high))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -58,57 +57,57 @@ def test_a_difference_is_scipys_welch_test(seed: int) -> None:
     first, second = samples(seed), samples(seed + 100)
     test = stats.ttest_ind(first, second, equal_var=False)
     interval = test.confidence_interval(0.95)
-    found = welch(first, second)
-    assert found.difference == pytest.approx(stats.tmean(first) - stats.tmean(second))
-    assert found.degrees == pytest.approx(test.df)
-    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    result = welch(first, second)
+    assert result.difference == pytest.approx(stats.tmean(first) - stats.tmean(second))
+    assert result.degrees == pytest.approx(test.df)
+    assert (result.low, result.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
     decided = {True: "higher", False: "lower"}[bool(test.statistic > 0)]
-    assert found.verdict == (decided if test.pvalue < 0.05 else "within noise")
+    assert result.verdict == (decided if test.pvalue < 0.05 else "within noise")
 
 
 def test_a_worked_example_by_hand() -> None:
-    found = summary([94.0, 95.0, 96.0])
-    assert (found.n, found.mean, found.std) == (3, 95.0, 1.0)
-    assert found.high == pytest.approx(95 + 4.302652729911275 / math.sqrt(3))
+    result = summary([94.0, 95.0, 96.0])
+    assert (result.n, result.mean, result.std) == (3, 95.0, 1.0)
+    assert result.high == pytest.approx(95 + 4.302652729911275 / math.sqrt(3))
 
 
-def test_one_value_has_neither_spread_nor_interval_nor_a_verdict() -> None:
+def test_one_value_has_no_std_no_interval_and_no_verdict() -> None:
     assert summary([94.5]) == type(summary([1]))(1, 94.5, None, None, None)
     assert next_value([94.5]) is None
-    found = welch([94.5], [90.0, 91.0])
-    assert (found.difference, found.low, found.degrees) == (4.0, None, None)
-    assert found.verdict == "cannot tell"
+    result = welch([94.5], [90.0, 91.0])
+    assert (result.difference, result.low, result.degrees) == (4.0, None, None)
+    assert result.verdict == "cannot tell"
 
 
-def test_equal_values_differ_exactly_by_what_they_differ() -> None:
-    found = welch([2.0, 2.0], [1.0, 1.0, 1.0])
-    assert (found.difference, found.low, found.high) == (1.0, 1.0, 1.0)
-    assert found.verdict == "higher"
+def test_samples_without_spread_differ_exactly() -> None:
+    result = welch([2.0, 2.0], [1.0, 1.0, 1.0])
+    assert (result.difference, result.low, result.high) == (1.0, 1.0, 1.0)
+    assert result.verdict == "higher"
     assert welch([1.0, 1.0], [1.0, 1.0]).verdict == "within noise"
 
 
-def test_the_next_value_is_less_certain_than_the_mean() -> None:
+def test_the_interval_of_the_next_value_is_wider_than_that_of_the_mean() -> None:
     values = [94.9, 95.1, 95.0, 95.2]
-    found, interval = summary(values), next_value(values)
-    assert found.low is not None and found.std is not None and interval is not None
-    half = found.mean - found.low
-    assert found.mean - interval[0] == pytest.approx(half * math.sqrt(len(values) + 1))
+    result, interval = summary(values), next_value(values)
+    assert result.low is not None and result.std is not None and interval is not None
+    half = result.mean - result.low
+    assert result.mean - interval[0] == pytest.approx(half * math.sqrt(len(values) + 1))
 
 
 def test_tiny_spreads_do_not_underflow() -> None:
-    found = welch([1e-200, 2e-200], [1e-200, 3e-200])
-    assert found.degrees == pytest.approx(25 / 17)  # as with 1, 2 and 1, 3
-    assert found.verdict == "within noise"
+    result = welch([1e-200, 2e-200], [1e-200, 3e-200])
+    assert result.degrees == pytest.approx(25 / 17)  # as with 1, 2 and 1, 3
+    assert result.verdict == "within noise"
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_refused(wrong: float) -> None:
+def test_values_that_are_not_finite_are_refused(wrong: float) -> None:
     for call in (summary, next_value, lambda values: welch([1.0, 2.0], values)):
         with pytest.raises(ValueError, match="is not finite: 1 of 3"):
             call([1.0, wrong, 2.0])
 
 
-def test_nothing_cannot_be_summarised() -> None:
+def test_an_empty_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="no values"):
         summary([])
     for confidence, degrees in ((0.0, 3), (1.0, 3), (0.95, 0)):
@@ -118,4 +117,4 @@ def test_nothing_cannot_be_summarised() -> None:
 
 def test_scipy_is_not_needed_at_run_time() -> None:
     code = "import sys, engine.statistics; sys.exit('scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    succeed(*python("-c", code))

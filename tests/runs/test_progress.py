@@ -1,4 +1,4 @@
-"""What the person at the terminal sees, and what a log does not."""
+"""A progress bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_the_bar_shows_epoch_rate_time_left_and_the_last_numbers(
+def test_the_bar_shows_epoch_speed_time_left_and_the_last_numbers(
     monkeypatch: pytest.MonkeyPatch, moments: list[float]
 ) -> None:
     terminal = Terminal()
@@ -40,7 +40,7 @@ def test_the_bar_shows_epoch_rate_time_left_and_the_last_numbers(
         bar.step(0, step)
     last = terminal.getvalue().split("\r\x1b[2K")[-1]
     assert "epoch 1/2" in last
-    assert "100 images/s" in last  # ten steps of 100 images, one a second
+    assert "100 images/s" in last  # ten steps of 100 images, one per second
     assert "15 s left" in last
     bar.epoch("the epoch's line", "loss 1.234")
     moments[0] += 1.0
@@ -61,7 +61,7 @@ def test_a_log_gets_plain_lines_and_no_bar(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == "the epoch's line\n"
 
 
-def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     bar = Progress(epochs=2, steps=10, samples=1000, quiet=True)
     bar.step(0, 1)
     bar.epoch("line", "short")
@@ -70,7 +70,7 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_terminal_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(Terminal):
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -83,5 +83,5 @@ def test_a_terminal_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
     ("seconds", "text"),
     [(0, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (185, "3:05"), (3729, "1:02:09")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
