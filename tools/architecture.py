@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import html
+import itertools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,9 +24,10 @@ TEXTS = {
     "benchmarks.tables": "Runs as pandas tables.",
 }
 COLOURS = {"engine": "#dbeafe", "writers": "#dcfce7", "benchmarks": "#fef3c7"}
-WIDTH, BOX, HIGH, GAP, STORY = 1180, 190, 74, 20, 118
+WIDTH, BOX, HIGH, GAP, NARROW, STORY = 1180, 200, 74, 24, 30, 112
 
 Graph = dict[str, set[str]]
+Point = tuple[float, float]
 
 
 def modules() -> dict[str, Path]:
@@ -95,16 +97,17 @@ def reduced(graph: Graph) -> Graph:
 
 
 def floors(graph: Graph) -> list[list[str]]:
-    """Rooms by floor, the highest first: each stands above all that it imports."""
+    """Rooms by floor, the highest first: each stands below all that import it."""
+    importers = {room: {other for other in graph if room in graph[other]} for room in graph}
     level: dict[str, int] = {}
 
-    def height(room: str) -> int:
+    def depth(room: str) -> int:
         if room not in level:
-            level[room] = 1 + max((height(other) for other in graph[room]), default=0)
+            level[room] = max((1 + depth(other) for other in importers[room]), default=0)
         return level[room]
 
-    top = max(map(height, graph))
-    return [sorted(r for r in graph if level[r] == floor) for floor in range(top, 0, -1)]
+    lowest = max(map(depth, graph))
+    return [sorted(r for r in graph if level[r] == floor) for floor in range(lowest + 1)]
 
 
 def text_of(room: str) -> str:
@@ -112,22 +115,57 @@ def text_of(room: str) -> str:
     if room in TEXTS:
         return TEXTS[room]
     source = ROOT.joinpath(*room.split("."), "__init__.py").read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].partition(": `")[0]
+    return (
+        (ast.get_docstring(ast.parse(source)) or "")
+        .partition("\n")[0]
+        .partition(": `")[0]
+        .replace("`", "")
+    )
+
+
+def places(graph: Graph) -> tuple[dict[str, Point], list[list[Point]]]:
+    """Where each room stands, and the points of each arrow, which passes between the rooms."""
+    stories = floors(graph)
+    floor_of = {room: number for number, floor in enumerate(stories) for room in floor}
+    arrows = [(a, b) for a in sorted(graph) for b in sorted(graph[a])]
+    passing = {  # a name for each place where an arrow crosses a floor
+        (a, b, floor): f"{a} > {b} > {floor}"
+        for a, b in arrows
+        for floor in range(floor_of[a] + 1, floor_of[b])
+    }
+    above: dict[str, list[str]] = {}
+    for a, b in arrows:
+        chain = [a, *(passing[a, b, n] for n in range(floor_of[a] + 1, floor_of[b])), b]
+        for upper, lower in itertools.pairwise(chain):
+            above.setdefault(lower, []).append(upper)
+    place: dict[str, Point] = {}
+    for number, rooms_here in enumerate(stories):
+        row = [*rooms_here, *(name for (_, _, floor), name in passing.items() if floor == number)]
+        row.sort(key=lambda name: (_middle(place, above.get(name, [])), name))
+        wide = [BOX + GAP if name in floor_of else NARROW for name in row]
+        left = (WIDTH - sum(wide)) / 2
+        for name, width in zip(row, wide, strict=True):
+            place[name] = left + width / 2, 50 + number * STORY
+            left += width
+    paths = []
+    for a, b in arrows:
+        points = [(place[a][0], place[a][1] + HIGH)]
+        for floor in range(floor_of[a] + 1, floor_of[b]):
+            x, y = place[passing[a, b, floor]]
+            points += [(x, y), (x, y + HIGH)]
+        paths.append([*points, (place[b][0], place[b][1] - 2)])
+    return {room: place[room] for room in floor_of}, paths
+
+
+def _middle(place: Mapping[str, Point], names: Sequence[str]) -> float:
+    return sum(place[name][0] for name in names) / len(names) if names else 0.0
 
 
 def svg() -> str:
     """The whole picture."""
     graph = reduced(rooms())
-    place: dict[str, tuple[float, float]] = {}
-    stories = floors(graph)
-    for number, floor in enumerate(stories):
-        step = min(WIDTH / len(floor), 1.6 * (BOX + GAP))
-        left = (WIDTH - step * len(floor)) / 2
-        for index, room in enumerate(floor):
-            place[room] = left + step * (index + 0.5), 50 + number * STORY
-    parts = [_arrow(place[a], place[b]) for a in sorted(graph) for b in sorted(graph[a])]
-    parts += [_box(room, *place[room]) for room in sorted(place)]
-    height = 60 + len(stories) * STORY
+    place, paths = places(graph)
+    height = 60 + len(floors(graph)) * STORY
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
@@ -137,22 +175,24 @@ def svg() -> str:
             'markerHeight="8" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#64748b"/></marker>'
             "</defs>",
             f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-            *parts,
+            *map(_arrow, paths),
+            *(_box(room, *place[room]) for room in sorted(place)),
             "</svg>\n",
         ]
     )
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    (x, y), (u, v) = (start[0], start[1] + HIGH), (end[0], end[1] - 2)
-    bend = (v - y) / 2
-    path = f"M{x:.0f} {y:.0f} C{x:.0f} {y + bend:.0f} {u:.0f} {v - bend:.0f} {u:.0f} {v:.0f}"
-    return f'<path d="{path}" fill="none" stroke="#94a3b8" marker-end="url(#tip)"/>'
+def _arrow(points: Sequence[Point]) -> str:
+    parts = [f"M{points[0][0]:.0f} {points[0][1]:.0f}"]
+    for (x, y), (u, v) in itertools.pairwise(points):
+        bend = (v - y) / 2
+        parts.append(f"C{x:.0f} {y + bend:.0f} {u:.0f} {v - bend:.0f} {u:.0f} {v:.0f}")
+    return f'<path d="{" ".join(parts)}" fill="none" stroke="#94a3b8" marker-end="url(#tip)"/>'
 
 
 def _box(room: str, x: float, y: float) -> str:
     left, colour = x - BOX / 2, COLOURS[room.split(".")[0].split(" ")[0]]
-    lines = textwrap.wrap(text_of(room), 33)[:3]
+    lines = textwrap.wrap(text_of(room), 34)[:3]
     words = "".join(
         f'<text x="{x:.0f}" y="{y + 36 + 14 * number:.0f}" font-size="11" fill="#334155">'
         f"{html.escape(line)}</text>"
@@ -165,7 +205,7 @@ def _box(room: str, x: float, y: float) -> str:
     )
 
 
-def main() -> int:
+def main(argv: Sequence[str] = ()) -> int:
     """Write the picture."""
     TARGET.write_text(svg(), encoding="utf-8")
     return 0
