@@ -169,8 +169,14 @@ def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
         ({"augment": Augment(flip="alternating", padding_mode="reflect", cutout=8)}, "stream"),
         ({"augment": Augment(autoaugment=True)}, "resident"),
         ({"augment": Augment(autoaugment=True)}, "stream"),
-        ({"model": Model((1,), (4,), dropout=0.3, dropout_place="block")}, "resident"),
-        ({"model": Model((1,), (4,), dropout=0.3, dropout_place="classifier")}, "resident"),
+        (
+            {"model": Model(blocks=(1,), widths=(4,), dropout=0.3, dropout_place="block")},
+            "resident",
+        ),
+        (
+            {"model": Model(blocks=(1,), widths=(4,), dropout=0.3, dropout_place="classifier")},
+            "resident",
+        ),
     ],
 )
 def test_recorded_steps_augment_and_drop_out_as_eager_ones(
