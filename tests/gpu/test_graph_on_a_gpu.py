@@ -1,4 +1,4 @@
-"""What only a GPU can show of the recorded step: it agrees with the eager one; nothing waits."""
+"""The recorded step on a GPU: it agrees with the eager one, and nothing waits."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ def test_recorded_epochs_agree_with_eager_ones(
 ) -> None:
     runtime = Runtime(compile=False, precision=precision, autotune=False)
     config = _config(files, optim=optim, schedule=schedule, runtime=runtime)
-    found: dict[bool, list[float]] = {True: [], False: []}
-    for graph, losses in found.items():
+    result: dict[bool, list[float]] = {True: [], False: []}
+    for graph, losses in result.items():
         machine = _machine(config, graph=graph)
         state = _train(State(config, machine, open_sets(config, machine.device)), losses)
         assert state.counters.step == EPOCHS * STEPS
-    assert found[True] == pytest.approx(found[False], abs=TOLERANCE[precision])
+    assert result[True] == pytest.approx(result[False], abs=TOLERANCE[precision])
 
 
 def test_recorded_steps_repeat_to_the_bit_in_exact_mode(files: Files) -> None:
@@ -133,7 +133,7 @@ def test_an_epoch_never_waits_for_the_device(files: Files, compiled: bool) -> No
 @pytest.mark.parametrize("graph", [True, False])
 @pytest.mark.parametrize("mode", ["resident", "stream"])
 @pytest.mark.parametrize("autoaugment", [True, False])
-def test_no_way_of_feeding_waits_for_the_device(
+def test_no_kind_of_input_waits_for_the_device(
     files: Files, graph: bool, mode: str, autoaugment: bool
 ) -> None:
     data = Data(train=str(files.train), test=str(files.test), mode=mode)
@@ -150,7 +150,7 @@ def test_no_way_of_feeding_waits_for_the_device(
 
 
 @pytest.mark.parametrize("graphed_first", [False, True])
-def test_a_checkpoint_of_either_way_is_continued_by_the_other(
+def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
     files: Files, graphed_first: bool
 ) -> None:
     config = _config(files, optim=Optim(name="adam", lr=0.001), schedule=ONECYCLE)
@@ -170,21 +170,21 @@ def test_a_checkpoint_of_either_way_is_continued_by_the_other(
     assert rest == pytest.approx(whole[3:], abs=TOLERANCE["fp32"])
 
 
-def test_an_evaluation_recorded_agrees_with_an_eager_one(files: Files) -> None:
+def test_a_recorded_evaluation_agrees_with_an_eager_one(files: Files) -> None:
     config = _config(files)
     machine = _machine(config)
     state = _train(State(config, machine, sets := open_sets(config, machine.device)), [])
     eager = evaluate(state.network, sets.test, machine)
     assert eager is not None
     for _ in range(WARM_UPS + 2):
-        found = evaluate(state.network, sets.test, machine, None, state.evaluations)
-        assert found is not None
-        assert (found.images, found.accuracy) == (eager.images, eager.accuracy)
-        assert found.loss == pytest.approx(eager.loss, rel=1e-5)
+        result = evaluate(state.network, sets.test, machine, None, state.evaluations)
+        assert result is not None
+        assert (result.images, result.accuracy) == (eager.images, eager.accuracy)
+        assert result.loss == pytest.approx(eager.loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("moment", [1, STEPS + 3])
-def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
+def test_a_loss_that_is_not_finite_stops_a_recorded_run_before_the_update(
     files: Files, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     config = _config(files)
@@ -207,7 +207,7 @@ def test_what_is_not_finite_stops_a_recorded_run_before_the_update(
         assert torch.equal(parameter.nan_to_num(7.0), before[name].nan_to_num(7.0))
 
 
-def test_a_copy_for_a_checkpoint_is_of_the_moment_and_waits_for_nobody() -> None:
+def test_a_copy_for_a_checkpoint_is_of_its_moment_and_does_not_wait() -> None:
     recorder = CudaRecorder(torch.device("cuda", 0))
     weights = torch.zeros(1 << 24, device="cuda")
     recorder.to_host({"w": weights})()  # pinned memory is there
@@ -224,7 +224,7 @@ def test_a_copy_for_a_checkpoint_is_of_the_moment_and_waits_for_nobody() -> None
         assert (host == number).all()
 
 
-def test_two_graphs_of_one_conductor_may_take_turns() -> None:
+def test_two_graphs_of_one_recorder_can_alternate() -> None:
     recorder, total = CudaRecorder(torch.device("cuda", 0)), torch.zeros(1000, device="cuda")
 
     def adding(value: float) -> Any:
@@ -243,7 +243,7 @@ def _flags(files: Files, root: Path, *more: str) -> list[str]:
     return [*net, *runtime, *files.flags(), *where, *more]
 
 
-def test_dead_in_the_middle_of_a_save_the_same_command_ends_with_the_same_bytes(
+def test_a_run_that_dies_during_a_save_continues_to_the_same_bytes(
     files: Files, tmp_path: Path
 ) -> None:
     assert run_command(train.main, _flags(files, tmp_path / "whole")) == 0

@@ -1,10 +1,10 @@
 """The losses of the first 30 steps of a small network, the same on every CPU.
 
-All is computed in float64 and told in float32: how a CPU orders its sums changes the last bits
-of a float64, and 30 steps do not carry that up through the 29 bits that float32 leaves out. So
-the comparison is exact, and needs no switch that would take other kernels than a user's.
+Everything is computed in float64 and rounded to float32: how a CPU orders its sums changes the last
+bits of a float64, and in 30 steps that never reaches the bits that float32 keeps. So the comparison
+is exact, and the kernels are the same as in normal use.
 
-To write the traces anew, after a change that is meant to change them:
+To write the traces again, after a change that is meant to change them:
 `python -m tests.support.golden_trace`.
 """
 
@@ -65,8 +65,7 @@ def trace(optimizer: str, path: Path) -> list[float]:
 def main(argv: list[str]) -> None:
     """Print the named traces over the file `argv[0]`; else write those that tests compare with."""
     if argv:
-        found = {name: trace(name, Path(argv[0])) for name in argv[1:]}
-        print(json.dumps(found))
+        print(json.dumps({name: trace(name, Path(argv[0])) for name in argv[1:]}))
         return
     from tests.support.data import TRAIN_IMAGES, coloured, write_beton
 

@@ -1,7 +1,7 @@
-"""A plain training loop as anyone would write it: what the engine's accuracy is held against.
+"""A plain training loop, with which the engine's accuracy is compared.
 
 torchvision's data set and transforms, a DataLoader, an eager float32 network, torch's own
-optimizer and scheduler. Slow on purpose; nothing of the engine is used but the network.
+optimizer and scheduler. Slow on purpose; only the network is the engine's.
 
     python tests/support/reference_loop.py FOLDER SEED      # FOLDER holds cifar-10-batches-py
 """
@@ -17,7 +17,7 @@ from torchvision import datasets, transforms
 
 from engine.model import VARIANTS, ResNet
 
-# The per-channel constants of CIFAR-10's training images, as the quickstart takes them.
+# The per-channel constants of CIFAR-10's training images, as the quickstart uses them.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -46,7 +46,7 @@ def train(folder: str, seed: int, epochs: int = 3, workers: int = 2) -> float:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, testing: Dataset[tuple[torch.Tensor, int]]) -> float:
-    """The share of right answers."""
+    """The share of correct predictions."""
     network.eval()
     right = 0
     for images, labels in DataLoader(testing, 500):
