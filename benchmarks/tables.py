@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from benchmarks.records.epochs import EPOCH_NUMBERS
 from benchmarks.records.runs import (  # fmt: skip
     COUNTS,
     DERIVED,
-    EPOCH_NUMBERS,
     NUMBERS,
     SHARES,
     TEXTS,
@@ -57,12 +58,13 @@ def frame(runs: Iterable[RunRecord]) -> pd.DataFrame:
 
 def epochs_of(runs: Iterable[RunRecord]) -> pd.DataFrame:
     """The table of these runs' epochs."""
-    rows = [(run.folder, epoch) for run in runs for epoch in run.epochs]
+    runs = list(runs)
     columns: dict[str, Any] = {
-        "folder": pd.Series([folder for folder, _ in rows], dtype=object),
-        "epoch": pd.Series([epoch["epoch"] for _, epoch in rows], dtype="int64"),
+        "folder": pd.Series([run.folder for run in runs for _ in run.epochs.numbers], dtype=object),
+        "epoch": np.concatenate([np.empty(0, "int64"), *(run.epochs.numbers for run in runs)]),
     }
     for key in EPOCH_NUMBERS:
-        columns[key] = pd.Series([epoch[key] for _, epoch in rows], dtype="float64")
+        parts = [run.epochs.column(key) for run in runs]
+        columns[key] = np.concatenate([np.empty(0), *parts])
     table: pd.DataFrame = pd.DataFrame(columns)
     return table

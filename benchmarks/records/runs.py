@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records.epochs import Epochs
 from benchmarks.records.untrusted import (
     mapping,
     number,
@@ -42,10 +43,6 @@ SHARES = ("test_accuracy", "train_accuracy", "best_test_accuracy", "best_validat
 NUMBERS = ("test_loss", "train_loss", "seconds", "images_per_second")
 DERIVED = ("data", "data_digest", "limit", "epochs_planned", "petaflops", "moving_test_accuracy")
 TEXTS = (*WORDS, "data", "data_digest")
-EPOCH_NUMBERS = (
-    "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss",
-    "validation_accuracy", "images_per_second", "seconds",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class RunRecord:
     config: Mapping[str, Any]  # by dotted name
     record: Mapping[str, Any]  # as it was written
     environment: Mapping[str, Any]
-    epochs: Sequence[Mapping[str, Any]]
+    epochs: Epochs
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -182,7 +179,7 @@ def _derived(
     values: Mapping[str, Any],
     record: Mapping[str, Any],
     config: Mapping[str, Any],
-    epochs: Sequence[Mapping[str, Any]],
+    epochs: Epochs,
 ) -> dict[str, Any]:
     data, train = mapping(config.get("data")), mapping(config.get("train"))
     digests = record.get("data_digests")
@@ -197,23 +194,22 @@ def _derived(
         "limit": number(data.get("limit", 0)),
         "epochs_planned": number(train.get("epochs")),
         "petaflops": None if None in factors else math.prod(map(float, factors)) / 1e15,
-        "moving_test_accuracy": _moving([line["test_accuracy"] for line in epochs]),
+        "moving_test_accuracy": _moving(epochs.column("test_accuracy")),
     }
 
 
-def _moving(accuracies: Sequence[float | None]) -> float | None:
+def _moving(accuracies: Sequence[float]) -> float | None:
     """The best mean of WINDOW consecutive epochs; None if an epoch was not evaluated."""
-    known = [value for value in accuracies if value is not None]
-    if len(known) != len(accuracies) or len(known) < WINDOW:
+    if len(accuracies) < WINDOW or any(map(math.isnan, accuracies)):
         return None
-    windows = (known[start : start + WINDOW] for start in range(len(known) - WINDOW + 1))
+    windows = (accuracies[start : start + WINDOW] for start in range(len(accuracies) - WINDOW + 1))
     return max(math.fsum(window) / WINDOW for window in windows)
 
 
-def _epochs(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+def _epochs(path: Path, problems: list[str]) -> Epochs:
     """The readable lines of a run's log."""
     text = read_text(path, problems)
-    epochs: list[dict[str, Any]] = []
+    epochs = Epochs()
     wrong = 0
     for line in (text or "").splitlines():
         entry = mapping(parse_json(line))
@@ -221,9 +217,7 @@ def _epochs(path: Path, problems: list[str]) -> list[dict[str, Any]]:
         if epoch is None or epoch != int(epoch):
             wrong += 1
             continue
-        epochs.append(
-            {"epoch": int(epoch)} | {key: number(entry.get(key)) for key in EPOCH_NUMBERS}
-        )
+        epochs.add(int(epoch), entry)
     if wrong:
         problems.append(f"log.jsonl: {wrong} of {wrong + len(epochs)} lines are not readable")
     return epochs

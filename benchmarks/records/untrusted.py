@@ -15,9 +15,12 @@ UNPRINTABLE = ("Cc", "Cs", "Cf", "Zl", "Zp", "Cn")
 
 def printable(text: object) -> str:
     """`text` with control characters, lone surrogates and the like replaced."""
+    text = str(text)
+    if text.isprintable():
+        return text
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(letter) in UNPRINTABLE else letter
-        for letter in str(text)
+        for letter in text
     )
 
 

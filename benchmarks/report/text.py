@@ -128,7 +128,8 @@ def _escaped(text: str) -> str:
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    cells = frame.astype(object).map(_cell).rename(columns=_cell)
+    texts = {name: frame[name].map(_cell) for name in frame.select_dtypes(include="object").columns}
+    cells = frame.assign(**texts).rename(columns=_cell)  # numbers are written as they are
     return str(cells.to_csv(index=False, lineterminator="\n"))
 
 
