@@ -50,32 +50,10 @@ class Update:
         elif self._cycles:
             self._sgd_with_moving_momentum(parameters, gradients, rates, skip)
         else:
-            buffers = self._state(parameters, "momentum_buffer") if self._optim.momentum else []
-            self._sgd(parameters, gradients, buffers, rates.lr, self._optim.momentum, skip)
-
-    def _sgd(
-        self,
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        buffers: list[Tensor],
-        lr: Tensor,
-        momentum: float,
-        skip: Tensor,
-    ) -> None:
-        torch._fused_sgd_(
-            parameters,
-            gradients,
-            buffers,
-            weight_decay=self._optim.weight_decay,
-            momentum=momentum,
-            lr=lr,
-            dampening=0.0,
-            nesterov=self._optim.nesterov and momentum > 0,
-            maximize=False,
-            is_first_step=False,
-            grad_scale=None,
-            found_inf=skip.float(),
-        )
+            momentum, decay = self._optim.momentum, self._optim.weight_decay
+            buffers = self._state(parameters, "momentum_buffer") if momentum else []
+            nesterov = self._optim.nesterov and momentum > 0
+            _fused_sgd(parameters, gradients, buffers, rates.lr, skip, momentum, decay, nesterov)
 
     def _sgd_with_moving_momentum(
         self,
@@ -87,14 +65,15 @@ class Update:
         buffers = self._state(parameters, "momentum_buffer")
         torch._foreach_mul_(buffers, torch.where(skip, 1.0, rates.momentum))
         if not self._optim.nesterov:  # the buffers are multiplied already
-            self._sgd(parameters, gradients, buffers, rates.lr, 1.0, skip)
+            decay = self._optim.weight_decay
+            _fused_sgd(parameters, gradients, buffers, rates.lr, skip, 1.0, decay)
             return
         if self._optim.weight_decay:
             torch._foreach_add_(gradients, parameters, alpha=self._optim.weight_decay)
         minus_one = torch.full_like(rates.lr, -1.0)
-        _subtract(buffers, minus_one, gradients, skip)
-        _subtract(parameters, rates.lr, gradients, skip)
-        _subtract(parameters, rates.lr * rates.momentum, buffers, skip)
+        _fused_sgd(buffers, gradients, [], minus_one, skip)
+        _fused_sgd(parameters, gradients, [], rates.lr, skip)
+        _fused_sgd(parameters, buffers, [], rates.lr * rates.momentum, skip)
 
     def _adam(
         self,
@@ -141,17 +120,26 @@ class Update:
         return [self._optimizer.state[p][name] for p in parameters]
 
 
-def _subtract(targets: list[Tensor], factor: Tensor, sources: list[Tensor], skip: Tensor) -> None:
-    """`targets -= factor * sources`, as plain SGD does, unless `skip` is set."""
+def _fused_sgd(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
+    lr: Tensor,
+    skip: Tensor,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    """The kernel of torch; by default `parameters -= lr * gradients`, unless `skip` is set."""
     torch._fused_sgd_(
-        targets,
-        sources,
-        [],
-        weight_decay=0.0,
-        momentum=0.0,
-        lr=factor,
+        parameters,
+        gradients,
+        buffers,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        lr=lr,
         dampening=0.0,
-        nesterov=False,
+        nesterov=nesterov,
         maximize=False,
         is_first_step=False,
         grad_scale=None,

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from engine import evaluate
+from engine import evaluate, train
 from engine.errors import run_command
+from engine.runs.directory import RunFolder
 from tests.support.data import CLASSES, TEST_IMAGES, Files, coloured, rewrite_sidecar, write_beton
-from tests.support.runs import Command, record_of, run_of
+from tests.support.runs import SHORT, Command, record_of, run_of
+
+
+@pytest.fixture(scope="module")
+def finished(files: Files, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run, which the tests only read."""
+    root = tmp_path_factory.mktemp("finished")
+    flags = [*SHORT, *files.flags(), "--run.root", str(root / "runs")]
+    assert run_command(train.main, flags) == 0
+    return run_of(root)
 
 
 def test_predictions_of_a_hidden_set_are_written_as_id_and_label(
-    command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command() == 0
-    run = str(run_of(tmp_path).path)
+    run = str(finished.path)
     hidden, out = tmp_path / "hidden.beton", tmp_path / "out.csv"
     images, labels = coloured(9, 0)
     write_beton(hidden, images, labels * 0 - 1, split="hidden")
@@ -35,10 +45,9 @@ def test_predictions_of_a_hidden_set_are_written_as_id_and_label(
 
 
 def test_a_model_is_refused_on_a_set_of_other_classes(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command() == 0
-    run = run_of(tmp_path)
+    run = finished
     images, labels = coloured(8, 0)
     other = tmp_path / "other.beton"
     write_beton(other, images, labels, split="test")
@@ -53,10 +62,9 @@ def test_a_model_is_refused_on_a_set_of_other_classes(
 
 
 def test_numbers_stand_for_missing_class_names(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command() == 0
-    run = str(run_of(tmp_path).path)
+    run = str(finished.path)
     images, labels = coloured(8, 0)
     few, many = tmp_path / "few.beton", tmp_path / "many.beton"
     write_beton(few, images, labels % 3, split="mine")
@@ -72,14 +80,13 @@ def test_numbers_stand_for_missing_class_names(
 
 @pytest.mark.parametrize("where", ["absent/out.csv", "file/out.csv", "folder", "fifo"])
 def test_an_impossible_path_for_predictions_is_one_line(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    assert command("--train.epochs", "1") == 0
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
     capsys.readouterr()
-    flags = [str(run_of(tmp_path).path), "--predictions", str(tmp_path / where)]
+    flags = [str(finished.path), "--predictions", str(tmp_path / where)]
     assert run_command(evaluate.main, flags) == 2
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 1 and err[0].startswith(f"error: {tmp_path}")
@@ -87,10 +94,10 @@ def test_an_impossible_path_for_predictions_is_one_line(
 
 
 def test_damaged_weights_are_not_evaluated(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command() == 0
-    run = run_of(tmp_path)
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished.path, run.path)
     run.weights.write_bytes(run.weights.read_bytes()[:-4] + b"\0\0\0\1")
     assert run_command(evaluate.main, [str(run.path)]) == 2
     assert "damaged" in capsys.readouterr().err

@@ -129,12 +129,6 @@ def test_the_loss_scale_grows_after_many_good_steps() -> None:
     assert float(scaling.good_steps) == 0
 
 
-def test_auto_takes_bf16_only_where_the_hardware_has_it() -> None:
-    machine = device.prepare(Runtime(device="cpu", threads=1))
-    assert machine.precision == ("bf16" if device.has_bf16_units(CPU) else "fp32")
-    assert not machine.compile
-
-
 def test_exact_mode_uses_one_thread_and_deterministic_kernels() -> None:
     device.prepare(Runtime(device="cpu", threads=2, exact=True))
     assert torch.get_num_threads() == 1
