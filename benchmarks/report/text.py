@@ -128,7 +128,11 @@ def _escaped(text: str) -> str:
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    texts = {name: frame[name].map(_cell) for name in frame.select_dtypes(include="object").columns}
+    texts = {
+        name: frame[name].map(_cell)
+        for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name])
+    }
     cells = frame.assign(**texts).rename(columns=_cell)  # numbers are written as they are
     return str(cells.to_csv(index=False, lineterminator="\n"))
 
