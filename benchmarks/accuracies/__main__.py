@@ -107,8 +107,7 @@ def reported(variant: str) -> str | None:
         for point in points_of(experiment, problems):
             if point.name == name:
                 return "; ".join(
-                    f"{each.value:g} {each.statistic} "
-                    f"({': '.join(filter(None, (each.evidence, each.note)))})"
+                    f"{each.text} ({': '.join(filter(None, (each.evidence, each.note)))})"
                     for each in point.reported
                 )
     raise RunFailed(f"configs/sweeps/{file}: no run {name}")

@@ -6,19 +6,14 @@ from dataclasses import dataclass
 
 from engine.config.values import Entry
 from engine.sweep.recipes import Recipe
-
-EVIDENCE = ("report", "log", "ancestor", "quoted")
-STATISTICS = ("best", "last", "moving", "batchmean", "validation_best", "unknown")
+from engine.sweep.reported import ReportedValue
 
 
 @dataclass(frozen=True)
-class ReportedValue:
-    """An accuracy that a report states."""
+class ReportedAt:
+    """A reported value where it is written."""
 
-    value: float
-    evidence: str
-    statistic: str
-    note: str
+    value: ReportedValue
     at: tuple[Entry, ...]  # the settings of the points that it belongs to
     place: str
 
@@ -41,7 +36,7 @@ class ExplicitRun:
     why: str = ""
     entries: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
-    reported: tuple[ReportedValue, ...] = ()
+    reported: tuple[ReportedAt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Experiment:
     notes: tuple[str, ...]
     axes: tuple[Axis, ...]
     runs: tuple[ExplicitRun, ...]
-    reported: tuple[ReportedValue, ...]
+    reported: tuple[ReportedAt, ...]
 
 
 @dataclass(frozen=True)

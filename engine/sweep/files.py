@@ -13,13 +13,14 @@ from typing import Any
 import yaml
 
 from engine.config.schema import Config
-from engine.config.settings import Setting, sections_of, settings_of
+from engine.config.settings import Setting, settings_of
 from engine.config.values import Entry, InvalidValue, text_of, value_of
 from engine.config.wording import did_you_mean, shown
-from engine.config.yaml_file import Unreadable, open_document, pairs_of, raw_of, settings_in
-from engine.sweep.experiments import Axis, Experiment, ExplicitRun, ReportedValue, SweepFiles
-from engine.sweep.nodes import NodeReader, Parts
+from engine.config.yaml_file import Unreadable, open_document, pairs_of, raw_of
+from engine.sweep.experiments import Axis, Experiment, ExplicitRun, SweepFiles
+from engine.sweep.nodes import Parts
 from engine.sweep.recipes import Recipe, Recipes
+from engine.sweep.reported_reader import ELSEWHERE, OF_A_RUN, ReportedReader
 
 DEEPEST_INCLUDE = 20
 
@@ -28,16 +29,8 @@ EXPERIMENT = (
     "id", "title", "recipe", "why", "settings", "notes", "seeds", "axes", "runs", "reported",
 )  # fmt: skip
 RUN = ("name", "recipe", "why", "settings", "notes", "reported")
-REPORTED = ("at", "value", "evidence", "statistic", "note")
 
-ELSEWHERE = {  # settings that a sweep takes from another place
-    "train.seed": "seeds belong to `seeds:`, beside the experiments or in one",
-    "run.name": "a run's folder is named by its network, seed and fingerprint",
-    "run.root": "give it to the command, as --run.root",
-}
-
-
-_SETTINGS, _SECTIONS = settings_of(Config), sections_of(Config)
+_SETTINGS = settings_of(Config)
 
 
 def read_files(paths: Sequence[Path]) -> SweepFiles:
@@ -51,7 +44,7 @@ def read_files(paths: Sequence[Path]) -> SweepFiles:
     return SweepFiles(reader.titles, reader.experiments, problems)
 
 
-class _Reader(NodeReader):
+class _Reader(ReportedReader):
     def __init__(self) -> None:
         super().__init__()
         self.titles: list[str] = []
@@ -115,7 +108,7 @@ class _Reader(NodeReader):
             notes=self.notes(parts),
             axes=self.axes(parts),
             runs=tuple(self.run(item, names) for item in self.items(parts, "runs")),
-            reported=self.reported(parts, REPORTED),
+            reported=self.reported(parts),
         )
 
     def run(self, node: yaml.Node, names: dict[str, str]) -> ExplicitRun:
@@ -129,26 +122,8 @@ class _Reader(NodeReader):
             why=self.text(parts, "why"),
             entries=self.entries(parts, "settings"),
             notes=self.notes(parts),
-            reported=self.reported(parts, REPORTED[1:]),  # it needs no `at:`
+            reported=self.reported(parts, OF_A_RUN),
         )
-
-    def reported(self, parts: Parts, known: Sequence[str]) -> tuple[ReportedValue, ...]:
-        values = []
-        for node in self.items(parts, "reported"):
-            inner = self.parts(node, known, "a reported value")
-            if "value" not in inner and isinstance(node, yaml.MappingNode):
-                self.problem(node, "value: missing; a remark without a number belongs in `notes:`")
-            values.append(
-                ReportedValue(
-                    value=self.one(inner, "value"),
-                    evidence=self.one(inner, "evidence"),
-                    statistic=self.one(inner, "statistic"),
-                    note=self.text(inner, "note"),
-                    at=self.entries(inner, "at"),
-                    place=self.at(node),
-                )
-            )
-        return tuple(values)
 
     def axes(self, parts: Parts) -> tuple[Axis, ...]:
         node = parts.get("axes")
@@ -188,21 +163,6 @@ class _Reader(NodeReader):
             seen.append(value)
             entries.append(entry)
         return tuple(entries)
-
-    def entries(self, parts: Parts, name: str) -> tuple[Entry, ...]:
-        """Settings, nested or dotted; those that a sweep takes from another place are refused."""
-        node = parts.get(name)
-        if node is None:
-            return ()
-        if not isinstance(node, yaml.MappingNode):
-            self.problem(node, f"{name}: expected settings, indented below it")
-            return ()
-        content = settings_in(node, self.path, _SETTINGS, _SECTIONS)
-        self.problems += content.problems
-        for entry in content.entries:
-            if entry.key in ELSEWHERE:
-                self.problems.append(f"{entry.origin}: {entry.key}: {ELSEWHERE[entry.key]}")
-        return tuple(entry for entry in content.entries if entry.key not in ELSEWHERE)
 
     def recipe(self, parts: Parts) -> Recipe | None:
         name = self.text(parts, "recipe")

@@ -14,7 +14,15 @@ from engine.config.settings import settings_of
 from engine.config.values import InvalidValue, Scalar, text_of, value_of
 from engine.config.wording import did_you_mean, shown
 from engine.config.yaml_file import line_of, pairs_of, place, raw_of
-from engine.sweep.experiments import EVIDENCE, STATISTICS
+from engine.sweep.reported import (
+    ESTIMATORS,
+    EVIDENCE,
+    MEASURES,
+    READINGS,
+    RUNS,
+    SELECTIONS,
+    STATISTICS,
+)
 
 Parts = dict[str, yaml.Node]  # of a mapping, by name
 
@@ -24,9 +32,17 @@ class _Values:
     """The plain values of a sweep file, checked as settings are."""
 
     text: str = option("", "a line of text")
-    value: float = option(0.0, "an accuracy in percent", low=0.0, high=100.0)
+    value: float = option(0.0, "a reported number", low=0.0)
     evidence: str = option("report", "where the number comes from", choices=EVIDENCE)
-    statistic: str = option("unknown", "which accuracy it is", choices=STATISTICS)
+    statistic: str = option("unknown", "which epochs it is of", choices=STATISTICS)
+    measure: str = option("test_accuracy", "what it measures", choices=MEASURES)
+    epoch: int | None = option(None, "the epoch that it is of", low=1)
+    until: int | None = option(None, "the epochs that it is of", low=1)
+    selection: str = option("none", "how its weights were chosen", choices=SELECTIONS)
+    estimator: str = option("exact", "how it was computed", choices=ESTIMATORS)
+    read: str = option("printed", "how it was read", choices=READINGS)
+    precision: float | None = option(None, "how far it may be off", low=0.0, above=True)
+    run: str = option("planned", "whether it is of a planned run", choices=RUNS)
     seeds: tuple[int, ...] = option((0,), "seeds", low=0, high=2**63 - 1)
 
 

@@ -20,8 +20,9 @@ from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
 from engine.runs import compatibility
 from engine.sweep.data import DataFiles, ImageCounts, counts
-from engine.sweep.experiments import Experiment, ReportedValue, SweepFiles
+from engine.sweep.experiments import Experiment, SweepFiles
 from engine.sweep.points import Point, points_of
+from engine.sweep.reported import ReportedValue
 from engine.sweep.scale import scaled
 
 FORMAT = 1
@@ -60,10 +61,7 @@ class PlannedRun:
         )  # fmt: skip
         return {name: getattr(self, name) for name in kept} | {
             "config": as_dict(self.config),
-            "reported": [
-                {key: getattr(value, key) for key in ("value", "evidence", "statistic", "note")}
-                for value in self.reported
-            ],
+            "reported": [value.content() for value in self.reported],
             "notes": list(self.notes),
         }
 

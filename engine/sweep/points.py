@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.config.options import merge
 from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.config.values import Entry, InvalidValue, text_of, value_of
 from engine.config.wording import shown
-from engine.sweep.experiments import Experiment, ExplicitRun, ReportedValue
+from engine.sweep.experiments import Experiment, ExplicitRun, ReportedAt
 from engine.sweep.recipes import Recipe
+from engine.sweep.reported import ReportedValue
 
 MOST_POINTS = 10_000  # of one experiment; more is a slip of the pen, not an experiment
 
@@ -78,7 +78,7 @@ def _point(
         run.why or experiment.why,
         (*(recipe.entries if recipe else ()), *experiment.entries, *run.entries, *values),
         tuple(dict.fromkeys(entry.key for entry in (*run.entries, *values))),
-        run.reported,
+        tuple(each.value for each in run.reported),
         (*experiment.notes, *run.notes),
     )
 
@@ -107,30 +107,63 @@ def _equal_names(points: Sequence[Point]) -> list[str]:
 
 
 def _with_reported(
-    reported: Sequence[ReportedValue], points: list[Point], problems: list[str]
+    reported: Sequence[ReportedAt], points: list[Point], problems: list[str]
 ) -> list[Point]:
     """The points, each with those of the experiment's reported values that belong to it."""
     added: list[list[ReportedValue]] = [[] for _ in points]
-    for value in reported:
-        at = merge(Config, value.at)
-        wanted = {entry.key: _SETTINGS[entry.key].of(at.config) for entry in value.at}
-        matches = [
-            values
-            for values, point in zip(added, points, strict=True)
-            if all(_value(point, key) == wanted[key] for key in wanted)
+    for each in reported:
+        before = len(problems)
+        wanted = {entry.key: _wanted(entry, problems) for entry in each.at}
+        chosen = [
+            index
+            for index, point in enumerate(points)
+            if all(_value(point, key) in values for key, values in wanted.items())
         ]
-        problems += at.wrong_values
-        if not matches and not at.wrong_values:
-            problems.append(f"{value.place}: reported: no run is at these settings")
-        if not wanted and len(points) > 1:
+        value = each.value
+        if value.best_over:
+            panel = [points[index] for index in chosen]
+            problems += [
+                f"{each.place}: best_over: {what}" for what in _wrong_panel(value.best_over, panel)
+            ]
+            at = ((key, vs[0] if len(vs) == 1 else tuple(vs)) for key, vs in wanted.items())
+            value = replace(value, at=tuple(at))
+        elif not wanted and len(points) > 1:
             what = f"of {len(points)} runs; say of which, with `at:`"
-            problems.append(f"{value.place}: reported: {what}")
-        for values in matches:
-            values.append(value)
+            problems.append(f"{each.place}: reported: {what}")
+        if not chosen and len(problems) == before:
+            problems.append(f"{each.place}: reported: no run is at these settings")
+        for index in chosen:
+            added[index].append(value)
     return [
         replace(point, reported=(*point.reported, *values))
         for point, values in zip(points, added, strict=True)
     ]
+
+
+def _wanted(entry: Entry, problems: list[str]) -> list[Any]:
+    """The values of a setting of `at:`, of which a point has one: a list gives several."""
+    setting = _SETTINGS[entry.key]
+    several = isinstance(entry.raw, tuple) and not setting.many
+    values = []
+    for raw in entry.raw if several and isinstance(entry.raw, tuple) else (entry.raw,):
+        try:
+            values.append(value_of(setting, raw))
+        except InvalidValue as error:
+            problems.append(entry.problem(error.expected, error.hint))
+    return values
+
+
+def _wrong_panel(best_over: Sequence[str], panel: Sequence[Point]) -> Iterator[str]:
+    """What is wrong with the settings that vary in a panel of points."""
+    varied = {
+        key: len({repr(_value(point, key)) for point in panel}) > 1
+        for key in dict.fromkeys(key for point in panel for key in (*point.differing, *best_over))
+    }
+    for key, varies in varied.items():
+        if varies and key not in best_over:
+            yield f"{key} varies too among these {len(panel)} runs; add it, or fix it with `at:`"
+        elif key in best_over and not varies:
+            yield f"{key} is the same in all of these {len(panel)} runs"
 
 
 def _value(point: Point, key: str) -> Any:

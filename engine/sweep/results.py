@@ -134,7 +134,7 @@ def table(results: Sequence[Result]) -> str:
     rows = []
     for result in results:
         best = _mean(result.best) if result.best else _mean(result.validation, " (validation)")
-        reported = [f"{r.value:g} {r.statistic} ({r.evidence})" for r in result.run.reported]
+        reported = [f"{each.text} ({each.evidence})" for each in result.run.reported]
         rows.append(
             (
                 result.run.point,

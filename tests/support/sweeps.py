@@ -12,8 +12,8 @@ from typing import Any
 from engine.config.schema import Config, Train
 from engine.errors import run_command
 from engine.sweep.__main__ import main
-from engine.sweep.experiments import ReportedValue
 from engine.sweep.plan import PlannedRun
+from engine.sweep.reported import ReportedValue
 from tests.support.data import Files
 
 EXPERIMENT = """
@@ -103,7 +103,7 @@ def planned_run(name: str, seed: int = 0, **changes: Any) -> PlannedRun:
         "title": "Final", "recipe": "T4", "why": "", "variant": "resnet453", "params": 4_992_586,
         "petaflops": 2.0, "seed": seed, "config": Config(train=Train(epochs=200, seed=seed)),
         "differs": {}, "fingerprint": f"{name}-{seed}", "folder": f"resnet453-s{seed}",
-        "reported": (ReportedValue(95.66, "report", "best", "epoch 189", (), ""),), "notes": (),
+        "reported": (ReportedValue(95.66, "report", "best", "epoch 189"),), "notes": (),
         "epochs_unscaled": 200,
     }  # fmt: skip
     return PlannedRun(**values | changes)

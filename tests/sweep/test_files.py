@@ -14,6 +14,7 @@ from engine.sweep.files import read_files
 
 HEAD = "title: A sweep\nsettings: {model: {name: resnet111}}\nexperiments:\n"
 ONE = HEAD + "  - id: '1'\n    title: One\n"
+VALUE = ONE + "    reported: [{value: 9, "
 
 WRONG = [  # the file, the line of the problem, its message
     ("title: x\n", 1, "expected `experiments:`, or `include:`"),
@@ -62,6 +63,29 @@ WRONG = [  # the file, the line of the problem, its message
         ONE + "    runs: [{reported: [{value: 9}]}]\n    axes: {optim.lr: [0.1, 0.2]}\n",
         6,
         "reported: belongs to 2 runs; give it under the experiment, with `at:`",
+    ),
+    (VALUE + "mesure: test_loss}]", 6, "mesure: no such key in a reported value; did you mean mea"),
+    (VALUE + "measure: tets_loss}]", 6, "did you mean test_loss?"),
+    (VALUE + "measure: epochs}]", 6, "threshold: expected with measure epochs, and only there"),
+    (VALUE + "measure: parameters, statistic: last}]", 6, "statistic: not with measure parameters"),
+    (VALUE + "measure: epochs, threshold: {train_acuracy: 9}}]", 6, "did you mean train_accuracy?"),
+    (VALUE + "statistic: at}]", 6, "epoch: expected with statistic at, and only there"),
+    (VALUE + "statistic: best, epoch: 9}]", 6, "epoch: expected with statistic at, and only there"),
+    (VALUE + "epoch: 0}]", 6, "epoch: expected a whole number, at least 1, found 0"),
+    (VALUE + "until: 9}]", 6, "until: only with statistic best, last or moving, found unknown"),
+    (VALUE + "selection: validation, statistic: last}]", 6, "leave out statistic last"),
+    (VALUE + "selection: validation, measure: train_loss}]", 6, "only with test_accuracy or"),
+    (VALUE + "estimator: running_mean, measure: test_loss}]", 6, "a running mean is of an acc"),
+    (VALUE + "statistic: moving, measure: test_loss}]", 6, "a moving average is of an accuracy"),
+    (VALUE + "read: figure}]", 6, "precision: missing; a value read off a figure needs it"),
+    (VALUE + "run: other}]", 6, "note: missing; with run other it says which run"),
+    (VALUE + "best_over: [optim.lr]}]", 6, "best_over: optim.lr is the same in all of"),
+    (VALUE + "best_over: [optim.lrr]}]", 6, "best_over: optim.lrr: no such option; did you mean"),
+    (
+        ONE + "    axes: {optim.lr: [1, 2], optim.momentum: [0, 0.9]}\n"
+        "    reported: [{value: 9, best_over: [optim.lr]}]\n",
+        7,
+        "best_over: optim.momentum varies too among these 4 runs; add it, or fix it with `at:`",
     ),
     (ONE + "    notes: x\n", 6, "notes: expected a list"),
     (ONE + "    why: [a]\n", 6, "why: expected text, found [a]"),
