@@ -78,7 +78,7 @@ def predictions(
     folder: RunFolder, data: str | None = None, device_name: str = "auto"
 ) -> Predictions:
     """Evaluate a finished run's network on `data`, by default the run's own test images."""
-    record = _record(folder)
+    record = folder.finished_record()
     config = from_dict(record["config"])
     machine = device.prepare(
         Runtime(device=device_name, precision=record["precision"], exact=config.runtime.exact)
@@ -115,20 +115,6 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser.parse_args(argv)
-
-
-def _record(folder: RunFolder) -> dict[str, Any]:
-    if not folder.path.is_dir():
-        raise UserError(f"{folder.path}: no such run; training prints the folder of its run")
-    record = folder.read_record()
-    if record is None:
-        raise UserError(f"{folder.record}: no such file; expected the folder of a run")
-    if record.get("status") != "finished":
-        raise UserError(
-            f"{folder.path}: this run is {record.get('status')}, not finished; the same command "
-            "of engine.train continues it"
-        )
-    return record
 
 
 def _refuse_other_classes(run: Path, record: dict[str, Any], beton: Beton) -> None:

@@ -15,6 +15,7 @@ from engine.config.schema import Config
 from engine.data import sidecar
 from engine.errors import OK
 from engine.model import describe, resolve, rows
+from engine.runs import initial_weights
 
 FLAGS = (
     Flag("list", "list all variants, or those that match GLOB, and exit", "GLOB"),
@@ -52,7 +53,11 @@ def show(parsed: Parsed[Config]) -> int:
         known = sidecar.read(Path(parsed.config.data.train))
         classes = len(known.classes) if known is not None else CLASSES
         side = known.image_shape[0] if known is not None else SIDE
-        _print_json(describe(resolve(parsed.config.model), classes, side=side))
+        content = describe(resolve(parsed.config.model), classes, side=side)
+        weights = initial_weights.read(parsed.config.model, classes, side)
+        if weights is not None:
+            content["initial_weights"] = weights.origin()
+        _print_json(content)
     else:
         sys.stdout.write(options.render(parsed))
     return OK

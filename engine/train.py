@@ -21,7 +21,8 @@ from engine.config.schema import Config
 from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
 from engine.model import budget, problems, resolve
-from engine.runs import compatibility, console
+from engine.runs import compatibility, console, initial_weights
+from engine.runs.initial_weights import InitialWeights
 from engine.runs.run import Run
 from engine.runs.state import State
 from engine.signals import Stop
@@ -60,14 +61,14 @@ def train(
     config: Config, label: str, stop: Stop, *, fresh: bool = False, quiet: bool = False
 ) -> int:
     """Train from the newest checkpoint or the beginning to the end; returns the exit code."""
-    machine, sets = prepare(config)
-    with Run(config, label, machine, sets, quiet=quiet) as run:
+    machine, sets, weights = prepare(config)
+    with Run(config, label, machine, sets, weights, quiet=quiet) as run:
         if fresh:
             run.folder.clear()
         if run.is_finished():
             return OK
         machine = run.machine  # a continued run keeps the precision of its first session
-        state = State(config, machine, sets)
+        state = State(config, machine, sets, weights)
         run.resume(state)
         for epoch in range(state.counters.epoch, config.train.epochs):
             for batch in state.epoch(epoch, skip=state.counters.step_in_epoch):
@@ -90,25 +91,27 @@ def train(
 
 def dry_run(config: Config, stop: Stop) -> int:
     """Check the data and make two steps; nothing is written."""
-    machine, sets = prepare(config, keep=False)
+    machine, sets, weights = prepare(config, keep=False)
     for warning in sets.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    state = State(config, machine, sets)
+    state = State(config, machine, sets, weights)
     for _, batch in zip(range(2), state.epoch(0), strict=False):
         if stop.requested:
             raise KeyboardInterrupt
         state.advance(batch)
     state.check()
+    if weights is not None:
+        print(weights.text())
     print(console.dry_run(config, machine.name(), sets, state.step.totals.read()))
     return OK
 
 
 def profile_steps(config: Config, label: str, stop: Stop) -> int:
     """Make some steps and write to the run's folder where their time went; no run is begun."""
-    machine, sets = prepare(config)
-    with Run(config, label, machine, sets, quiet=True) as run:
+    machine, sets, weights = prepare(config)
+    with Run(config, label, machine, sets, weights, quiet=True) as run:
         run.refuse_another()
-        state = State(config, machine, sets)
+        state = State(config, machine, sets, weights)
         batches = profile.feeding(state.epoch)
         cost = budget.flops(resolve(config.model), len(sets.classes), side=sets.side).training
 
@@ -127,8 +130,10 @@ def profile_steps(config: Config, label: str, stop: Stop) -> int:
     return OK
 
 
-def prepare(config: Config, *, keep: bool = True) -> tuple[Machine, DataSets]:
-    """The device and the checked data, with the network checked against both.
+def prepare(
+    config: Config, *, keep: bool = True
+) -> tuple[Machine, DataSets, InitialWeights | None]:
+    """The device, the checked data and the weights to start from, with the network checked.
 
     Unless `keep` is false, measurements and compiled code are kept for the next run.
     """
@@ -136,7 +141,9 @@ def prepare(config: Config, *, keep: bool = True) -> tuple[Machine, DataSets]:
     wrong = list(compatibility.problems(config, len(sets.classes), sets.side, sets.train.samples))
     if wrong:
         raise UserError(*(f"{key}: {message}" for key, message in wrong))
-    return device.prepare(config.runtime, device.cache_folder(config) if keep else None), sets
+    weights = initial_weights.read(config.model, len(sets.classes), sets.side)
+    machine = device.prepare(config.runtime, device.cache_folder(config) if keep else None)
+    return machine, sets, weights
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.records.runs import RunRecord
-from engine.config.fingerprint import WITHOUT_EFFECT
+from benchmarks.records.untrusted import mapping, printable
+from engine.config.fingerprint import WEIGHTS, WITHOUT_EFFECT
 from engine.errors import UserError
 from engine.statistics import Summary, summary
 
@@ -75,9 +76,16 @@ def conditions_of(run: RunRecord, scales: Mapping[str, float] | None = None) -> 
 
 
 def settings_of(run: RunRecord) -> dict[str, Any]:
-    """The settings that decide a run's result, except its seed and the paths of its data."""
-    left_out = ("train.seed", *WITHOUT_EFFECT, *DATA_PATHS)
-    return {key: value for key, value in run.config.items() if not key.startswith(left_out)}
+    """The settings that decide a run's result, except its seed and the paths of its data.
+
+    Weights that it starts from count by their digest; older records know no such setting.
+    """
+    left_out = ("train.seed", *WITHOUT_EFFECT, *DATA_PATHS, *WEIGHTS)
+    settings = {key: value for key, value in run.config.items() if not key.startswith(left_out)}
+    digest = mapping(run.record.get("initial_weights")).get("sha256")
+    if digest is not None:
+        settings |= {key: run.config.get(key) for key in WEIGHTS} | {WEIGHTS[0]: printable(digest)}
+    return settings
 
 
 def setting_key(run: RunRecord) -> str:

@@ -146,6 +146,21 @@ def needs_lookahead(key: str) -> Check[Config]:
     return problems
 
 
+@check("model.weights", "model.weights_classifier")
+def new_classifier_needs_weights(config: Config) -> Problems:
+    """Without weights to start from, every classifier is new."""
+    if config.model.weights_classifier != "loaded" and not config.model.weights:
+        yield "model.weights_classifier", "nothing is loaded; model.weights is empty"
+
+
+@check("model.weights", "model.weights_classifier", "model.init")
+def loaded_weights_are_not_drawn(config: Config) -> Problems:
+    """The initialisation would silently do nothing."""
+    model = config.model
+    if model.weights and model.weights_classifier == "loaded" and model.init != "default":
+        yield "model.init", "no weight is drawn; all are loaded from model.weights"
+
+
 @check("runtime.device")
 def device_is_known(config: Config) -> Problems:
     """Whether this machine has the device is found out when it is opened."""
@@ -178,6 +193,8 @@ TRAINING: tuple[Check[Config], ...] = (
     needs_lookahead("optim.lookahead_start"),
     used_only_with("model.init_std", "model.init", ("normal",)),
     used_only_with("model.init_gain", "model.init", GAINED),
+    new_classifier_needs_weights,
+    loaded_weights_are_not_drawn,
     device_is_known,
     run_name_is_a_folder,
 )

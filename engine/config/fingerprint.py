@@ -17,20 +17,26 @@ FORMAT = 3  # increase it with every change of what is hashed, or how: old runs 
 WITHOUT_EFFECT = (
     "run.", "checkpoint.", "data.mode", "runtime.threads", "runtime.cache", "model.budget",
 )  # fmt: skip
+# What is loaded counts by its bytes, and only where something is loaded.
+WEIGHTS = ("model.weights", "model.weights_classifier")
 
 
 def fingerprint(config: Config, digests: Mapping[str, str]) -> str:
     """64 hex digits that name the settings and the data; where the data lies does not count.
 
-    `digests` holds the SHA-256 of the two data files as "train" and "test".
+    `digests` holds the SHA-256 of the two data files as "train" and "test", and that of the
+    weights that training starts from, if any, as "weights".
     """
     settings: dict[str, Any] = {}
     for key, setting in settings_of(Config).items():
-        if key.startswith(WITHOUT_EFFECT):
+        if key.startswith(WITHOUT_EFFECT) or key in WEIGHTS:
             continue
         settings[key] = _canonical(setting.of(config), setting.kind)
     settings["data.train"] = digests["train"]
     settings["data.test"] = digests["test"]
+    if "weights" in digests:
+        settings["model.weights"] = digests["weights"]
+        settings["model.weights_classifier"] = config.model.weights_classifier
     content = {"format": FORMAT, "settings": settings}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -148,6 +148,17 @@ class Model:
         "gain of the Xavier and orthogonal inits; not given: 1 for xavier_uniform, else sqrt(2)",
         **POSITIVE,
     )
+    weights: str = option(
+        "",
+        "start from these weights (fine-tuning): the folder of a finished run, or a .safetensors "
+        "file; empty: draw them",
+    )
+    weights_classifier: str = option(
+        "loaded",
+        "the classifier of a network that starts from model.weights. new: drawn as usual, whatever "
+        "the file has",
+        choices=("loaded", "new"),
+    )
     budget: int = option(5_000_000, "maximum number of parameters; 0: no limit", low=0)
 
 

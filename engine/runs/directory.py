@@ -65,6 +65,20 @@ class RunFolder:
         """The record as last written, or None before the first."""
         return read_json(self.record)
 
+    def finished_record(self) -> dict[str, Any]:
+        """The record of a finished run; a folder without one is refused."""
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: no such run; training prints the folder of its run")
+        record = self.read_record()
+        if record is None:
+            raise UserError(f"{self.record}: no such file; expected the folder of a run")
+        if record.get("status") != FINISHED:
+            raise UserError(
+                f"{self.path}: this run is {record.get('status')}, not finished; the same command "
+                "of engine.train continues it"
+            )
+        return record
+
     def truncate_log(self, lines: int) -> None:
         """Keep the first `lines` lines; the epochs after them will be trained again."""
         if self.log.exists():

@@ -10,6 +10,7 @@ from engine.config.schema import Config, as_dict
 from engine.data.sets import DataSets
 from engine.errors import UserError
 from engine.runs import environment
+from engine.runs.initial_weights import InitialWeights
 from engine.runs.state import Counters
 from engine.step.device import Machine
 
@@ -17,7 +18,12 @@ FORMAT = 1
 
 
 def begin(
-    config: Config, identity: str, design: dict[str, Any], sets: DataSets, machine: Machine
+    config: Config,
+    identity: str,
+    design: dict[str, Any],
+    sets: DataSets,
+    machine: Machine,
+    weights: InitialWeights | None,
 ) -> dict[str, Any]:
     """The record of a run without results yet."""
     return {
@@ -56,7 +62,7 @@ def begin(
         "best_validation_accuracy": None,
         "best_validation_epoch": None,
         "saved_step": None,
-    }
+    } | ({} if weights is None else {"initial_weights": weights.origin()})
 
 
 def updated(record: dict[str, Any], status: str, counters: Counters) -> dict[str, Any]:
@@ -76,17 +82,21 @@ def updated(record: dict[str, Any], status: str, counters: Counters) -> dict[str
     }
 
 
-def refuse_another(record: dict[str, Any], folder: Path, identity: str, config: Config) -> None:
-    """Raise where the folder holds a run of other settings or data."""
-    if record.get("fingerprint") == identity:
+def refuse_another(record: dict[str, Any], folder: Path, new: dict[str, Any]) -> None:
+    """Raise where the folder holds the record of a run of other settings, weights or data."""
+    if record.get("fingerprint") == new["fingerprint"]:
         return
-    before, now = record.get("config", {}), as_dict(config)
+    before, defaults = record.get("config", {}), as_dict(Config())
+    there = {name: defaults[name] | before.get(name, {}) for name in defaults}
     differing = [
-        f"{section}.{key} ({before.get(section, {}).get(key)!r} there, {value!r} here)"
-        for section, values in now.items()
+        f"{section}.{key} ({there[section].get(key)!r} there, {value!r} here)"
+        for section, values in new["config"].items()
         for key, value in values.items()
-        if section not in ("run", "checkpoint") and before.get(section, {}).get(key) != value
+        if section not in ("run", "checkpoint") and there[section].get(key) != value
     ]
+    digests = [each.get("initial_weights", {}).get("sha256") for each in (record, new)]
+    if all(digests) and digests[0] != digests[1]:
+        differing.insert(0, "the bytes of model.weights")
     what = ", ".join(differing[:5]) or "the data"
     raise UserError(
         f"{folder}: holds another run, which differs in {what}; choose another run.name, or "

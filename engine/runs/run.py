@@ -19,6 +19,7 @@ from engine.model import describe, resolve
 from engine.runs import checkpoint, console, environment, records
 from engine.runs.background import BackgroundWriter
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from engine.runs.initial_weights import InitialWeights
 from engine.runs.progress import Progress
 from engine.runs.state import Counters, State
 from engine.runs.tensorboard import Board
@@ -30,9 +31,17 @@ class Run:
     """While entered, the run's folder is locked and its record is kept up to date."""
 
     def __init__(
-        self, config: Config, label: str, machine: Machine, sets: DataSets, *, quiet: bool
+        self,
+        config: Config,
+        label: str,
+        machine: Machine,
+        sets: DataSets,
+        weights: InitialWeights | None,
+        *,
+        quiet: bool,
     ) -> None:
-        identity = fingerprint(config, sets.digests)
+        loaded = {} if weights is None else {"weights": weights.sha256}
+        identity = fingerprint(config, sets.digests | loaded)
         name = config.run.name or f"{label}-s{config.train.seed}-{identity[:8]}"
         self.folder = RunFolder(Path(config.run.root) / name)
         self.machine = machine  # `is_finished` may change it to that of the run's first session
@@ -44,7 +53,8 @@ class Run:
         self._state: State | None = None
         self._saved_step: int | None = None
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
-        self._record = records.begin(config, identity, design, sets, machine)
+        self._starts_from = "" if weights is None else weights.text()
+        self._record = records.begin(config, identity, design, sets, machine, weights)
 
     def __enter__(self) -> Run:
         self.folder.__enter__()
@@ -86,7 +96,7 @@ class Run:
         """The record of the run so far; a folder of another run is refused."""
         before = self.folder.read_record()
         if before is not None:
-            records.refuse_another(before, self.folder.path, self._identity, self._config)
+            records.refuse_another(before, self.folder.path, self._record)
         return before
 
     def resume(self, state: State) -> None:
@@ -94,6 +104,8 @@ class Run:
         for warning in self._sets.warnings:
             self._progress.warn(f"warning: {warning}")
         console.opening(self._progress.say, self.folder.path, self._record, self._sets)
+        if self._starts_from:
+            self._progress.say(self._starts_from)
         saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.warn)
         if saved is None and self._saved_step is not None:
             raise UserError(

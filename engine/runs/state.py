@@ -21,6 +21,7 @@ from engine.errors import RunFailed, UserError
 from engine.model import ResNet, initialise, resolve
 from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.runs.checkpoint import Saved
+from engine.runs.initial_weights import InitialWeights
 from engine.runs.timer import Timer
 from engine.step import compiled, replay
 from engine.step.device import Machine
@@ -62,13 +63,22 @@ class Counters:
 class State:
     """Network, optimizer and counters, and the step that moves them on."""
 
-    def __init__(self, config: Config, machine: Machine, sets: DataSets) -> None:
+    def __init__(
+        self,
+        config: Config,
+        machine: Machine,
+        sets: DataSets,
+        weights: InitialWeights | None = None,
+    ) -> None:
+        assert (weights is not None) == bool(config.model.weights)
         # The weights are drawn on the CPU, so that every device starts from the same.
         torch.manual_seed(derive(config.train.seed, Purpose.INIT))
         architecture = (resolve(config.model), len(sets.classes), sets.side)
         network = ResNet(architecture[0], architecture[1], side=sets.side)
         generator = torch.Generator().manual_seed(derive(config.train.seed, Purpose.INIT, 1))
         initialise(network, config.model, generator)
+        if weights is not None:
+            weights.load_into(network)
         layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
         self.network = compiled.reused(network, architecture, machine, self)

@@ -18,6 +18,7 @@ WITHOUT_EFFECT = {
     if key.startswith(("run.", "checkpoint."))
     or key in ("runtime.threads", "runtime.cache", "model.budget")
     or key in ("data.train", "data.test", "data.mode")
+    or key in ("model.weights", "model.weights_classifier")  # what is loaded counts, by its digest
 }
 
 
@@ -41,6 +42,15 @@ def test_the_data_counts_by_its_digests() -> None:
     ours = fingerprint(Config(), DIGESTS)
     assert fingerprint(Config(), {"train": "a" * 64, "test": "c" * 64}) != ours
     assert fingerprint(Config(), {"train": "b" * 64, "test": "a" * 64}) != ours
+
+
+def test_weights_to_start_from_count_by_their_digest_and_their_classifier() -> None:
+    drawn, loaded = fingerprint(Config(), DIGESTS), DIGESTS | {"weights": "c" * 64}
+    one, other = (with_value("model.weights", path) for path in ("runs/a", "elsewhere.safetensors"))
+    assert fingerprint(one, loaded) == fingerprint(other, loaded) != drawn
+    assert fingerprint(one, DIGESTS | {"weights": "d" * 64}) != fingerprint(one, loaded)
+    new = with_value("model.weights_classifier", "new")
+    assert fingerprint(new, loaded) != fingerprint(one, loaded)
 
 
 @pytest.mark.parametrize(
