@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -47,6 +48,45 @@ def test_the_description_counts_the_classes_of_the_data(
 ) -> None:
     _, out, _ = _call(capsys, "--model.name", "resnet1111", "--describe", *files.flags())
     assert json.loads(out)["parameters"]["classifier"] == 512 * 4 + 4
+
+
+def test_a_network_is_described_layer_by_layer(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("--model.name", "se_resnet443", "--describe", "--format", "table")
+    code, out, err = _call(capsys, *argv)
+    assert (code, err) == (0, "")
+    first, *_ = [line for line in out.splitlines() if line.startswith("Conv2d-1 ")]
+    assert first.split()[1:7] == ["64", "x", "32", "x", "32", "1,728"]
+    assert "parameters: 4,697,742" in out and "total 37.06" in out
+    _, out, _ = _call(capsys, *argv, *files.flags())
+    assert any(line.split()[:3] == ["Linear-68", "4", "1,028"] for line in out.splitlines())
+
+
+def test_a_network_is_drawn_as_svg(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ("--model.name", "resnet453", "--model.dropout", "0.3", "--describe", "--format=svg")
+    code, out, err = _call(capsys, *argv)
+    assert (code, err) == (0, "")
+    root = ElementTree.fromstring(out)
+    title = root.findtext("{http://www.w3.org/2000/svg}title")
+    assert title is not None and title.startswith("resnet453_drop0.3: 4,992,586 parameters")
+
+
+def test_json_is_the_default_form_of_a_description(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ("--model.name", "resnet453", "--describe")
+    assert _call(capsys, *argv) == _call(capsys, *argv, "--format", "json")
+
+
+def test_a_wrong_form_or_one_without_a_description_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, err = _call(capsys, "--model.name", "resnet453", "--describe", "--format", "tabel")
+    assert (code, out) == (2, "")
+    assert "--format: expected json, table or svg, found tabel; did you mean table?" in err
+    for other in ((), ("--list",), ("--dry-run",)):
+        code, out, err = _call(capsys, "--model.name", "resnet453", "--format", "svg", *other)
+        assert (code, out) == (2, "")
+        assert "--format" in err and "expected --describe with it" in err
 
 
 def test_all_variants_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
