@@ -121,5 +121,4 @@ def peak_of(trainer: Any) -> float:
     """Operations/s of a matrix product on the device of ours, in its precision."""
     from engine.step.profile import matmul_peak
 
-    trainer.switches.set()
     return matmul_peak(trainer.machine)

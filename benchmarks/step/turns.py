@@ -36,7 +36,6 @@ class StepTurns:
 
     def __call__(self) -> float:
         """Images/s over the steps of a turn."""
-        self.trainer.switches.set()
         wait(self.trainer.device)
         began = time.perf_counter()
         images = sum(self.trainer.step() for _ in range(self._count))
@@ -45,7 +44,6 @@ class StepTurns:
 
     def host_seconds(self) -> float:
         """The host's time per step, with the device idle before and not waited for."""
-        self.trainer.switches.set()
         times = []
         for _ in range(HOST_ROUNDS):
             wait(self.trainer.device)
@@ -60,7 +58,6 @@ class StepTurns:
         self.trainer.close()
 
     def _warm_up(self, made: float) -> WarmUp:
-        self.trainer.switches.set()
         times = [self._timed() for _ in range(self.trainer.warm_up)]
         usual = min(times[-USUAL:])
         return WarmUp(made + sum(times), made + sum(times) - len(times) * usual, usual)

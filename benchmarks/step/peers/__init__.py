@@ -29,7 +29,6 @@ class Trainer(Protocol):
 
     name: str
     device: torch.device
-    switches: Switches
     warm_up: int  # steps after which all take the same time
 
     @property
@@ -43,42 +42,15 @@ class Trainer(Protocol):
         """Free memory."""
 
 
-@dataclass(frozen=True)
-class Switches:
-    """torch's global switches, set before each turn: the engine's differ from a plain loop's."""
+def usual_switches(threads: int) -> None:
+    """Set torch's defaults with cuDNN's autotuning, which both kinds of loops turn on.
 
-    threads: int
-    cudnn_benchmark: bool
-    cudnn_tf32: bool
-    matmul_tf32: bool
-
-    @staticmethod
-    def now() -> Switches:
-        """The current ones."""
-        return Switches(
-            torch.get_num_threads(),
-            torch.backends.cudnn.benchmark,
-            torch.backends.cudnn.allow_tf32,
-            torch.backends.cuda.matmul.allow_tf32,
-        )
-
-    def set(self) -> None:
-        """Set them."""
-        if torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
-        torch.backends.cudnn.benchmark = self.cudnn_benchmark
-        torch.backends.cudnn.allow_tf32 = self.cudnn_tf32
-        torch.backends.cuda.matmul.allow_tf32 = self.matmul_tf32
-
-
-def usual_warm_up(device: torch.device) -> int:
-    """Steps after which an eager loop has chosen its kernels."""
-    return 2 if device.type == "cpu" else 8
-
-
-def usual_switches(threads: int) -> Switches:
-    """Torch's defaults, with cuDNN's autotuning, which both kinds of loops turn on."""
-    return Switches(threads, cudnn_benchmark=True, cudnn_tf32=True, matmul_tf32=False)
+    The engine sets its own, so no two trainers take turns in one process.
+    """
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def wait(device: torch.device) -> None:

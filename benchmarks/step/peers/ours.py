@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.step.peers import LR, MOMENTUM, WEIGHT_DECAY, Switches, Workload
+from benchmarks.step.peers import LR, MOMENTUM, WEIGHT_DECAY, Workload
 from engine.config.schema import Config, Data, Model, Optim, Run, Runtime, Train
 from engine.data.loader import Batch
 from engine.data.sets import open_sets
@@ -41,7 +41,6 @@ class Ours:
         self.sets = open_sets(self.config, self.device)
         self.prepare_seconds = time.perf_counter() - began  # includes reading and checking the data
         self.state = State(self.config, self.machine, self.sets)
-        self.switches = Switches.now()
         skipped = max(0, len(self.sets.train) - 1 - BEFORE_THE_LAST)
         self.state.counters.step_in_epoch = skipped
         self._batches = self._feed()

@@ -15,15 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measuring.data import MEAN, STD
-from benchmarks.step.peers import (
-    LR,
-    MOMENTUM,
-    READY,
-    WEIGHT_DECAY,
-    Workload,
-    usual_switches,
-    usual_warm_up,
-)
+from benchmarks.step.peers import LR, MOMENTUM, READY, WEIGHT_DECAY, Workload, usual_switches
 from engine.data.beton import open_beton
 from engine.model import VARIANTS, ResNet
 
@@ -40,8 +32,8 @@ class Plain:
         layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self.device = torch.device(workload.device)
-        self.switches = usual_switches(workload.threads)
-        self.warm_up = usual_warm_up(self.device)
+        self.warm_up = 2 if self.device.type == "cpu" else 8  # until cuDNN has chosen its kernels
+        usual_switches(workload.threads)
         kind = str(dtype).removeprefix("torch.")
         order = "channels_last" if layout == torch.channels_last else "NCHW"
         self.setting = f"{kind}, {order}, eager, SGD, images ready in memory"

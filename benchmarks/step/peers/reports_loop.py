@@ -42,7 +42,7 @@ def epochs(workload: Workload, count: int, workers: int = WORKERS) -> list[float
     """Seconds of each of `count` epochs, training and evaluation together."""
     loader, tester = _loaders(workload, workers)
     device = torch.device(workload.device)
-    usual_switches(workload.threads).set()
+    usual_switches(workload.threads)
     network = network_of(workload).to(device)
     optimizer = sgd(network)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=workload.epochs)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from benchmarks.step.peers import Switches
+import torch
 
 
 @pytest.fixture(autouse=True)
 def _switches_as_before() -> Iterator[None]:
-    before = Switches.now()
+    cudnn, matmul, threads = (
+        torch.backends.cudnn,
+        torch.backends.cuda.matmul,
+        torch.get_num_threads(),
+    )
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
     yield
-    before.set()
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+    torch.set_num_threads(threads)

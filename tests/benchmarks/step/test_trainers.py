@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.step import turns as step_turns
 from benchmarks.step.goals import QUICKSTART
-from benchmarks.step.peers import Switches, Trainer, Workload, reports_loop
+from benchmarks.step.peers import Trainer, Workload, reports_loop
 from benchmarks.step.peers.ffcv_style import FfcvStyle
 from benchmarks.step.peers.ours import Ours
 from benchmarks.step.peers.plain_loop import Plain
@@ -32,7 +32,6 @@ class Clockwork:
 
     name, setting, warm_up = "clockwork", "wound up", 4
     device = torch.device("cpu")
-    switches = Switches(1, True, True, False)
     prepare_seconds = 2.0
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,13 +113,12 @@ def test_the_setting_of_ours_is_what_auto_chose(workload: Workload) -> None:
     trainer.close()
 
 
-def test_each_turn_has_the_switches_of_its_trainer(workload: Workload) -> None:
-    mine, theirs = Ours(workload, EAGER), Plain(workload)
-    assert theirs.switches.cudnn_tf32 and not mine.switches.cudnn_tf32
-    turns = [StepTurns(lambda: mine, 0.001), StepTurns(lambda: theirs, 0.001)]
-    for each in (*turns, *turns):
-        each()
-        assert Switches.now() == each.trainer.switches
+def test_a_plain_loop_has_the_usual_switches_also_after_ours(workload: Workload) -> None:
+    ours = Ours(workload, EAGER)
+    assert not torch.backends.cudnn.allow_tf32
+    ours.close()
+    Plain(workload)
+    assert torch.backends.cudnn.allow_tf32 and torch.backends.cudnn.benchmark
 
 
 def test_the_reports_loop_is_timed_epoch_by_epoch(workload: Workload) -> None:
