@@ -7,7 +7,6 @@ comes next. Batches of other sets are made by their loader and copied.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,63 +17,46 @@ from engine.data.loader import Batch, Loader
 from engine.data.stores import Resident
 
 
-class GraphInputs(Protocol):
-    """Where recorded work finds its batches."""
-
-    def ids(self, epoch: int) -> Ids:
-        """The sample ids that the epoch visits, in order."""
-
-    def prepare(self, epoch: int) -> None:
-        """Do the host's work for `epoch`; best called while the device is busy."""
-
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """A batch for each step: the memory that holds it once the recorded work has run."""
-
-    def fill(self, batch: Batch, step: Tensor) -> None:
-        """The part of the recorded work that writes `batch`, at `step` of the epoch."""
-
-
-def graph_inputs(loader: Loader, dtype: torch.dtype) -> GraphInputs:
-    """The fastest inputs that the loader's set allows."""
-    store = loader.store
-    if isinstance(store, Resident) and not loader.autoaugment:  # whose steps the host draws
-        return AugmentedInputs(loader, store, dtype)
-    return CopiedInputs(loader, dtype)
-
-
-class CopiedInputs:
-    """The loader's batches, each copied to where the recorded work reads it."""
+class GraphInputs:
+    """Where recorded work finds its batches: the loader's, each copied to memory that it reads."""
 
     def __init__(self, loader: Loader, dtype: torch.dtype) -> None:
         self._loader = loader
-        self._memory = _memory(loader, dtype)
+        device, size = loader.store.device, min(loader.batch_size, loader.samples)
+        shape = (size, 3, loader.beton.height, loader.beton.width)
+        images = torch.zeros(shape, dtype=dtype, device=device)
+        labels = torch.zeros(size, dtype=torch.int64, device=device)
+        self._memory = Batch(images.to(memory_format=torch.channels_last), labels)
 
     def ids(self, epoch: int) -> Ids:
-        """As the loader's."""
+        """The sample ids that the epoch visits, in order."""
         return self._loader.ids(epoch)
 
     def prepare(self, epoch: int) -> None:
-        """Nothing: the loader itself prepares the next epoch."""
+        """Do the host's work for `epoch`, if any; best called while the device is busy."""
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The loader's batches, copied."""
+        """A batch for each step: the memory that holds it once the recorded work has run."""
         for images, labels in self._loader.epoch(epoch, skip):
-            batch = _first(self._memory, len(labels))
+            batch = self._first(len(labels))
             batch.images.copy_(images)
             batch.labels.copy_(labels)
             yield batch
 
     def fill(self, batch: Batch, step: Tensor) -> None:
-        """Nothing: it is already filled."""
+        """The part of the recorded work that writes `batch`, at `step` of the epoch, if any."""
+
+    def _first(self, count: int) -> Batch:
+        """The memory of a batch of `count` images."""
+        return Batch(self._memory.images[:count], self._memory.labels[:count])
 
 
-class AugmentedInputs:
+class AugmentedInputs(GraphInputs):
     """Batches of a resident set, made by one kernel launch within the recorded work."""
 
     def __init__(self, loader: Loader, store: Resident, dtype: torch.dtype) -> None:
-        self._loader, self._store = loader, store
-        self._memory = _memory(loader, dtype)
-        device = store.device
+        super().__init__(loader, dtype)
+        self._store, device = store, store.device
         self._order = torch.zeros(loader.samples, dtype=torch.int64, device=device)
         self._epoch = torch.zeros((), dtype=torch.int64, device=device)
         self._zero = torch.zeros((), dtype=torch.int64, device=device)
@@ -98,7 +80,7 @@ class AugmentedInputs:
             self._epoch_on_device = epoch
         size, samples = self._loader.batch_size, self._loader.samples
         for first in range(skip * size, samples, size):
-            yield _first(self._memory, min(size, samples - first))
+            yield self._first(min(size, samples - first))
 
     def fill(self, batch: Batch, step: Tensor) -> None:
         """Gather, crop, flip, normalise and cast in one launch."""
@@ -133,13 +115,9 @@ class AugmentedInputs:
         return self._prepared[epoch]
 
 
-def _memory(loader: Loader, dtype: torch.dtype) -> Batch:
-    device, size = loader.store.device, loader.batch_size
-    shape = (min(size, loader.samples), 3, loader.beton.height, loader.beton.width)
-    images = torch.zeros(shape, dtype=dtype, device=device).to(memory_format=torch.channels_last)
-    return Batch(images, torch.zeros(shape[0], dtype=torch.int64, device=device))
-
-
-def _first(memory: Batch, count: int) -> Batch:
-    """The memory of a batch of `count` images."""
-    return Batch(memory.images[:count], memory.labels[:count])
+def graph_inputs(loader: Loader, dtype: torch.dtype) -> GraphInputs:
+    """The fastest inputs that the loader's set allows."""
+    store = loader.store
+    if isinstance(store, Resident) and not loader.autoaugment:  # whose steps the host draws
+        return AugmentedInputs(loader, store, dtype)
+    return GraphInputs(loader, dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.data.beton import Beton, open_beton
 from engine.data.counter import Ids
-from engine.data.source import SourceBatch, Store, verify
+from engine.data.source import SourceBatch, Store
 from engine.data.stream import Stream
 from engine.errors import UserError
 
@@ -19,15 +19,12 @@ MODES = ("auto", "resident", "stream")
 SHARE_OF_MEMORY = 0.6  # of the free memory; the network needs some as well
 
 
-class Resident:
-    """A verified file, copied once into memory of the device."""
+class Resident(Store):
+    """A file copied once into memory of the device."""
 
     def __init__(self, beton: Beton, device: torch.device) -> None:
-        verify(beton)
-        self.beton = beton
-        self.device = device
+        super().__init__(beton, device)
         self.images = torch.from_numpy(beton.images()).to(device)  # N H W C
-        self.labels = torch.from_numpy(beton.labels).to(device)
 
     @property
     def memory_bytes(self) -> int:

@@ -21,21 +21,18 @@ from torch import Tensor
 
 from engine.data.beton import Beton
 from engine.data.counter import Ids
-from engine.data.source import SourceBatch, verify
+from engine.data.source import SourceBatch, Store
 from engine.errors import UserError
 
 AHEAD = 3  # batches; two would be enough if the reader never paused
 SECONDS_BETWEEN_CHECKS = 1.0  # whether the reader is still alive
 
 
-class Stream:
-    """A verified file, read batch by batch; several epochs may be running at once."""
+class Stream(Store):
+    """A file read batch by batch; several epochs may be running at once."""
 
     def __init__(self, beton: Beton, device: torch.device) -> None:
-        verify(beton)
-        self.beton = beton
-        self.device = device
-        self.labels = torch.from_numpy(beton.labels).to(device)
+        super().__init__(beton, device)
         self._reader: _Reader | None = None
         self._buffers: SimpleQueue[_Buffer] = SimpleQueue()
         self._bytes = self._count = 0
