@@ -7,24 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records.reported import read_reported
 from benchmarks.records.untrusted import mapping, number, printable, read_object, shortened
+from engine.sweep.reported import ReportedValue
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class ReportedAccuracy:
-    """An accuracy that a report gives, in per cent, and how it was chosen."""
-
-    value: float
-    evidence: str  # report, log, ancestor or quoted
-    statistic: str  # best, last, moving, batchmean, validation_best or unknown
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,7 @@ class PlanEntry:
     params: int | None
     differs: Mapping[str, Any]
     fingerprint: str
-    reported: tuple[ReportedAccuracy, ...]
+    reported: tuple[ReportedValue, ...]
     notes: tuple[str, ...]
 
     @property
@@ -53,6 +45,11 @@ class PlanEntry:
         parts = self.name.split("/")
         inner = parts[1:-1] if len(parts) > 2 else parts[:1]
         return "/".join(inner) or self.variant
+
+    @property
+    def seed(self) -> str:
+        """The last part of its name, `s0`."""
+        return self.name.rpartition("/")[2]
 
     @property
     def section(self) -> str:
@@ -140,18 +137,9 @@ def _entry(sweep: str, scale: float, limit: float | None, entry: Mapping[str, An
         params=None if params is None else int(params),
         differs=mapping(entry.get("differs")),
         fingerprint=entry["fingerprint"],
-        reported=tuple(_reported(entry.get("reported"))),
+        reported=read_reported(entry.get("reported")),
         notes=tuple(filter(None, map(_word, _list(entry.get("notes"))))),
     )
-
-
-def _reported(entries: Any) -> Iterator[ReportedAccuracy]:
-    for entry in map(mapping, _list(entries)):
-        value = number(entry.get("value"))
-        if value is not None:
-            statistic = _word(entry.get("statistic")) or "unknown"
-            evidence, note = _word(entry.get("evidence")), _word(entry.get("note"))
-            yield ReportedAccuracy(value, evidence, statistic, note)
 
 
 def _read_queue(path: Path, plans: SweepPlans) -> None:

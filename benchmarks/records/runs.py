@@ -194,11 +194,11 @@ def _derived(
         "limit": number(data.get("limit", 0)),
         "epochs_planned": number(train.get("epochs")),
         "petaflops": None if None in factors else math.prod(map(float, factors)) / 1e15,
-        "moving_test_accuracy": _moving(epochs.column("test_accuracy")),
+        "moving_test_accuracy": moving_average(epochs.column("test_accuracy")),
     }
 
 
-def _moving(accuracies: Sequence[float]) -> float | None:
+def moving_average(accuracies: Sequence[float]) -> float | None:
     """The best mean of WINDOW consecutive epochs; None if an epoch was not evaluated."""
     if len(accuracies) < WINDOW or any(map(math.isnan, accuracies)):
         return None

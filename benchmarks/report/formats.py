@@ -8,9 +8,20 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from benchmarks.report.experiments import ExperimentResult
-from benchmarks.report.verdicts import AGREES, HIGHER, LOWER, NOT_RUN, NOTHING, SCALED
+from benchmarks.report.verdicts import (
+    AGREES,
+    EQUAL,
+    HIGHER,
+    INCOMPLETE,
+    LOWER,
+    NOT_JUDGED,
+    NOT_RUN,
+    NOTHING,
+    SCALED,
+)
 from engine.runs.progress import duration
 from engine.statistics import Summary
+from engine.sweep.reported import ACCURACIES, LOSSES, ReportedValue
 
 NONE = "–"
 EVIDENCE = {
@@ -20,24 +31,22 @@ EVIDENCE = {
     "quoted": "quoted from elsewhere, not trained",
 }
 STATISTIC = {
-    "best": "best epoch on the test set",
-    "last": "last epoch",
+    "best": "best epoch on the set that it names, by default the test set",
+    "last": "last epoch, of the run or of its first epochs where it says so",
+    "at": "epoch that it names",
     "moving": "best 20-epoch moving average",
-    "batchmean": "mean of running accuracies",
-    "validation_best": "best epoch on validation images",
-    "unknown": "epoch not stated",
+    "unknown": "value of an epoch that the report does not name: it agrees with all from the last "
+    "to the best epoch",
 }
-MEASURED_AS = {  # how a measured value matches a reported one; the last epoch for all others
-    "best": "best epoch",
-    "moving": "moving average",
-    "validation_best": "best, validation",
-}
+MEASURED_AS = {"best": "best epoch", "last": "last epoch", "moving": "moving average",
+               "unknown": "last epoch"}  # fmt: skip
 SIGNS = {  # so that no verdict depends on its colour alone
-    AGREES: "≈", HIGHER: "▲", LOWER: "▼", NOT_RUN: "·", NOTHING: "•", SCALED: "≠", "failed": "✕",
-    "broken": "✕", "running": "▶", "queued": "…", "interrupted": "‖", "finished": "✓",
+    AGREES: "≈", EQUAL: "=", HIGHER: "▲", LOWER: "▼", NOT_RUN: "·", NOTHING: "•", SCALED: "≠",
+    NOT_JUDGED: "•", INCOMPLETE: "◐", "failed": "✕", "broken": "✕", "running": "▶",
+    "queued": "…", "interrupted": "‖", "finished": "✓",
 }  # fmt: skip
 TONES = {
-    AGREES: "good", HIGHER: "up", LOWER: "down", "failed": "down", "broken": "down",
+    AGREES: "good", EQUAL: "good", HIGHER: "up", LOWER: "down", "failed": "down", "broken": "down",
     "record missing": "down", "finished": "good", "running": "up",
 }  # fmt: skip
 
@@ -76,8 +85,36 @@ def work(petaflops: float | None) -> str:
 
 
 def reported(result: ExperimentResult) -> str:
-    """The reported accuracy as it was printed."""
-    return NONE if result.reported is None else f"{result.reported.value:g}"
+    """The reported number as it was printed, or with how exactly it was read off a figure."""
+    value = result.reported
+    if value is None:
+        return NONE
+    return value.number + (f" ± {value.precision:g}" if value.read == "figure" else "")
+
+
+def as_reported(result: ExperimentResult) -> str:
+    """The measured value in the unit of the reported one."""
+    value, reported = result.as_reported, result.reported
+    if value is None or reported is None:
+        return NONE
+    if reported.measure in ACCURACIES:
+        return measured(value)
+    digits = 4 if reported.measure in LOSSES else 0
+    return f"{value.mean:,.{digits}f}" + ("" if not value.std else f" ± {value.std:,.{digits}f}")
+
+
+def difference(result: ExperimentResult) -> str:
+    """Measured minus reported, with its sign."""
+    value, reported = result.difference, result.reported
+    if value is None or reported is None or reported.measure in ACCURACIES:
+        return points(value)
+    return f"{value:+,.{4 if reported.measure in LOSSES else 0}f}"
+
+
+def claimed(value: ReportedValue) -> str:
+    """Where a reported value comes from and what it is of: `report, best`."""
+    mean = ", running mean" if value.estimator == "running_mean" else ""
+    return f"{value.evidence}, {value.about}{mean}"
 
 
 def states(result: ExperimentResult) -> str:
@@ -93,9 +130,9 @@ def remarks(result: ExperimentResult, elsewhere: Sequence[str] = ()) -> str:
     return "; ".join([*note, *(each for each in result.notes if each not in elsewhere)])
 
 
-def measured_as(statistic: str) -> str:
-    """The statistic of a measured value that is compared with a reported one."""
-    return MEASURED_AS.get(statistic, "last epoch")
+def measured_as(value: ReportedValue) -> str:
+    """What a measured value that is compared with this one is of."""
+    return MEASURED_AS.get(value.about, value.about)
 
 
 def soft(text: str) -> Markup:

@@ -34,8 +34,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_BYTES = 1_500_000  # of test images on a page; each is there once, however many runs err
 MOST_CLASSES = 20  # of a confusion matrix that is drawn
 FILTERS = (
-    "count", "measured", "measured_as", "points", "remarks", "reported", "share", "soft", "states",
-    "time", "work",
+    "as_reported", "claimed", "count", "difference", "measured", "measured_as", "remarks",
+    "reported", "share", "soft", "states", "time", "work",
 )  # fmt: skip
 
 

@@ -41,10 +41,9 @@ def markdown(report: Report) -> str:
                 (
                     result.plan.heading, result.plan.label, formats.count(result.plan.params),
                     result.plan.recipe, formats.reported(result),
-                    f"{result.reported.evidence}, {result.reported.statistic}"
-                    if result.reported else "",
+                    formats.claimed(result.reported) if result.reported else "",
                     formats.measured(result.last), str(result.last.n) if result.last else "0",
-                    formats.measured(result.as_reported), formats.points(result.difference),
+                    formats.as_reported(result), formats.difference(result),
                     ", ".join((result.verdict, *result.flags, formats.states(result))),
                     "; ".join(filter(None, (formats.remarks(result), *result.errors))),
                 )
@@ -88,11 +87,14 @@ def reported_csv(report: Report) -> str:
     return _csv(pd.DataFrame(list(_reported(report)), columns=list(COLUMNS)))
 
 
+TYPED = (
+    "measure", "epoch", "until", "selection", "estimator", "read", "precision", "run",
+)  # fmt: skip
 COLUMNS = (
     "report", "experiment", "title", "variant", "network", "parameters", "recipe", "conditions",
-    "full_length", "reported", "evidence", "statistic", "planned", "finished", "n", "last_mean",
-    "last_std", "last_low", "last_high", "alike_mean", "alike_std", "difference", "verdict",
-    "flags", "basis", "notes", "errors", "runs",
+    "full_length", "reported", "evidence", "statistic", *TYPED, "planned", "finished", "n",
+    "last_mean", "last_std", "last_low", "last_high", "alike_mean", "alike_std", "difference",
+    "verdict", "flags", "basis", "notes", "errors", "runs",
 )  # fmt: skip
 
 
@@ -107,7 +109,10 @@ def _reported(report: Report) -> Iterator[tuple[Any, ...]]:
         yield (
             plan.report, plan.experiment, plan.title, plan.label, plan.variant, plan.params,
             plan.recipe, result.conditions.words, result.conditions.full,
-            *((reported.value, reported.evidence, reported.statistic) if reported else [None] * 3),
+            *(
+                getattr(reported, key, None)
+                for key in ("value", "evidence", "statistic", *TYPED)
+            ),
             result.planned, dict(result.states).get("finished", 0), last.n if last else 0,
             *((last.mean, last.std, last.low, last.high) if last else [None] * 4),
             *((as_reported.mean, as_reported.std) if as_reported else [None] * 2),

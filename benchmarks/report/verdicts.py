@@ -1,58 +1,79 @@
-"""How a measured accuracy compares with a reported one, in words, and what the words rest on."""
+"""How measured values compare with a reported one, in words, and what the words rest on."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from benchmarks.records.conditions import Conditions
-from benchmarks.records.plans import ReportedAccuracy
 from benchmarks.records.runs import RunRecord
-from engine.statistics import next_value
+from benchmarks.report.measured import NotMeasured
+from benchmarks.report.noise import interval
+from engine.statistics import Summary, summary
+from engine.sweep.reported import PARAMETERS, ReportedValue, half_a_unit
 
 BUDGET = 5_000_000
-MEASURED_BY = {  # by reported statistic, the value of a record with the same statistic
-    "best": "best_test_accuracy",
-    "last": "test_accuracy",
-    "moving": "moving_test_accuracy",
-    "batchmean": "test_accuracy",
-    "validation_best": "best_validation_accuracy",
-}
-SLACK = {"batchmean": 0.2}  # points: a mean of running accuracies is that far from the accuracy
-AGREES, HIGHER, LOWER = "agrees within noise", "higher", "lower"
+RUNNING_MEAN = 0.2  # points: a mean of running accuracies is that far from the accuracy
+AGREES, HIGHER, LOWER, EQUAL = "agrees within noise", "higher", "lower", "equal"
 NOT_RUN, NOTHING, SCALED = "not run", "nothing reported", "not comparable"
+NOT_MEASURED, NOT_JUDGED, INCOMPLETE = "not measured", "not judged", "panel incomplete"
+JUDGED = (AGREES, HIGHER, LOWER, EQUAL)
+
+Sample = tuple[list[float], list[RunRecord]]  # values, and the run of each
+Sampler = Callable[[ReportedValue], Sample]  # raises NotMeasured
 
 
-def verdict_of(
-    reported: ReportedAccuracy | None,
-    conditions: Conditions,
-    finished: Sequence[RunRecord],
-    key: str,
-    states: Counter[str],
-) -> tuple[str, str]:
-    """The verdict, and what its noise was estimated from."""
-    if not finished:
-        for state in ("running", "interrupted", "queued", "failed", "broken", "record missing"):
-            if states[state]:
-                return state, ""
-        return NOT_RUN, ""
-    if reported is None:
-        return NOTHING, ""
-    if not conditions.comparable:
-        return SCALED, ""
-    values = [100 * run[key] for run in finished if run[key] is not None]
-    if not values:
-        return "not measured", f"the records have no {key.replace('_', ' ')}"
-    low, high, basis = _noise(values, finished)
-    slack = _rounding(reported.value) + SLACK.get(reported.statistic, 0.0)
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, what its noise was estimated from, and the values that were compared."""
+
+    verdict: str
+    basis: str = ""
+    measured: Summary | None = None
+
+
+def waiting(states: Counter[str]) -> str:
+    """The verdict where no run has finished."""
+    for state in ("running", "interrupted", "queued", "failed", "broken", "record missing"):
+        if states[state]:
+            return state
+    return NOT_RUN
+
+
+def judge(reported: ReportedValue, conditions: Conditions, sampler: Sampler) -> Judgement:
+    """The verdict on a reported value from the values of finished runs."""
+    if reported.run != "planned":
+        return Judgement(NOT_JUDGED, "about another run than those planned")
+    try:
+        values, runs = sampler(reported)
+        measured = summary(values)
+        if reported.measure == PARAMETERS:
+            return Judgement(_exact(reported, measured), "", measured)
+        if not conditions.comparable:
+            return Judgement(SCALED, "", measured)
+        low, high, basis = interval(values, runs, reported)
+    except NotMeasured as error:
+        return Judgement(NOT_MEASURED, str(error))
+    if reported.statistic == "unknown" and reported.selection == "none":
+        low, high, basis = _to_the_best(reported, sampler, (low, high, basis))
+    slack = tolerance(reported)
     if reported.value + slack < low:
-        return HIGHER, basis
-    return (LOWER if reported.value - slack > high else AGREES), basis
+        return Judgement(HIGHER, basis, measured)
+    return Judgement(LOWER if reported.value - slack > high else AGREES, basis, measured)
+
+
+def tolerance(reported: ReportedValue) -> float:
+    """How far the reported number may lie from what the report's own run reached."""
+    precision = reported.precision
+    if precision is None:  # of an older plan
+        decimals = repr(reported.value).partition(".")[2]
+        precision = half_a_unit(0 if decimals == "0" else min(len(decimals), 4))
+    return precision + (RUNNING_MEAN if reported.estimator == "running_mean" else 0.0)
 
 
 def flags_of(
-    params: int | None, reported: ReportedAccuracy | None, notes: Sequence[str]
+    params: int | None, reported: ReportedValue | None, notes: Sequence[str]
 ) -> tuple[str, ...]:
     """What holds whatever was measured."""
     flags = []
@@ -63,22 +84,22 @@ def flags_of(
     return tuple(flags)
 
 
-def _noise(values: Sequence[float], finished: Sequence[RunRecord]) -> tuple[float, float, str]:
-    """The 95 % prediction interval of one more run.
-
-    A single run has no standard deviation. That of training runs is close to what drawing another
-    test set of the same size would give (Jordan, "Calibrated Chaos", 2023), which is used instead.
-    """
-    interval = next_value(values)
-    if interval is not None:
-        return *interval, f"spread of {len(values)} seeds"
-    images = finished[0]["test_images"] or 10_000
-    share = min(max(values[0] / 100, 0.5 / images), 1 - 0.5 / images)
-    half = 1.96 * math.sqrt(2) * 100 * math.sqrt(share * (1 - share) / images)
-    return values[0] - half, values[0] + half, f"one seed: noise of {images:,} test images"
+def _exact(reported: ReportedValue, measured: Summary) -> str:
+    difference = measured.mean - reported.value
+    if abs(difference) <= tolerance(reported):
+        return EQUAL
+    return HIGHER if difference > 0 else LOWER
 
 
-def _rounding(value: float) -> float:
-    """Half a unit in the last digit that a value was printed with."""
-    decimals = repr(value).partition(".")[2]
-    return 0.5 * 10.0 ** -(0 if decimals == "0" else min(len(decimals), 4))
+def _to_the_best(
+    reported: ReportedValue, sampler: Sampler, last: tuple[float, float, str]
+) -> tuple[float, float, str]:
+    """The interval from the last to the best epoch: the report does not say which it gives."""
+    low, high, basis = last
+    best = replace(reported, statistic="best")
+    try:
+        values, runs = sampler(best)
+        lowest, highest, _ = interval(values, runs, best)
+    except NotMeasured:  # a run with validation images has no best epoch on the test set
+        return last
+    return min(low, lowest), max(high, highest), f"{basis}; from the last to the best epoch"

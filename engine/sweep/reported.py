@@ -65,20 +65,23 @@ class ReportedValue:
         return f"{self.value:g}"
 
     @property
-    def text(self) -> str:
-        """In a few words: `95.66 best`, `0.42 last test loss`, `89.21 best of 50 epochs`."""
-        words = [self.number]
+    def about(self) -> str:
+        """What it is of, in a few words: `best`, `last test loss`, `best of 50 epochs`."""
+        if self.measure == PARAMETERS:
+            return PARAMETERS
         if self.measure == EPOCHS and self.threshold is not None:
-            words.append(f"epochs to {self.threshold[0].replace('_', ' ')} {self.threshold[1]:g}")
-        elif self.measure == PARAMETERS:
-            words.append(PARAMETERS)
-        else:
-            words += self._which()
-        if self.measure in (*ACCURACIES[1:], *LOSSES):
+            return f"epochs to {self.threshold[0].replace('_', ' ')} {self.threshold[1]:g}"
+        words = list(self._which())
+        if self.measure != ACCURACIES[0]:
             words.append(self.measure.replace("_", " "))
         if self.best_over:
             words.append(f"over {', '.join(self.best_over)}")
         return " ".join(words)
+
+    @property
+    def text(self) -> str:
+        """`95.66 best`, `0.42 last test loss`, `89.21 best of 50 epochs`."""
+        return f"{self.number} {self.about}"
 
     def _which(self) -> Iterator[str]:
         if self.selection == "validation":

@@ -75,9 +75,10 @@ def _panel(axes: Axes, title: str, group: Sequence[ExperimentResult]) -> None:
                 result.last.mean, place, xerr=half or None, color=COLOURS[0], marker="o",
                 markersize=4.5, capsize=2,
             )  # fmt: skip
-        if result.reported is not None and result.conditions.comparable:
+        value = result.reported
+        if value is not None and value.measure == "test_accuracy" and result.conditions.comparable:
             axes.plot(
-                result.reported.value, place, marker="o", markersize=7, fillstyle="none",
+                value.value, place, marker="o", markersize=7, fillstyle="none",
                 color=COLOURS[1], linestyle="none",
             )  # fmt: skip
     axes.set_yticks(range(len(labels)), [cut(label, 26) for label in labels], fontsize=7)
