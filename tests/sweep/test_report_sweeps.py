@@ -20,6 +20,7 @@ CATALOGUE = json.loads((ROOT / "tests/support/catalogue_experiments.json").read_
 PAGE = (ROOT / "docs" / "sweeps.md").read_text("utf-8")
 EXPERIMENTS = {each["id"]: each for each in CATALOGUE["experiments"]}
 BUDGET = 5_000_000
+ONLY_IN_THE_REPORTS = {"1.9", "1.10", "2.2"}  # the catalogue lacks them
 
 
 @functools.cache
@@ -66,7 +67,7 @@ def test_the_sweep_of_all_reports_is_that_of_each_together() -> None:
 
 def test_every_experiment_of_the_catalogue_is_there_and_no_other() -> None:
     assert {run.experiment for run in planned()} == set(EXPERIMENTS)
-    assert len(EXPERIMENTS) == 42
+    assert len(EXPERIMENTS) == 45
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -163,7 +164,7 @@ def test_the_copy_has_every_experiment_and_number_of_the_catalogue() -> None:
     text = (SHARED / "reports" / "catalogue.md").read_text("utf-8")
     text = text[text.index("## 3.") : text.index("## 4.")]
     ids = set(re.findall(r"^\| ([0-4]\.[0-9]+b?)\b", text, re.M))
-    assert ids == {name for name in EXPERIMENTS if name not in ("0.9-first", "2.1")}
+    assert ids == EXPERIMENTS.keys() - {"0.9-first", "2.1"} - ONLY_IN_THE_REPORTS
     for experiment in EXPERIMENTS.values():
         for _, _, value in experiment["numbers"]:
             assert any(f"{value:.{digits}f}" in text for digits in (0, 1, 2)), value
