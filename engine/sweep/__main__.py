@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 
 from engine import atomic, train
-from engine.errors import OK, RESUMABLE, run_command
+from engine.errors import FAILED, OK, RESUMABLE, run_command
 from engine.signals import Stop
 from engine.step import device
 from engine.sweep import arguments, queue, results
@@ -30,7 +30,7 @@ from engine.sweep.estimate import Speeds
 from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess
 from engine.sweep.live import LiveView
-from engine.sweep.plan import different
+from engine.sweep.planned import PlannedRun, different
 from engine.sweep.processes import VISIBLE, Processes, devices_of
 from engine.sweep.queue import Queue
 from engine.sweep.records import Records
@@ -50,28 +50,53 @@ def main(argv: Sequence[str]) -> int:
 
 def run(args: Arguments, stop: Stop) -> int:
     """Train every run that is not finished; returns the exit code."""
-    machine, quiet = device_name(args), "quiet" in args.flags
-    runs, records = different(args.runs), Records(args.root)
+    device_name(args)  # one that is not there is refused before anything is written
+    records = Records(args.root)
+    args = args.with_results(records)
+    executor, retry = executor_of(args, stop), "retry-failed" in args.flags
     with Queue(args.folder, warn) as claims:
-        with claims.alone():
-            atomic.write_json(args.folder / "plan.json", args.plan.content())
-        names = {run.fingerprint: run.name for run in runs}
-        finished = {f for f in names if records.finished(f) is not None}
-        claims.enrol(names, finished, retry="retry-failed" in args.flags)
-        executor = executor_of(args, stop)
-        with LiveView(runs, records, machine, executor.slots, quiet=quiet) as live:
-            live.note(f"{len(runs)} runs, {len(finished)} done before; {args.folder}")
-            code = Driver(
-                runs, claims, records, executor, live, stop,
-                retries=args.flags.get("retries", 1), logs=args.folder / "logs",
-            ).run()  # fmt: skip
+        while True:
+            code = run_ready(args, stop, claims, records, executor, retry=retry)
+            records.refresh()
+            before, args = waiting(args), args.with_results(records)
+            if code == RESUMABLE or len(waiting(args)) == len(before):
+                break
+            retry = False
     if code == RESUMABLE:
-        done = sum(records.finished(fingerprint) is not None for fingerprint in names)
+        runs = different(args.runs)
+        done = sum(records.finished(run.fingerprint) is not None for run in runs)
         warn(f"stopped with {done} of {len(runs)} runs done; the same command continues")
         return code
     show_results(args)
     show_set_aside(args)
-    return code
+    for each in waiting(args):
+        warn(f"{each.name}: not begun: {each.weights_from}, whose weights it needs, has no result")
+    return FAILED if waiting(args) else code
+
+
+def run_ready(
+    args: Arguments, stop: Stop, claims: Queue, records: Records, executor: Executor, *, retry: bool
+) -> int:
+    """Train the runs that wait for no other run's weights; returns the exit code."""
+    runs = [each for each in different(args.runs) if not each.waiting]
+    with claims.alone():
+        atomic.write_json(args.folder / "plan.json", args.plan.content())
+    names = {each.fingerprint: each.name for each in runs}
+    finished = {f for f in names if records.finished(f) is not None}
+    claims.enrol(names, finished, retry=retry)
+    quiet = "quiet" in args.flags
+    with LiveView(runs, records, device_name(args), executor.slots, quiet=quiet) as live:
+        later = f", {len(waiting(args))} more after them" if waiting(args) else ""
+        live.note(f"{len(runs)} runs, {len(finished)} done before{later}; {args.folder}")
+        return Driver(
+            runs, claims, records, executor, live, stop,
+            retries=args.flags.get("retries", 1), logs=args.folder / "logs",
+        ).run()  # fmt: skip
+
+
+def waiting(args: Arguments) -> list[PlannedRun]:
+    """The runs that start from the weights of a run without a result."""
+    return [each for each in different(args.runs) if each.waiting]
 
 
 def executor_of(args: Arguments, stop: Stop) -> Executor:
@@ -91,6 +116,7 @@ def executor_of(args: Arguments, stop: Stop) -> Executor:
 def show_plan(args: Arguments) -> int:
     """Every run with its state and cost."""
     records = Records(args.root)
+    args = args.with_results(records)
     speeds = Speeds(records.all(), device_name(args))
     overview = Overview(args.runs, records, queue.peek(args.folder), speeds)
     if "json" in args.flags:
@@ -103,6 +129,7 @@ def show_plan(args: Arguments) -> int:
 def show_results(args: Arguments) -> int:
     """The results of the finished runs, and which runs have none."""
     records = Records(args.root)
+    args = args.with_results(records)
     selected = results.select(args.runs, records, queue.peek(args.folder))
     if "json" in args.flags:
         content = results.content(args.plan, selected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
 from engine.sweep.data import DataFiles
 from engine.sweep.files import read_files
-from engine.sweep.plan import Overrides, Plan, PlannedRun, make_plan, selected
+from engine.sweep.plan import Overrides, make_plan, selected
+from engine.sweep.planned import Plan, PlannedRun
+from engine.sweep.records import Records
+from engine.sweep.weights import with_results
 
 PROGRAM = "python -m engine.sweep"
 SUMMARY = (
@@ -73,6 +76,14 @@ class Arguments:
     settings: Settings
     flags: Mapping[str, Any]
     warnings: tuple[str, ...]
+    data: DataFiles
+
+    def with_results(self, records: Records) -> Arguments:
+        """The same with the weights of finished runs that others start from."""
+        plan = with_results(self.plan, records, self.data)
+        chosen = {run.name for run in self.runs}
+        runs = [run for run in plan.runs if run.name in chosen]
+        return replace(self, plan=plan, runs=runs)
 
     @property
     def root(self) -> Path:
@@ -109,7 +120,7 @@ def read(argv: Sequence[str]) -> Arguments:
     if problems:
         raise UserError(*dict.fromkeys(problems))
     warnings = tuple(f"{problem}; CIFAR-10 is assumed" for problem in data.missing.values())
-    return Arguments(plan, selected(plan.runs, only), parsed.config, flags, warnings)
+    return Arguments(plan, selected(plan.runs, only), parsed.config, flags, warnings, data)
 
 
 def _contradictions(flags: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from engine.runs.directory import RunFolder
 from engine.signals import Stop
 from engine.sweep.executor import Executor, Job, JobEnd, Outcome, Running
 from engine.sweep.live import LiveView
-from engine.sweep.plan import PlannedRun
+from engine.sweep.planned import PlannedRun
 from engine.sweep.queue import FAILED as FAILED_ONCE
 from engine.sweep.queue import QUEUED, RUNNING, SET_ASIDE, Queue
 from engine.sweep.records import Records

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from engine.explore.speed import training_speed
-from engine.sweep.plan import PlannedRun
+from engine.sweep.planned import PlannedRun
 from engine.sweep.records import Record
 
 

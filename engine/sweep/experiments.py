@@ -37,6 +37,7 @@ class ExplicitRun:
     entries: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
     reported: tuple[ReportedAt, ...] = ()
+    weights_from: str = ""  # the run that it starts from
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ TOP = ("title", "include", "report", "settings", "seeds", "experiments")
 EXPERIMENT = (
     "id", "title", "recipe", "why", "settings", "notes", "seeds", "axes", "runs", "reported",
 )  # fmt: skip
-RUN = ("name", "recipe", "why", "settings", "notes", "reported")
+RUN = ("name", "recipe", "why", "settings", "weights_from", "notes", "reported")
 
 _SETTINGS = settings_of(Config)
 
@@ -123,6 +123,7 @@ class _Reader(ReportedReader):
             entries=self.entries(parts, "settings"),
             notes=self.notes(parts),
             reported=self.reported(parts, OF_A_RUN),
+            weights_from=self.text(parts, "weights_from"),
         )
 
     def axes(self, parts: Parts) -> tuple[Axis, ...]:

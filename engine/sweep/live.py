@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from engine.runs.console import percent
 from engine.runs.progress import duration
 from engine.sweep.estimate import Speeds
-from engine.sweep.plan import PlannedRun
+from engine.sweep.planned import PlannedRun
 from engine.sweep.records import Record, Records
 
 REDRAW_SECONDS = 0.5

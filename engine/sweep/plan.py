@@ -7,85 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from engine.config import checks
 from engine.config.fields import Problems, check
-from engine.config.fingerprint import fingerprint
 from engine.config.options import merge
 from engine.config.schema import Config, as_dict
-from engine.config.values import Entry
+from engine.config.values import Entry, Scalar
 from engine.errors import UserError
 from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
 from engine.runs import compatibility
 from engine.sweep.data import DataFiles, ImageCounts, counts
 from engine.sweep.experiments import Experiment, SweepFiles
+from engine.sweep.planned import LONGEST_LABEL, Plan, PlannedRun, identified
 from engine.sweep.points import Point, points_of
-from engine.sweep.reported import ReportedValue
 from engine.sweep.scale import scaled
+from engine.sweep.weights import WeightsFiles, misfits, source_of
 
-FORMAT = 1
 MOST_RUNS = 100_000
-LONGEST_LABEL = 120  # of a folder's name
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run, known to the last setting before anything begins."""
-
-    name: str  # `4.1/resnet1111/s0`
-    point: str  # the same without the seed: runs of one point make one result
-    report: str
-    experiment: str
-    title: str
-    recipe: str | None
-    why: str
-    variant: str
-    params: int
-    petaflops: float  # of training and evaluation
-    seed: int
-    config: Config  # its run.name is the folder
-    differs: dict[str, Any]  # what the experiment's runs and axes set, by dotted name
-    fingerprint: str  # empty where the data is not there
-    folder: str
-    reported: tuple[ReportedValue, ...]
-    notes: tuple[str, ...]
-    epochs_unscaled: int
-
-    def content(self) -> dict[str, Any]:
-        """As plan.json has it."""
-        kept = (
-            "name", "report", "experiment", "title", "recipe", "why", "variant", "params",
-            "petaflops", "seed", "differs", "fingerprint", "folder",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in kept} | {
-            "config": as_dict(self.config),
-            "reported": [value.content() for value in self.reported],
-            "notes": list(self.notes),
-        }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All runs of a sweep."""
-
-    name: str  # of its folder below <run.root>/sweeps
-    sweep: str
-    title: str
-    epochs_scale: float
-    data_limit: int
-    runs: tuple[PlannedRun, ...]
-
-    def content(self) -> dict[str, Any]:
-        """plan.json."""
-        return {
-            "format": FORMAT,
-            "sweep": self.sweep,
-            "title": self.title,
-            "conditions": {"epochs_scale": self.epochs_scale, "data_limit": self.data_limit},
-            "runs": [run.content() for run in self.runs],
-        }
 
 
 @dataclass(frozen=True)
@@ -106,32 +45,29 @@ def make_plan(
 ) -> Plan:
     """The plan of `sweep_files`, read from `paths`; what is wrong is added to `problems`."""
     runs: list[PlannedRun] = []
+    weights = WeightsFiles()
     for experiment in sweep_files.experiments:
         seeds = experiment.seeds if overrides.seeds is None else overrides.seeds
         for point in points_of(experiment, problems):
-            config = _configured(point, overrides, data, problems)
+            config = _configured(point, overrides, data, weights, problems)
             if config is None:
                 continue
             if len(runs) + len(seeds) > MOST_RUNS:
                 problems.append(f"{experiment.place}: more than {MOST_RUNS:,} runs in one sweep")
                 break
             scale = overrides.epochs_scale
-            runs += [_planned(experiment, point, config, seed, scale, data) for seed in seeds]
+            planned = [
+                _planned(experiment, point, config, seed, scale, data, weights) for seed in seeds
+            ]
+            if point.weights_from:
+                planned = [_started(run, point, runs, data, problems) for run in planned]
+            runs += planned
     sweep = "+".join(dict.fromkeys(path.stem for path in paths))[:LONGEST_LABEL]
     limit = merge(Config, overrides.entries).config.data.limit
     scale = overrides.epochs_scale
     name = sweep + (f".epochs-{scale:g}" if scale != 1 else "") + (f".limit-{limit}" * bool(limit))
     title = "; ".join(dict.fromkeys(sweep_files.titles))
     return Plan(name, sweep, title, scale, limit, tuple(runs))
-
-
-def different(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Each run once: experiments may share one. Without data, its path stands for its digest."""
-    once: dict[str, PlannedRun] = {}
-    for run in runs:
-        paths = {"train": run.config.data.train, "test": run.config.data.test}
-        once.setdefault(run.fingerprint or fingerprint(run.config, paths), run)
-    return list(once.values())
 
 
 def selected(runs: Sequence[PlannedRun], globs: Sequence[str]) -> list[PlannedRun]:
@@ -145,7 +81,11 @@ def _matches(run: PlannedRun, glob: str) -> bool:
 
 
 def _configured(
-    point: Point, overrides: Overrides, data: DataFiles, problems: list[str]
+    point: Point,
+    overrides: Overrides,
+    data: DataFiles,
+    weights: WeightsFiles,
+    problems: list[str],
 ) -> Config | None:
     """The point's configuration, or None where something is wrong with it."""
 
@@ -158,9 +98,17 @@ def _configured(
             key, _, message = str(error).partition(" ")
             yield key, message
             return
-        yield from compatibility.problems(config, train.classes, train.side, images)
+        wrong = list(compatibility.problems(config, train.classes, train.side, images))
+        yield from wrong
+        if not wrong and not point.weights_from:
+            yield from weights.problems(config.model, train)
 
     entries = (*point.entries, *overrides.entries)
+    if point.weights_from:
+        if any(entry.key == "model.weights" for entry in entries):
+            problems.append(f"{point.place}: weights_from: model.weights is given too; keep one")
+            return None
+        entries += (Entry("model.weights", Scalar(point.weights_from), point.place),)
     merged = merge(Config, entries, (*checks.TRAINING, fits_its_data), origin=point.place)
     problems += [*merged.wrong_values, *merged.contradictions]
     if merged.wrong_values or merged.contradictions:
@@ -175,6 +123,7 @@ def _planned(
     seed: int,
     scale: float,
     data: DataFiles,
+    weights: WeightsFiles,
 ) -> PlannedRun:
     config = scaled(unscaled, scale)
     config = replace(config, train=replace(config.train, seed=seed))
@@ -182,17 +131,13 @@ def _planned(
     images = counts(config, train, test)
     variant = resolve(config.model)
     label, params, flops = _cost(variant, train.classes, train.side)
-    identity = ""
-    if train.sha256 and test.sha256:
-        identity = fingerprint(config, {"train": train.sha256, "test": test.sha256})
-    folder = f"{label[:LONGEST_LABEL]}-s{seed}-{identity[:8] or 'unknown'}"
     values = {
         f"{section}.{key}": value
         for section, settings in as_dict(config).items()
         for key, value in settings.items()
     }
     name = point.name + (label if point.name.endswith("/") else "")
-    return PlannedRun(
+    run = PlannedRun(
         name=f"{name}/s{seed}",
         point=name,
         report=experiment.report,
@@ -204,14 +149,33 @@ def _planned(
         params=params,
         petaflops=operations(config, flops, images) / 1e15,
         seed=seed,
-        config=replace(config, run=replace(config.run, name=folder)),
+        config=config,
         differs={key: values[key] for key in point.differing},
-        fingerprint=identity,
-        folder=folder,
+        fingerprint="",
+        folder="",
         reported=point.reported,
         notes=point.notes,
         epochs_unscaled=unscaled.train.epochs,
+        weights="" if point.weights_from else weights.digest(config.model, train),
     )
+    return identified(run, data)
+
+
+def _started(
+    run: PlannedRun, point: Point, before: list[PlannedRun], data: DataFiles, problems: list[str]
+) -> PlannedRun:
+    """The run as it waits for the weights of one of those `before` it."""
+    source = source_of(point.weights_from, run.experiment, run.seed, before)
+    if isinstance(source, str):
+        problems.append(f"{point.place}: weights_from: {source}")
+        return run
+    wrong = misfits(run.config, source, data)
+    problems += [f"{point.place}: weights_from: {source.point}: {each}" for each in wrong]
+    folder = Path(run.config.run.root) / source.folder
+    config = replace(run.config, model=replace(run.config.model, weights=str(folder)))
+    stand_in = f"of {source.fingerprint or source.name}"
+    waiting = replace(run, config=config, weights_from=source.name, weights=stand_in, waiting=True)
+    return identified(waiting, data)
 
 
 def operations(config: Config, flops: budget.Flops, images: ImageCounts) -> float:

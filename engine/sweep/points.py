@@ -38,6 +38,7 @@ class Point:
     differing: tuple[str, ...]  # dotted names of what the run and the axes set
     reported: tuple[ReportedValue, ...]
     notes: tuple[str, ...]
+    weights_from: str = ""  # a run's name, as it is written
 
 
 def points_of(experiment: Experiment, problems: list[str]) -> list[Point]:
@@ -80,6 +81,7 @@ def _point(
         tuple(dict.fromkeys(entry.key for entry in (*run.entries, *values))),
         tuple(each.value for each in run.reported),
         (*experiment.notes, *run.notes),
+        run.weights_from,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from engine.runs.console import percent
 from engine.runs.directory import FAILED
 from engine.sweep import queue
-from engine.sweep.plan import PlannedRun
+from engine.sweep.planned import PlannedRun
 from engine.sweep.queue import QueueRow
 from engine.sweep.records import Records
 
@@ -26,6 +26,7 @@ class Status:
     epochs: int = 0  # that are trained
     accuracy: float | None = None  # on the test set, after the last epoch
     error: str = ""  # last lines of its output
+    after: str = ""  # the run that it waits for
 
     def text(self, epochs: int) -> str:
         """In a few words."""
@@ -33,11 +34,13 @@ class Status:
             return f"{self.state}, {percent(self.accuracy)}"
         if self.epochs:
             return f"{self.state}, epoch {self.epochs}/{epochs}"
-        return self.state
+        return f"{self.state}, after {self.after}" if self.after else self.state
 
 
 def status_of(run: PlannedRun, records: Records, rows: Mapping[str, QueueRow]) -> Status:
     """The state of a run."""
+    if run.waiting:
+        return Status(TO_DO, after=run.weights_from)
     record = records.of(run.fingerprint)
     if record is not None and records.finished(run.fingerprint):
         return Status(DONE, record["epochs"], record.get("test_accuracy"))

@@ -12,7 +12,7 @@ from typing import Any
 from engine.config.schema import Config, Train
 from engine.errors import run_command
 from engine.sweep.__main__ import main
-from engine.sweep.plan import PlannedRun
+from engine.sweep.planned import PlannedRun
 from engine.sweep.reported import ReportedValue
 from tests.support.data import Files
 

@@ -32,6 +32,7 @@ WRONG = [  # the file, the line of the problem, its message
     (ONE + "    seeds: [0, 0]\n", 6, "seeds: expected a list of different seeds"),
     (ONE + "    seeds: [-1]\n", 6, "seeds: expected a list of whole numbers"),
     (ONE + "    seeds: 3\n", 6, "write [3]"),
+    (ONE + "    runs: [{weights_from: [a]}]\n", 6, "weights_from: expected text"),
     (ONE + "    settings: 3\n", 6, "settings: expected settings, indented below it"),
     (ONE + "    settings: {optim: {lrr: 1}}\n", 6, "optim.lrr: no such option; did you mean opt"),
     (ONE + "    settings: {optim: {lr: -1}}\n", 6, "optim.lr: expected a number, above 0"),

@@ -11,7 +11,7 @@ from engine.config.schema import Config, from_dict
 from engine.errors import run_command
 from engine.model import budget, resolve
 from engine.sweep.driver import ordered
-from engine.sweep.plan import different
+from engine.sweep.planned import different
 from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files
 from tests.support.sweeps import Sweep, planned_run
 

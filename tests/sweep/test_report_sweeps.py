@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine.sweep.arguments import read
-from engine.sweep.plan import PlannedRun, different
+from engine.sweep.planned import PlannedRun, different
 from tests.support.paths import ROOT, SHARED
 
 FOLDER = ROOT / "configs" / "sweeps"

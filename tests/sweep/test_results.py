@@ -13,7 +13,7 @@ from engine.statistics import summary
 from engine.sweep import results
 from engine.sweep.dry_run import Overview
 from engine.sweep.estimate import Speeds
-from engine.sweep.plan import Plan, PlannedRun
+from engine.sweep.planned import Plan, PlannedRun
 from engine.sweep.queue import SET_ASIDE, QueueRow
 from engine.sweep.records import Records
 from tests.support.sweeps import planned_run
