@@ -64,12 +64,6 @@ def test_all_problems_are_reported_at_once(pretend_gpu: Any) -> None:
     assert len(caught.value.problems) == 5
 
 
-def test_a_cpu_tensor_is_an_error() -> None:
-    images, ids = torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
-    with pytest.raises(UserError, match="images are on cpu: the Triton kernel needs a CUDA device"):
-        gpu.augment(images, ids, ids, IDENTITY, 0, 0)
-
-
 def test_rows_beyond_two_gibibytes_are_reached(pretend_gpu: Any) -> None:
     row = 2**31 // 3072 + 5
     store = np.zeros((row + 1, 32, 32, 3), np.uint8)  # only what is touched takes memory

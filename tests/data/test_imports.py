@@ -37,4 +37,4 @@ def test_a_machine_without_triton_or_a_gpu_imports_the_loader_and_names_what_is_
     loaded, without_triton, without_gpu = output.splitlines()
     assert loaded == "[]"
     assert "Triton is not installed" in without_triton
-    assert "images are on cpu" in without_gpu
+    assert "images are on cpu: the Triton kernel needs a CUDA device" in without_gpu
