@@ -12,18 +12,14 @@ from torchvision.transforms import functional
 from engine.data.augment import reference
 from engine.data.transform import FLIPS, Transform
 from engine.errors import UserError
+from tests.support.augment import store
 
-MODES = ("zeros", "reflect", "edge")
 TORCHVISION = {"zeros": "constant", "reflect": "reflect", "edge": "edge"}
 
 
-def _images(samples: int, side: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (samples, side, side, 3), np.uint8)
-
-
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", TORCHVISION)
 def test_the_reference_equals_torchvision(mode: str) -> None:
-    image = _images(1, 32)[0]
+    image = store(32, 32)[0]
     tensor = torch.from_numpy(image).permute(2, 0, 1)
     for row, column, flip in [(0, 0, False), (8, 8, True), (3, 7, True), (4, 4, False)]:
         padded = functional.pad(tensor, [4], padding_mode=TORCHVISION[mode])
@@ -33,17 +29,8 @@ def test_the_reference_equals_torchvision(mode: str) -> None:
         assert (ours == expected.permute(1, 2, 0).numpy()).all()
 
 
-def test_the_reference_normalises_as_torchvision() -> None:
-    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    image = _images(1, 32)[0]
-    tensor = torch.from_numpy(image).permute(2, 0, 1).double() / 255
-    expected = functional.normalize(tensor, list(mean), list(std))
-    ours = reference.normalise(image, mean, std)
-    np.testing.assert_allclose(ours, expected.permute(1, 2, 0).numpy(), rtol=1e-12)
-
-
 def test_a_cutout_is_black_and_touches_nothing_else() -> None:
-    image = _images(1, 9)[0] | 1
+    image = store(9, 9)[0] | 1
     out = reference.cut_out(image, 2, 5, 4)
     assert not out[2:6, 5:9].any()
     assert (out != image).any(2).sum() == 16
