@@ -30,19 +30,6 @@ shared_files = settings(
 
 
 @shared_files
-@given(batch=st.integers(1, 80), epoch=st.integers(0, 5), seed=st.integers(0, 99))
-def test_every_sample_is_delivered_once_an_epoch(
-    files: Files, batch: int, epoch: int, seed: int
-) -> None:
-    loader = Loader(files.train, batch, seed=seed)
-    labels = torch.cat([b.labels for b in loader.epoch(epoch)])
-    ids = loader.ids(epoch)
-    assert sorted(ids.tolist()) == list(range(TRAIN_IMAGES))
-    assert (labels.numpy() == open_beton(files.train).labels[ids]).all()
-    assert len(list(loader.epoch(epoch))) == len(loader)
-
-
-@shared_files
 @given(batch=st.integers(1, 80), data=st.data())
 def test_starting_at_any_step_gives_the_same_batches(
     files: Files, batch: int, data: st.DataObject
@@ -53,16 +40,6 @@ def test_starting_at_any_step_gives_the_same_batches(
     part = list(loader.epoch(1, skip=skip))
     assert len(part) == len(whole)
     assert all(torch.equal(a.images, b.images) for a, b in zip(part, whole, strict=True))
-
-
-def test_a_sample_looks_the_same_whatever_the_batch_size(files: Files) -> None:
-    def by_id(batch: int) -> dict[int, torch.Tensor]:
-        loader = Loader(files.train, batch, seed=3)
-        images = torch.cat([b.images for b in loader.epoch(2)])
-        return dict(zip(loader.ids(2).tolist(), images, strict=True))
-
-    one, other = by_id(7), by_id(64)
-    assert all(torch.equal(one[i], other[i]) for i in one)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "edge"])
@@ -97,16 +74,6 @@ def test_the_last_batch_is_dropped_only_on_request(files: Files) -> None:
     assert len(dropping) == TRAIN_IMAGES // 16
     assert [len(b.labels) for b in dropping.epoch(0)] == [16] * len(dropping)
     assert len(dropping.ids(0)) == dropping.samples == 16 * len(dropping)
-
-
-def test_without_shuffling_and_augmentation_images_are_unchanged(files: Files) -> None:
-    loader = Loader(
-        files.test, 10, shuffle=False, crop_padding=0, flip="none", mean=(0,) * 3, std=(1,) * 3
-    )
-    images = torch.cat([b.images for b in loader.epoch(0)])
-    expected = torch.from_numpy(open_beton(files.test).images()).permute(0, 3, 1, 2) / 255
-    torch.testing.assert_close(images, expected)
-    assert loader.ids(0).tolist() == list(range(len(expected)))
 
 
 MODES = ("resident", "stream")
@@ -170,8 +137,9 @@ def test_ranks_share_an_epoch_step_by_step(
         assert sorted(together) == sorted(alone)
     if not dropping:
         assert sorted(np.concatenate(visited)) == subset.tolist()
-    skip = data.draw(st.integers(0, len(ranks[0])))
+    skip = data.draw(st.integers(0, steps))
     rest = [b.labels for b in ranks[0].epoch(1, skip=skip)]
+    assert len(rest) == len(ranks[0]) - skip
     expected = open_beton(files.train).labels[visited[0][skip * batch :]]
     assert np.concatenate([*rest, np.empty(0, int)]).tolist() == expected.tolist()
 
@@ -198,21 +166,18 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
     plain = Loader(files.train, 20, **usual)
     normalised = Loader(files.train, 20, seed=4, autoaugment=True, cutout=6)
     for epoch in range(2):
+        results, before, floats = (
+            torch.cat([b.images for b in each.epoch(epoch)]).permute(0, 2, 3, 1)
+            for each in (loader, plain, normalised)
+        )
         ids = loader.ids(epoch)
-        triple = zip(loader.epoch(epoch), plain.epoch(epoch), normalised.epoch(epoch), strict=True)
-        for number, (result, before, floats) in enumerate(triple):
-            here = ids[20 * number : 20 * (number + 1)]
-            changed = autoaugment.ours(
-                before.images.permute(0, 2, 3, 1).contiguous(), here, 4, epoch
-            )
-            drawn = reference.geometry(Transform(cutout=6), 4, epoch, here, 32, 32)
-            for k in range(len(here)):
-                corner = int(drawn.cut_rows[k]), int(drawn.cut_columns[k])
-                expected = reference.cut_out(changed[k].numpy(), *corner, 6)
-                assert (result.images[k].permute(1, 2, 0).numpy() == expected).all()
-                slow = reference.normalise(expected, REPORTS_MEAN, REPORTS_STD)
-                np.testing.assert_allclose(floats.images[k].permute(1, 2, 0), slow, atol=1e-6)
-            assert not torch.equal(result.images, before.images)
+        drawn = reference.geometry(Transform(cutout=6), 4, epoch, ids, 32, 32)
+        changed = autoaugment.ours(before, ids, 4, epoch).numpy()
+        for k, corner in enumerate(zip(drawn.cut_rows, drawn.cut_columns, strict=True)):
+            expected = reference.cut_out(changed[k], *map(int, corner), 6)
+            assert (results[k].numpy() == expected).all()
+            slow = reference.normalise(expected, REPORTS_MEAN, REPORTS_STD)
+            np.testing.assert_allclose(floats[k], slow, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -226,8 +191,6 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
         ({"mean": (0.1,)}, "three numbers each"),
         ({"subset": np.array([0, 99])}, "id 99 is outside the 75 samples"),
         ({"crop_padding": 32, "padding_mode": "reflect"}, "reflect padding must be smaller"),
-        ({"flip": "maybe"}, "flip 'maybe': expected random, alternating or none"),
-        ({"cutout": 40}, "cutout 40: expected 0 to 32"),
         ({"mode": "ram"}, "mode 'ram': expected auto, resident or stream"),
         ({"device": "meta"}, "device meta: expected cpu or cuda"),
     ],

