@@ -53,16 +53,6 @@ class Final(NamedTuple):
     better: list[Design]
 
 
-class Listing(NamedTuple):
-    """All that is printed."""
-
-    arguments: Arguments
-    predict: Speed
-    result: SearchResult
-    designs: list[Design]  # sorted, at most --limit
-    finals: list[Final]
-
-
 def main(argv: Sequence[str]) -> int:
     """The command."""
     if any(word in HELP for word in argv):
@@ -79,13 +69,8 @@ def main(argv: Sequence[str]) -> int:
             "or give smaller --widths and --blocks"
         )
     ordered = sorted(result.designs, key=SORTS[arguments.sort])
-    listing = Listing(
-        arguments,
-        predict,
-        result,
-        ordered[: arguments.limit] if arguments.limit else ordered,
-        finals(ordered, arguments, predict),
-    )
+    listed = ordered[: arguments.limit] if arguments.limit else ordered
+    everything = arguments, predict, result, listed, finals(ordered, arguments, predict)
     written = []
     if arguments.write:
         count, budget = len(result.designs), arguments.space.budget
@@ -93,11 +78,11 @@ def main(argv: Sequence[str]) -> int:
             f"One of the {count:,} designs within {budget:,} parameters that no other one beats in",
             f"{objectives(arguments)}.",
         ]
-        written = files.write(listing.designs[: arguments.write], arguments.out, origin)
+        written = files.write(listed[: arguments.write], arguments.out, origin)
     if arguments.json:
-        print(json.dumps(as_json(listing) | {"written": written}, indent=2))
+        print(json.dumps(as_json(*everything) | {"written": written}, indent=2))
     else:
-        print("\n".join([as_text(listing), *(f"written: {path}" for path in written)]))
+        print("\n".join([as_text(*everything), *(f"written: {path}" for path in written)]))
     return OK
 
 
@@ -119,9 +104,15 @@ def objectives(arguments: Arguments) -> str:
     return ", ".join(f"{way} {words.get(name, name)}" for name, way in arguments.objectives)
 
 
-def as_text(listing: Listing) -> str:
+def as_text(
+    arguments: Arguments,
+    predict: Speed,
+    result: SearchResult,
+    listed: list[Design],
+    finals: list[Final],
+) -> str:
     """The table, and below it what was compared with what."""
-    predict, result, space = listing.predict, listing.result, listing.arguments.space
+    space = arguments.space
     unit = "images/s (predicted)" if predict.measured else "relative speed"
     lines = [
         (
@@ -129,24 +120,24 @@ def as_text(listing: Listing) -> str:
             f"{design.training / 1e9:.3f}", str(design.depth),
             f"{design.speed:,.0f}" if predict.measured else f"{design.speed:.2f}",
         )
-        for design in listing.designs
+        for design in listed
     ]  # fmt: skip
     text = [columns(("design", "parameters", "GFLOPs", "training", "depth", unit), lines)]
-    if more := len(result.designs) - len(listing.designs):
+    if more := len(result.designs) - len(listed):
         text.append(f"... and {more:,} more (--limit 0 lists all)")
     limits = f"{space.budget:,} parameters"
     if space.max_flops < UNLIMITED:
         limits += f" and {space.max_flops:,} FLOPs forward"
     text += [
         "",
-        f"Pareto set over {objectives(listing.arguments)}:",
+        f"Pareto set over {objectives(arguments)}:",
         "no other design is as good in each of these and better in one.",
         f"{len(result.designs):,} of {result.within:,} designs within {limits}, "
         f"of a grid of {result.grid:,}; {result.seconds:.1f} s.",
         "GFLOPs: forward, per image; training: forward and backward.",
         f"{predict.label[:1].upper()}{predict.label[1:]}.",
     ]
-    for name, own, better in listing.finals:
+    for name, own, better in finals:
         costs = f"{own.parameters:,}; {own.forward / 1e9:.3f} GFLOPs; depth {own.depth}"
         verdict = "not beaten"
         if better:
@@ -155,9 +146,14 @@ def as_text(listing: Listing) -> str:
     return "\n".join(text)
 
 
-def as_json(listing: Listing) -> dict[str, Any]:
+def as_json(
+    arguments: Arguments,
+    predict: Speed,
+    result: SearchResult,
+    listed: list[Design],
+    finals: list[Final],
+) -> dict[str, Any]:
     """The same as data."""
-    arguments, predict, result, designs, finals = listing
     space = dict(vars(arguments.space))
     if arguments.space.max_flops == UNLIMITED:
         space["max_flops"] = None
@@ -185,7 +181,7 @@ def as_json(listing: Listing) -> dict[str, Any]:
                 "images_per_second": round(design.speed, 1) if predict.measured else None,
                 "relative_speed": None if predict.measured else round(design.speed, 4),
             }
-            for design in designs
+            for design in listed
         ],
         "finals": [
             {"name": name, "beaten_by": [name_of(other.variant) for other in better[:10]]}

@@ -134,20 +134,12 @@ def build_errors(space: Space) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
-class _Steps(NamedTuple):
-    """One more layer after a given width: every choice, and what it adds."""
+class _Partial(NamedTuple):
+    """Designs up to some layer; or every choice of one more layer, and what it adds."""
 
-    width: Choices  # index into the widths
+    widths: Choices  # designs x layers so far, as indices; of one more layer: designs
     blocks: Choices
     costs: Counts  # parameters, multiply-adds, values
-
-
-class _Partial(NamedTuple):
-    """Designs up to some layer."""
-
-    widths: Choices  # designs x layers so far, as indices
-    blocks: Choices
-    costs: Counts
 
 
 class _Growth:
@@ -155,17 +147,15 @@ class _Growth:
 
     def __init__(self, family: Variant, space: Space) -> None:
         self.family, self.space = family, space
+        rest = Variant(  # of the family, what the costs of a layer depend on beside its own shape
+            (1,),
+            se="block" if family.se == "block" else "none",
+            se_reduction=family.se_reduction,
+            preactivation=family.preactivation,
+        )
         sides = budget.feature_maps(family, space.side)
-        self.steps = [
-            _layer_steps(
-                space.widths, space.blocks, space.growth, layer.kernel, layer.skip_kernel,
-                layer.stride, map_side, family.se == "block", family.se_reduction,
-                family.preactivation, narrowest,
-            )
-            for layer, map_side, narrowest in zip(
-                family.layers, sides[1:], _narrowest(family), strict=True
-            )
-        ]  # fmt: skip
+        layers = zip(family.layers, sides[1:], _narrowest(family), strict=True)
+        self.steps = [_layer_steps(space, rest, *layer) for layer in layers]
         ends = [_ends(family, space, width) for width in space.widths]
         self.start = np.array([start for start, _ in ends], np.int64).T
         self.end = np.array([end for _, end in ends], np.int64).T
@@ -189,15 +179,15 @@ class _Growth:
         for partial in partials:
             for width, steps in enumerate(self.steps[layer]):
                 rows = np.flatnonzero(partial.widths[:, -1] == width)
-                if len(rows) and len(steps.width):
+                if len(rows) and len(steps.widths):
                     yield from self._joined(layer, partial, rows, steps)
 
     def _joined(
-        self, layer: int, partial: _Partial, rows: Choices, steps: _Steps
+        self, layer: int, partial: _Partial, rows: Choices, steps: _Partial
     ) -> Iterator[_Partial]:
         """Every row with every step that leaves enough for the remaining layers."""
         most = (self.space.budget, self.space.max_flops // 2)
-        least = steps.costs[:2] + self.rest[layer + 1][:, steps.width]
+        least = steps.costs[:2] + self.rest[layer + 1][:, steps.widths]
         order = np.argsort(least[PARAMETERS], kind="stable")
         room = most[PARAMETERS] - partial.costs[PARAMETERS, rows]
         counts = np.searchsorted(least[PARAMETERS, order], room, side="right")
@@ -209,7 +199,7 @@ class _Growth:
             cheap = partial.costs[ADDS, row] + least[ADDS, step] <= most[ADDS]
             row, step = row[cheap], step[cheap]
             yield _Partial(
-                np.hstack([before[row], steps.width[step, None]]),
+                np.hstack([before[row], steps.widths[step, None]]),
                 np.hstack([partial.blocks[row], steps.blocks[step, None]]),
                 partial.costs[:, row] + steps.costs[:, step],
             )
@@ -219,11 +209,11 @@ class _Growth:
         depth = 2 * partial.blocks.sum(axis=1) + 2
         low, high = self.space.depths
         kept = (depth >= low) & (depth <= high) & (costs[PARAMETERS] >= self.space.least)
-        adds, stem = costs[ADDS, kept], self.stem_adds[partial.widths[kept, 0]]
+        flops: Any = budget.of_adds(costs[ADDS, kept], self.stem_adds[partial.widths[kept, 0]])
         widths = np.array(self.space.widths)[partial.widths[kept]]
         return Designs(
-            self.family, widths, partial.blocks[kept], costs[PARAMETERS, kept],
-            2 * adds, 6 * adds - 2 * stem, depth[kept], costs[VALUES, kept],
+            self.family, widths, partial.blocks[kept], costs[PARAMETERS, kept], *flops,
+            depth[kept], costs[VALUES, kept],
         )  # fmt: skip
 
     def _least_rest(self) -> list[Counts]:
@@ -234,45 +224,33 @@ class _Growth:
         for layer in reversed(self.steps):
             least = np.full_like(rest[0], UNLIMITED // 4)
             for width, steps in enumerate(layer):
-                if len(steps.width):
-                    least[:, width] = (steps.costs[:2] + rest[0][:, steps.width]).min(axis=1)
+                if len(steps.widths):
+                    least[:, width] = (steps.costs[:2] + rest[0][:, steps.widths]).min(axis=1)
             rest.insert(0, least)
         return rest
 
 
 @functools.cache
 def _layer_steps(
-    widths: tuple[int, ...],
-    blocks: tuple[int, ...],
-    growth: tuple[float, float],
-    kernel: int,
-    skip_kernel: int,
-    stride: int,
-    map_side: int,
-    squeezes: bool,
-    se_reduction: int,
-    preactivation: bool,
-    narrowest: int,
-) -> tuple[_Steps, ...]:
-    """The choices of one layer after each width; the first layer (stride 1) keeps the stem's."""
-    se = "block" if squeezes else "none"
-    rest = Variant((1,), (1,), se=se, se_reduction=se_reduction, preactivation=preactivation)
-    choices = []
+    space: Space, rest: Variant, layer: Layer, map_side: int, narrowest: int
+) -> tuple[_Partial, ...]:
+    """The choices of `layer` after each width; the first layer (stride 1) keeps the stem's."""
+    first, widths, choices = layer.stride == 1, space.widths, []
     for index, before in enumerate(widths):
-        allowed = [index] if stride == 1 else np.flatnonzero(_grows(before, widths, growth))
+        allowed = [index] if first else np.flatnonzero(_grows(before, widths, space.growth))
         after = np.array([other for other in allowed if widths[other] >= narrowest], np.int64)
-        width = np.repeat(after, len(blocks))
-        count = np.tile(np.array(blocks, np.int64), len(after))
+        width = np.repeat(after, len(space.blocks))
+        count: Any = np.tile(np.array(space.blocks, np.int64), len(after))
         # The closed form is plain arithmetic: it counts all choices at once as it counts one.
-        wide: Any = before if stride == 1 else np.array(widths)[width]
-        layer = Layer(count, before, wide, kernel, skip_kernel, stride)  # type: ignore[arg-type]
+        wide: Any = before if first else np.array(widths)[width]
+        layer = layer._replace(blocks=count, before=before, width=wide)
         costs = (
             budget.layer_parameters(rest, layer),
             budget.layer_adds(rest, layer, map_side),
             budget.layer_values(layer, map_side),
         )
         table = np.array([np.broadcast_to(each, width.shape) for each in costs], np.int64)
-        choices.append(_Steps(width, count, table))
+        choices.append(_Partial(width, count, table))
     return tuple(choices)
 
 
