@@ -212,8 +212,8 @@ class _Growth:
         flops: Any = budget.of_adds(costs[ADDS, kept], self.stem_adds[partial.widths[kept, 0]])
         widths = np.array(self.space.widths)[partial.widths[kept]]
         return Designs(
-            self.family, widths, partial.blocks[kept], costs[PARAMETERS, kept], *flops,
-            depth[kept], costs[VALUES, kept],
+            self.family, widths, partial.blocks[kept], costs[PARAMETERS, kept],
+            flops.forward, flops.training, depth[kept], costs[VALUES, kept],
         )  # fmt: skip
 
     def _least_rest(self) -> list[Counts]:
