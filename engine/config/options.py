@@ -21,7 +21,7 @@ from engine.config.argv import HELP, Flag, scan
 from engine.config.fields import Check
 from engine.config.help import help_text, render_values
 from engine.config.settings import Setting, build, sections_of, settings_of
-from engine.config.values import Entry, InvalidValue, validate, value_of
+from engine.config.values import Entry, InvalidValue, value_of
 from engine.config.yaml_file import read_file
 from engine.errors import UserError
 
@@ -133,17 +133,14 @@ def render(parsed: Parsed[Any]) -> str:
     return render_values(values, parsed.origins)
 
 
-class _Limits(Checker):  # type: ignore[misc]
-    """Checks a fastargs parameter against our limits; unlike fastargs' own, it converts nothing."""
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+class _AsRead(Checker):  # type: ignore[misc]
+    """Takes what `value_of` has read and checked; unlike fastargs' own, it converts nothing."""
 
     def check(self, value: Any) -> Any:
-        return validate(self.setting, value)
+        return value
 
     def help(self) -> str:
-        return self.setting.expected
+        return "the value"
 
 
 def _through_fastargs(
@@ -153,9 +150,7 @@ def _through_fastargs(
     for section, kind in sections_of(root).items():
         fastargs.Section(section, kind.__doc__, config_descriptor=declared).params(
             **{
-                setting.name: fastargs.Param(
-                    _Limits(setting), setting.limits.doc, default=setting.default
-                )
+                setting.name: fastargs.Param(_AsRead(), setting.limits.doc, default=setting.default)
                 for setting in settings.values()
                 if setting.section == section
             }

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,15 +61,15 @@ class Setting:
         return f"a list of {several}" + (f", each {text}" if text else "")
 
 
-def settings_of(root: type) -> dict[str, Setting]:
-    """Every setting of a dataclass of sections, by dotted name."""
-    return _settings_of(root)
-
-
 def sections_of(root: type) -> dict[str, type]:
     """The dataclass of each section, by the section's name."""
     hints = typing.get_type_hints(root)
     return {field.name: hints[field.name] for field in dataclasses.fields(root)}
+
+
+def settings_of(root: type) -> dict[str, Setting]:
+    """Every setting of a dataclass of sections, by dotted name."""
+    return _settings_of(root)  # mypy takes no type for an argument of a cached function
 
 
 @functools.cache
@@ -84,14 +83,14 @@ def _settings_of(root: type) -> dict[str, Setting]:
     return settings
 
 
-def build(root: Callable[..., Any], values: dict[str, Any]) -> Any:
+def build(root: type, values: dict[str, Any]) -> Any:
     """The configuration that holds `values`, which are complete."""
     sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         section, _, name = key.partition(".")
         sections.setdefault(section, {})[name] = value
-    kinds = sections_of(typing.cast(type, root))
-    return root(**{name: kind(**sections.get(name, {})) for name, kind in kinds.items()})
+    kinds = sections_of(root).items()
+    return root(**{name: kind(**sections.get(name, {})) for name, kind in kinds})
 
 
 def _setting(section: str, field: dataclasses.Field[Any], hint: Any) -> Setting:

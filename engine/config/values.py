@@ -74,26 +74,14 @@ def value_of(setting: Setting, raw: Raw) -> Any:
         if setting.limits.truth and not raw.quoted and raw.text.lower() in TRUTH:
             return setting.limits.truth[0 if TRUTH[raw.text.lower()] else 1]
         if not setting.many:
-            return validate(setting, _parse(setting, raw))
+            return _parse(setting, raw)
         hint = "" if raw.quoted else f"; write [{shown(raw.text)}]"
     if setting.many and isinstance(raw, tuple):
-        return validate(setting, tuple(_item(setting, item, i) for i, item in enumerate(raw, 1)))
+        items = tuple(_item(setting, item, place) for place, item in enumerate(raw, 1))
+        if setting.limits.length not in (None, len(items)):
+            raise InvalidValue(setting, f"; it has {len(items)}")
+        return items
     raise InvalidValue(setting, hint)
-
-
-def validate(setting: Setting, value: Any) -> Any:
-    """`value` itself if it has the setting's type and limits; else raises `InvalidValue`."""
-    if (value is None and setting.optional) or (
-        isinstance(value, str) and value in setting.limits.words
-    ):
-        return value
-    if not setting.many:
-        return _within_limits(setting, value)
-    if not isinstance(value, tuple):
-        raise InvalidValue(setting)
-    if setting.limits.length not in (None, len(value)):
-        raise InvalidValue(setting, f"; it has {len(value)}")
-    return tuple(_within_limits(setting, item) for item in value)
 
 
 def text_of(raw: Raw) -> str:
@@ -111,26 +99,27 @@ def _item(setting: Setting, raw: Raw, place: int) -> Any:
     hint = ""
     if isinstance(raw, Scalar):
         try:
-            return _within_limits(setting, _parse(setting, raw))
+            return _parse(setting, raw)
         except InvalidValue as error:
             hint = error.hint
     raise InvalidValue(setting, f"; entry {place} is {text_of(raw)}{hint}")
 
 
 def _parse(setting: Setting, raw: Scalar) -> Any:
-    text = raw.text
+    text, limits = raw.text, setting.limits
     if setting.kind is str:
-        choices = setting.limits.choices
-        if choices and text not in choices:
-            raise InvalidValue(setting, did_you_mean(text, choices))
-        if not choices and not raw.is_text:
+        if limits.choices and text not in limits.choices:
+            raise InvalidValue(setting, did_you_mean(text, limits.choices))
+        if not limits.choices and not raw.is_text:
             raise InvalidValue(setting, "; put it in quotes")
+        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text):
+            raise InvalidValue(setting, "; it has a control character or is not UTF-8")
         return text
     if raw.quoted:
         raise InvalidValue(setting, "; take the quotes off" if text else "")
     if setting.kind is bool:
         if text.lower() not in TRUTH:
-            raise InvalidValue(setting, did_you_mean(text, setting.limits.words))
+            raise InvalidValue(setting, did_you_mean(text, limits.words))
         return TRUTH[text.lower()]
     if _NOT_FINITE.fullmatch(text):
         raise InvalidValue(setting, "; it must be finite")
@@ -138,26 +127,14 @@ def _parse(setting: Setting, raw: Scalar) -> Any:
         raise InvalidValue(setting)
     if setting.kind is int and len(text) > _LONGEST_WHOLE:
         raise InvalidValue(setting, "; it is out of range")
-    return setting.kind(text)
-
-
-def _within_limits(setting: Setting, value: Any) -> Any:
-    limits = setting.limits
-    if type(value) is not setting.kind:
+    value = setting.kind(text)
+    if not math.isfinite(value):  # such as 1e999
+        raise InvalidValue(setting, "; it must be finite")
+    low, high = limits.low, limits.high
+    if low is not None and (value < low or (limits.above and value == low)):
         raise InvalidValue(setting)
-    if isinstance(value, str):
-        if limits.choices and value not in limits.choices:
-            raise InvalidValue(setting)
-        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value):
-            raise InvalidValue(setting, "; it has a control character or is not UTF-8")
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise InvalidValue(setting, "; it must be finite")
-        low, high = limits.low, limits.high
-        if low is not None and (value < low or (limits.above and value == low)):
-            raise InvalidValue(setting)
-        if high is not None and (value > high or (limits.below and value == high)):
-            raise InvalidValue(setting)
-        if setting.kind is int and abs(value) > LARGEST_INT:
-            raise InvalidValue(setting, f"; at most {LARGEST_INT:,}")
+    if high is not None and (value > high or (limits.below and value == high)):
+        raise InvalidValue(setting)
+    if setting.kind is int and abs(value) > LARGEST_INT:
+        raise InvalidValue(setting, f"; at most {LARGEST_INT:,}")
     return value
