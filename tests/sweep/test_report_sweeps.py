@@ -12,6 +12,7 @@ import yaml
 
 from engine.sweep.arguments import read
 from engine.sweep.planned import PlannedRun, different
+from engine.sweep.reported import ReportedValue
 from tests.support.paths import ROOT, SHARED
 
 FOLDER = ROOT / "configs" / "sweeps"
@@ -43,6 +44,15 @@ def network(run: PlannedRun) -> str:
 def words_of(run: PlannedRun) -> str:
     """All its words."""
     return " ".join([*run.notes, run.why, *(claim.note for claim in run.reported)])
+
+
+def typed(claim: ReportedValue) -> dict[str, Any]:
+    """What a reported value is of: its keys without number, evidence, remark and rounding."""
+    left_out = {"value", "evidence", "note"}
+    if claim.read == "printed" and claim.measure != "parameters":
+        left_out.add("precision")
+    content = json.loads(json.dumps(claim.content()))
+    return {key: value for key, value in content.items() if key not in left_out}
 
 
 def setting(run: PlannedRun, key: str) -> Any:
@@ -91,17 +101,30 @@ def test_a_grid_is_complete(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_reported_number_stands_beside_a_run_of_its_network(name: str) -> None:
-    claims = {
-        (variant, claim.evidence, claim.value)
+def test_every_reported_number_is_beside_a_run_of_its_network_and_says_what_it_is_of(
+    name: str,
+) -> None:
+    claims = [
+        [variant, claim.evidence, claim.value, typed(claim)]
         for run in runs_of(name)
         for claim in run.reported
         for variant in (network(run), "")
+    ]
+    for number in EXPERIMENTS[name]["numbers"]:
+        assert number in claims
+    known = [number[1:] for number in EXPERIMENTS[name]["numbers"]]
+    for _, *claim in claims:
+        assert claim in known  # and none made up
+
+
+def test_every_number_of_the_ancestor_is_a_running_mean() -> None:
+    claims = [claim for run in planned() for claim in run.reported]
+    running = [claim for claim in claims if claim.estimator == "running_mean"]
+    assert {id(claim) for claim in claims if claim.evidence == "ancestor"} <= set(map(id, running))
+    assert {run.report for run in planned() for claim in run.reported if claim in running} == {
+        "000",
+        "002",
     }
-    for variant, evidence, value in EXPERIMENTS[name]["numbers"]:
-        assert (variant, evidence, value) in claims
-    known = {(evidence, value) for _, evidence, value in EXPERIMENTS[name]["numbers"]}
-    assert {(evidence, value) for _, evidence, value in claims} == known  # and none made up
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -166,8 +189,9 @@ def test_the_copy_has_every_experiment_and_number_of_the_catalogue() -> None:
     ids = set(re.findall(r"^\| ([0-4]\.[0-9]+b?)\b", text, re.M))
     assert ids == EXPERIMENTS.keys() - {"0.9-first", "2.1"} - ONLY_IN_THE_REPORTS
     for experiment in EXPERIMENTS.values():
-        for _, _, value in experiment["numbers"]:
-            assert any(f"{value:.{digits}f}" in text for digits in (0, 1, 2)), value
+        for _, _, value, of in experiment["numbers"]:
+            if of.get("measure") != "parameters" and of.get("read") != "figure":
+                assert any(f"{value:.{digits}f}" in text for digits in (0, 1, 2, 4)), value
     claimed = {claim.value for run in planned() for claim in run.reported}
     words = " ".join(words_of(run) for run in planned())
     for number in re.findall(r"(?<![.\d])\d{2}\.\d{1,2}(?!\d)", text):
