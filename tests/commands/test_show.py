@@ -112,8 +112,10 @@ def test_the_merged_configuration_is_printed_with_origins_and_reads_back(
 ) -> None:
     config = str(ROOT / "configs" / "quickstart.yaml")
     argv = ["--config-file", config, "--train.epochs", "7", "--print-config"]
-    _, first, _ = _call(capsys, *argv)
+    _, first, _ = _call(capsys, *argv, "--optim.eps", "1e-12")
     assert "epochs: 7  # --train.epochs" in first
+    assert "eps: 1.0e-12  # --optim.eps" in first
+    assert "  # default" in first
     assert "quickstart.yaml, line" in first
     merged = tmp_path / "merged.yaml"
     merged.write_text(first)

@@ -14,7 +14,7 @@ FILES = [
     # mistaken names
     (
         "train:\n  epoch: 3",
-        "c.yaml, line 2: train.epoch: no such option; did you mean train.epochs?",
+        "c.yaml, line 2: train.epoch: no such option; did you mean train.epochs",
     ),
     ("tran:\n  epochs: 3", "line 1: tran: no such section; did you mean train?"),
     ("epochs: 3", "line 1: epochs: no such option; did you mean train.epochs?"),
@@ -107,17 +107,14 @@ FILES = [
     ("just words", "expected sections"),
     ("null", "expected sections"),
     ("train: 5", "line 1: train: expected this section's settings, indented below it"),
-    ("train:\nepochs: 3", "line 1: train: expected this section's settings"),
+    ("train:\noptim: {lr: 3}", "line 1: train: expected this section's settings"),
     ("train: [1, 2]", "train: expected this section's settings"),
     ("train: {epochs: 3", "c.yaml, line 1: not valid YAML"),
     ("train:\n  epochs: 3\n seed: 4", "line 3: not valid YAML"),
     ("train:\n\tepochs: 3", "line 2: not valid YAML: .*indent with spaces, not tabs"),
     ("train: {epochs: 3}\n---\ntrain: {epochs: 4}", "line 2: not valid YAML: a second document"),
-    (
-        "train: {epochs: !!int 5}",
-        "line 1: explicit tags are not allowed, found tag:yaml.org,2002:int",
-    ),
-    ("train: !!python/object/apply:os.system ['true']", "explicit tags are not allowed"),
+    ("train: {epochs: !!int 5}", "1: explicit tags are not allowed, found tag:yaml.org,2002:int"),
+    ("run: {name: !!python/object/apply:os.system id}", "explicit tags are not allowed"),
     ("!!map {train: {epochs: 3}}", "explicit tags are not allowed"),
     ("train: {epochs: *missing}", "not valid YAML: found undefined alias"),
     ("a: &a [*a]", "a: no such option"),
@@ -131,11 +128,11 @@ FILES = [
     ("optim: {nesterov: true, momentum: 0}", "line 1: optim.nesterov: needs a momentum"),
     ("optim: {nesterov: true, name: adam}", "only sgd has it; optim.name is adam"),
     ("optim: {clip_value: 0.1, clip_norm: 1}", "expected only one of optim.clip_value"),
+    ("schedule: {name: onecycle, base_momentum: 0.99}", "schedule.max_momentum, which is 0.95"),
     (
-        "schedule: {name: onecycle, base_momentum: 0.99}",
-        "expected at most schedule.max_momentum, which is 0.95",
+        "schedule: {name: cyclic, base_momentum: 0.91}",
+        "at most schedule.max_momentum, which is 0.9",
     ),
-    ("schedule: {name: cyclic, base_momentum: 0.91}", "schedule.max_momentum, which is 0.9"),
     ("schedule: {name: onecycle, base_momentum: 1.0}", "above 0 and below 1, found 1.0"),
     ("schedule: {minimum: 0.2}", "expected at most optim.lr, which is 0.1"),
     ("schedule: {name: cyclic, t_max: 10}", "t_max: only with cosine or onecycle; schedule.name"),
@@ -147,17 +144,10 @@ FILES = [
     ("schedule: {period: 3}", "schedule.period: only with restarts; schedule.name is cosine"),
     ("schedule: {name: linear}", "expected cosine, restarts, onecycle, cyclic, step, multistep"),
     ("schedule: {name: step, gamma: 1.5}", "expected a number, above 0 and at most 1, found 1.5"),
-    (
-        "schedule: {name: multistep}",
-        "schedule.milestones: multistep decays after these epochs; give",
-    ),
+    ("schedule: {name: multistep}", "milestones: multistep decays after these epochs; give"),
     ("schedule: {name: multistep, milestones: [6, 9, 8]}", "expected rising epochs, found [6, 9"),
     ("schedule: {name: multistep, milestones: [6, 6]}", "expected rising epochs"),
-    (
-        "schedule: {name: onecycle, per: epoch, t_max: 100}",
-        "schedule.t_max: a OneCycle of 100 epochs ends before train.epochs, which is 200: torch",
-    ),
-    ("schedule: {name: onecycle, t_max: 199}", "ends before train.epochs, which is 200"),
+    ("schedule: {name: onecycle, t_max: 199}", "ends before train.epochs, which is 200: torch"),
     ("optim: {lookahead_k: -1}", "optim.lookahead_k: expected a whole number, at least 0"),
     ("optim: {lookahead_k: 5, lookahead_alpha: 0}", "expected a number, above 0 and at most 1"),
     ("optim: {lookahead_k: 5, lookahead_start: 5}", "expected first or k, found 5"),
@@ -218,8 +208,11 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("text", "part"), FILES, ids=lambda text: text[:40])
-def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, text: str, part: str) -> None:
+def test_a_mistake_in_a_file_is_one_line_with_the_reason(
+    tmp_path: Path, text: str, part: str
+) -> None:
     problems = problems_of(["--config-file", str(file_of(tmp_path, text))])
+    assert len(problems) == 1
     assert holds(problems, part), problems
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
@@ -228,11 +221,6 @@ def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, text: str, part: 
 def test_a_bad_command_line_is_refused_with_the_reason(line: str, part: str) -> None:
     problems = problems_of(line.split(" "))
     assert holds(problems, part), problems
-
-
-@pytest.mark.parametrize("text", [text for text, _ in FILES[:70:3]], ids=lambda text: text[:40])
-def test_one_mistake_is_one_line(tmp_path: Path, text: str) -> None:
-    assert len(problems_of(["--config-file", str(file_of(tmp_path, text))])) == 1
 
 
 def test_all_problems_are_reported_at_once_and_in_order(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from engine.config import options
 from engine.config.schema import Config
 from engine.errors import UserError
 from tests.support import processes
-from tests.support.paths import ROOT
+from tests.support.settings import file_of
 
 
 def stock(monkeypatch: pytest.MonkeyPatch, *argv: str, checker: Any = int) -> fastargs.Config:
@@ -31,12 +31,6 @@ def stock(monkeypatch: pytest.MonkeyPatch, *argv: str, checker: Any = int) -> fa
 
 def ours(*argv: str) -> options.Parsed[Config]:
     return options.read(Config, argv, program="p", summary="s")
-
-
-def file_of(folder: Path, text: str) -> str:
-    path = folder / "c.yaml"
-    path.write_text(text)
-    return str(path)
 
 
 def test_unknown_keys_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,13 +133,3 @@ def test_the_shared_registry_stays_empty() -> None:
 def test_importing_reads_no_command_line() -> None:
     code = "import sys; sys.argv = None; import engine.config.options"
     processes.succeed(*processes.python("-c", code))
-
-
-def test_only_one_file_knows_fastargs() -> None:
-    knowing = {
-        path.relative_to(ROOT).as_posix()
-        for folder in ("engine", "writers", "benchmarks")
-        for path in (ROOT / folder).rglob("*.py")
-        if "import fastargs" in (text := path.read_text("utf-8")) or "from fastargs" in text
-    }
-    assert knowing == {"engine/config/options.py"}

@@ -11,7 +11,8 @@ from engine.config import checks, options
 from engine.config.fields import Problems, check, option, section
 from engine.config.schema import Config
 from engine.config.settings import settings_of
-from engine.errors import USER_ERROR, UserError, run_command
+from engine.errors import UserError
+from tests.support.settings import file_of
 
 FLAGS = [
     options.Flag("dry-run", "checks everything, writes nothing"),
@@ -26,9 +27,12 @@ def read(*argv: str) -> options.Parsed[Config]:
 
 
 def read_text(folder: Path, text: str, *argv: str) -> options.Parsed[Config]:
-    path = folder / "c.yaml"
-    path.write_bytes(text.encode())
-    return read(f"--config-file={path}", *argv)
+    return read(f"--config-file={file_of(folder, text)}", *argv)
+
+
+def has(config: Config, key: str, value: object) -> bool:
+    actual = settings_of(Config)[key].of(config)
+    return actual == value and type(actual) is type(value)
 
 
 def test_nothing_given_means_the_defaults() -> None:
@@ -90,9 +94,7 @@ def test_later_files_win_and_flags_win_over_files(tmp_path: Path) -> None:
 def test_values_of_files_are_read_as_written(
     tmp_path: Path, text: str, key: str, value: object
 ) -> None:
-    got = value_at(read_text(tmp_path, text).config, key)
-    assert got == value
-    assert type(got) is type(value)
+    assert has(read_text(tmp_path, text).config, key, value)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +128,7 @@ def test_values_of_files_are_read_as_written(
     ],
 )
 def test_values_of_flags_are_read_as_written(argv: list[str], key: str, value: object) -> None:
-    got = value_at(read(*argv).config, key)
-    assert got == value
-    assert type(got) is type(value)
+    assert has(read(*argv).config, key, value)
 
 
 def test_a_later_null_resets_an_earlier_value(tmp_path: Path) -> None:
@@ -160,45 +160,6 @@ def test_help_lists_every_option_with_default_and_limits(
         assert "a whole number, 1 to 100,000; default: 200" in words
         assert "--list [GLOB] all variants" in words and "--config-file FILE, -C FILE" in words
         assert "python -m x" in words and " S. " in words
-
-
-def test_the_printed_config_reads_back_as_the_same(tmp_path: Path) -> None:
-    parsed = read_text(
-        tmp_path,
-        "model: {blocks: [4, 5], se: stem, pool: global}\noptim: {eps: 1e-12}",
-        "--run.name=a: #b 'c' \"d\" é \U0001f600",
-        "--data.train=yes",
-    )
-    text = options.render(parsed)
-    assert f"  blocks: [4, 5]  # {tmp_path}/c.yaml, line 1\n" in text
-    assert "  eps: 1.0e-12  # " in text and "  epochs: 200  # default\n" in text
-    again = tmp_path / "again.yaml"
-    again.write_text(text, encoding="utf-8")
-    assert read(f"--config-file={again}").config == parsed.config
-
-
-def test_every_problem_is_one_line_and_the_exit_code_is_2(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def main(argv: object) -> int:
-        read("--train.epochs=5.9", "--train.sed=3")
-        return 0
-
-    assert run_command(main, []) == USER_ERROR
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.splitlines() == [
-        "error: --train.epochs 5.9: expected a whole number, 1 to 100,000",
-        "error: --train.sed: no such option; did you mean --train.seed?",
-    ]
-
-
-def test_reading_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError):
-        read("--run.root=here", "--data.train=there", "--train.epochs=x")
-    read("--run.root=here", "--data.train=there")
-    assert list(tmp_path.iterdir()) == []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +196,3 @@ def test_a_check_is_skipped_where_anything_in_its_section_is_wrong() -> None:
         UserError, match=r"^--source\.count 0: expected a whole number, at least 1$"
     ):
         options.read(Other, ["--source.count=0"], program="p", summary="s", checks=[never])
-
-
-def value_at(config: Config, key: str) -> object:
-    return settings_of(Config)[key].of(config)

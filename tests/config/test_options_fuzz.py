@@ -46,6 +46,10 @@ WORDS = (
 )
 
 
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
 def outcome(argv: list[str]) -> options.Parsed[Config] | None:
     """What reading gives: a configuration, or None for a UserError or help; all else raises."""
     try:
@@ -74,27 +78,19 @@ def complete(config: Config) -> None:
 
 
 @QUICK
-@given(text=TEXTS | st.text(max_size=60))
-def test_any_text_of_a_file_is_read_or_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    outcome([f"--config-file={path}"])
-    assert [entry.name for entry in tmp_path.iterdir()] == ["c.yaml"]
-
-
-@QUICK
-@given(content=st.binary(max_size=80))
-def test_any_bytes_of_a_file_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
+@given(content=(TEXTS | st.text(max_size=60)).map(as_bytes) | st.binary(max_size=80))
+def test_any_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(content)
     outcome([f"--config-file={path}"])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.yaml"]
 
 
 @QUICK
 @given(key=st.sampled_from([*SETTINGS]), text=VALUES)
 def test_any_value_of_a_setting_is_read_or_refused(tmp_path: Path, key: str, text: str) -> None:
     path = tmp_path / "c.yaml"
-    path.write_bytes(f"{key}: {text}".encode("utf-8", "surrogatepass"))
+    path.write_bytes(as_bytes(f"{key}: {text}"))
     outcome([f"--config-file={path}"])
     outcome([f"--{key}={text}"])
     outcome([f"--{key}", text])
