@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files, coloured, write_beton
 from tests.support.paths import SHARED
 from tests.support.processes import python, succeed
-from tests.support.runs import SHORT, Command
+from tests.support.runs import SHORT, Call, Command
 
 with contextlib.suppress(ImportError):  # the tests on a GPU do without it
     from hypothesis import Phase, settings
@@ -33,6 +34,19 @@ def _torch_as_before() -> object:
     yield
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls the `main` of a command with some words: its exit code, stdout and stderr."""
+    from engine.errors import run_command
+
+    def call(main: Callable[[Sequence[str]], int], *words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run_command(main, [str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture

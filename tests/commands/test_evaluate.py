@@ -13,7 +13,7 @@ from engine import evaluate, train
 from engine.errors import run_command
 from engine.runs.directory import RunFolder
 from tests.support.data import CLASSES, TEST_IMAGES, Files, coloured, rewrite_sidecar, write_beton
-from tests.support.runs import SHORT, Command, record_of, run_of
+from tests.support.runs import SHORT, Call, Command, record_of, run_of
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +26,16 @@ def finished(files: Files, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
 
 
 def test_predictions_of_a_hidden_set_are_written_as_id_and_label(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, call: Call
 ) -> None:
-    run = str(finished.path)
     hidden, out = tmp_path / "hidden.beton", tmp_path / "out.csv"
     images, labels = coloured(9, 0)
     write_beton(hidden, images, labels * 0 - 1, split="hidden")
-    capsys.readouterr()
-    flags = [run, "--data", str(hidden), "--device", "cpu"]
-    assert run_command(evaluate.main, flags) == 2
-    assert "--predictions" in capsys.readouterr().err
-    assert run_command(evaluate.main, [*flags, "--predictions", str(out)]) == 0
-    assert capsys.readouterr().out == ""
+    flags = [finished.path, "--data", hidden, "--device", "cpu"]
+    code, _, err = call(evaluate.main, *flags)
+    assert code == 2
+    assert "--predictions" in err
+    assert call(evaluate.main, *flags, "--predictions", out)[:2] == (0, "")
     header, *rows = out.read_text().splitlines()
     assert header == "id,label"
     assert [int(row.split(",")[0]) for row in rows] == list(range(9))
@@ -45,62 +43,57 @@ def test_predictions_of_a_hidden_set_are_written_as_id_and_label(
 
 
 def test_a_model_is_refused_on_a_set_of_other_classes(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, call: Call
 ) -> None:
-    run = finished
-    images, labels = coloured(8, 0)
-    other = tmp_path / "other.beton"
-    write_beton(other, images, labels, split="test")
-    counts = {"classes": ["a", "b", "c", "d", "e"], "class_counts": [2, 2, 2, 2, 0]}
-    write_beton(named := tmp_path / "named.beton", images, labels, split="test")
-    rewrite_sidecar(named, other, **counts)
-    assert run_command(evaluate.main, [str(run.path), "--data", str(other)]) == 2
-    assert "5 classes" in capsys.readouterr().err
-    rewrite_sidecar(named, other, classes=["a", "b", "c", "d"])
-    assert run_command(evaluate.main, [str(run.path), "--data", str(other)]) == 2
-    assert "its classes are a, b, c" in capsys.readouterr().err
+    other, named = tmp_path / "other.beton", tmp_path / "named.beton"
+    for path in (other, named):
+        write_beton(path, *coloured(8, 0), split="test")
+    for changes, message in (
+        ({"classes": list("abcde"), "class_counts": [2, 2, 2, 2, 0]}, "5 classes"),
+        ({"classes": list("abcd")}, "its classes are a, b, c"),
+    ):
+        rewrite_sidecar(named, other, **changes)
+        code, _, err = call(evaluate.main, finished.path, "--data", other)
+        assert code == 2
+        assert message in err
 
 
 def test_numbers_stand_for_missing_class_names(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: RunFolder, tmp_path: Path, call: Call
 ) -> None:
-    run = str(finished.path)
     images, labels = coloured(8, 0)
-    few, many = tmp_path / "few.beton", tmp_path / "many.beton"
+    few, many, out = (tmp_path / name for name in ("few.beton", "many.beton", "out.csv"))
     write_beton(few, images, labels % 3, split="mine")
     rewrite_sidecar(few, few, classes=["0", "1", "2"], class_counts=[4, 2, 2])
-    assert run_command(evaluate.main, [run, "--data", str(few)]) == 0
+    assert call(evaluate.main, finished.path, "--data", few)[0] == 0
     write_beton(many, images, labels * 0 - 1, split="hidden")
     rewrite_sidecar(many, many, classes=list("abcde"), class_counts=[0] * 5)
-    flags = [run, "--data", str(many), "--predictions", str(tmp_path / "out.csv")]
-    assert run_command(evaluate.main, flags) == 2
-    assert "holds 5 classes" in capsys.readouterr().err
-    assert not (tmp_path / "out.csv").exists()
+    code, _, err = call(evaluate.main, finished.path, "--data", many, "--predictions", out)
+    assert code == 2
+    assert "holds 5 classes" in err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("where", ["absent/out.csv", "file/out.csv", "folder", "fifo"])
 def test_an_impossible_path_for_predictions_is_one_line(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+    finished: RunFolder, tmp_path: Path, call: Call, where: str
 ) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
-    capsys.readouterr()
-    flags = [str(finished.path), "--predictions", str(tmp_path / where)]
-    assert run_command(evaluate.main, flags) == 2
-    err = capsys.readouterr().err.splitlines()
-    assert len(err) == 1 and err[0].startswith(f"error: {tmp_path}")
+    code, _, err = call(evaluate.main, finished.path, "--predictions", tmp_path / where)
+    assert code == 2
+    assert len(err.splitlines()) == 1 and err.startswith(f"error: {tmp_path}")
     assert (tmp_path / "fifo").is_fifo()
 
 
-def test_damaged_weights_are_not_evaluated(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_weights_are_not_evaluated(finished: RunFolder, tmp_path: Path, call: Call) -> None:
     run = RunFolder(tmp_path / "run")
     shutil.copytree(finished.path, run.path)
     run.weights.write_bytes(run.weights.read_bytes()[:-4] + b"\0\0\0\1")
-    assert run_command(evaluate.main, [str(run.path)]) == 2
-    assert "damaged" in capsys.readouterr().err
+    code, _, err = call(evaluate.main, run.path)
+    assert code == 2
+    assert "damaged" in err
 
 
 @pytest.mark.parametrize(
@@ -113,31 +106,29 @@ def test_damaged_weights_are_not_evaluated(
     ],
 )
 def test_a_mistake_in_the_command_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
+    tmp_path: Path, call: Call, argv: list[str], message: str
 ) -> None:
-    argv = [word.format(tmp=tmp_path) for word in argv]
-    assert run_command(evaluate.main, argv) == 2
-    err = capsys.readouterr().err
+    code, _, err = call(evaluate.main, *(word.format(tmp=tmp_path) for word in argv))
+    assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1
 
 
 def test_a_limited_run_is_evaluated_on_its_own_test_images(
-    command: Command, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, files: Files, tmp_path: Path, call: Call
 ) -> None:
     assert command("--data.limit", "20", "--data.validation", "4") == 0
     record = record_of(tmp_path)
     counts = [record[f"{part}_images"] for part in ("train", "validation", "test")]
     assert counts == [16, 4, 20]
-    run, out = str(run_of(tmp_path).path), tmp_path / "out.csv"
-    capsys.readouterr()
-    flags = [run, "--device", "cpu", "--json", "--predictions", str(out)]
-    assert run_command(evaluate.main, flags) == 0
-    result = json.loads(capsys.readouterr().out)
+    run, out = run_of(tmp_path).path, tmp_path / "out.csv"
+    _, shown, _ = call(evaluate.main, run, "--device", "cpu", "--json", "--predictions", out)
+    result = json.loads(shown)
     assert result["images"] == 20
     assert result["accuracy"] == record["test_accuracy"]
+    assert result["loss"] == pytest.approx(record["test_loss"], rel=1e-5)
     ids = [int(row.split(",")[0]) for row in out.read_text().splitlines()[1:]]
     assert len(set(ids)) == 20
     assert max(ids) > 20  # ids of the file, not of the selection
-    assert run_command(evaluate.main, [run, "--data", str(files.test), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["images"] == TEST_IMAGES
+    _, shown, _ = call(evaluate.main, run, "--data", files.test, "--json")
+    assert json.loads(shown)["images"] == TEST_IMAGES

@@ -13,7 +13,6 @@ import yaml
 from engine import train
 from engine.config import options
 from engine.config.schema import Config
-from engine.errors import run_command
 from engine.explore import __main__ as explore
 from engine.explore import options as explore_options
 from engine.explore import speed
@@ -21,15 +20,9 @@ from engine.explore.speed import Measurement
 from engine.model import VARIANTS, budget, resolve
 from tests.support import processes
 from tests.support.data import Files
-from tests.support.runs import SHORT, Command, run_of
+from tests.support.runs import SHORT, Call, Command, run_of
 
 SMALL = "--layers 2,3 --widths 16,24,32,64 --blocks 1-3 --conv-kernels 3 --se none,stem".split()
-
-
-def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = run_command(explore.main, argv)
-    return code, *capsys.readouterr()
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +32,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_list_fits_the_budget_and_names_what_was_compared(
-    capsys: pytest.CaptureFixture[str],
+    call: Call,
 ) -> None:
-    code, out, err = call(capsys, "--budget", "200k", *SMALL, "--limit", "5")
+    code, out, err = call(explore.main, "--budget", "200k", *SMALL, "--limit", "5")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split() == [
@@ -54,10 +47,10 @@ def test_the_list_fits_the_budget_and_names_what_was_compared(
     assert "Relative speed: from the FLOPs alone, resnet453 = 1" in out
 
 
-def test_every_limit_is_kept_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_limit_is_kept_in_json(call: Call) -> None:
     argv = ["--budget", "150_000", "--min-parameters", "50000", "--max-flops", "2e7"]
     argv += ["--min-depth", "8", "--max-depth", "12", *SMALL, "--json", "--limit", "0"]
-    code, out, _ = call(capsys, *argv)
+    code, out, _ = call(explore.main, *argv)
     result = json.loads(out)
     assert code == 0
     assert len(result["designs"]) == result["pareto"] <= result["within"] <= result["grid"]
@@ -78,10 +71,12 @@ def test_every_limit_is_kept_in_json(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_reports_final_networks_are_compared_with_the_list(
-    capsys: pytest.CaptureFixture[str],
+    call: Call,
 ) -> None:
     grid = ["--layers", "3", "--widths", "32,64,128,256", "--blocks", "2-5", "--conv-kernels", "3"]
-    _, out, _ = call(capsys, *grid, "--json", "--limit", "0", "--skip-kernels", "1", "--se", "none")
+    _, out, _ = call(
+        explore.main, *grid, "--json", "--limit", "0", "--skip-kernels", "1", "--se", "none"
+    )
     result = json.loads(out)
     finals = {each["name"]: each["beaten_by"] for each in result["finals"]}
     assert finals.keys() == {
@@ -95,11 +90,11 @@ def test_the_reports_final_networks_are_compared_with_the_list(
             assert listed[other]["flops"]["forward"] <= budget.flops(variant).forward
             assert listed[other]["depth"] >= budget.depth(variant)
     assert ("resnet453" in listed) == (finals["resnet453"] == [])
-    _, out, _ = call(capsys, *grid)
+    _, out, _ = call(explore.main, *grid)
     assert "resnet453 (4,992,586; 1.748 GFLOPs; depth 26): " in out
-    _, out, _ = call(capsys, *SMALL, "--budget", "100k")
+    _, out, _ = call(explore.main, *SMALL, "--budget", "100k")
     assert "resnet453 (" not in out
-    _, out, _ = call(capsys, *SMALL, "--max-flops", "1.7G")
+    _, out, _ = call(explore.main, *SMALL, "--max-flops", "1.7G")
     assert "resnet453 (" not in out and "se_resnet443 (" in out
 
 
@@ -108,20 +103,18 @@ def word(value: Any) -> str:
 
 
 def test_designs_over_the_default_budget_raise_model_budget(
-    capsys: pytest.CaptureFixture[str],
+    call: Call,
 ) -> None:
     argv = ["--budget", "7M", "--min-parameters", "6M", "--layers", "3", "--blocks", "4-6"]
     argv += ["--widths", "64,128,256", "--growth", "2", "--conv-kernels", "3", "--json"]
-    _, out, _ = call(capsys, *argv)
+    _, out, _ = call(explore.main, *argv)
     (first, *_) = json.loads(out)["designs"]
     assert first["model"]["budget"] == first["parameters"] > 6_000_000
 
 
-def test_a_written_configuration_trains(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: Files
-) -> None:
+def test_a_written_configuration_trains(call: Call, tmp_path: Path, files: Files) -> None:
     argv = [*SMALL, "--budget", "30000", "--write", "2", "--out", "found/here"]
-    code, out, _ = call(capsys, *argv)
+    code, out, _ = call(explore.main, *argv)
     assert code == 0
     written = sorted((tmp_path / "found" / "here").glob("*.yaml"))
     assert len(written) == 2
@@ -130,21 +123,21 @@ def test_a_written_configuration_trains(
     assert f"--config-file found/here/{written[0].name}" in text
     assert yaml.safe_load(text).keys() == {"model"}
     machine = [*SHORT[SHORT.index("--runtime.device") :], *files.flags(), "--dry-run"]
-    assert run_command(train.main, ["--config-file", str(written[0]), *machine]) == 0
-    shown = capsys.readouterr().out
+    code, shown, _ = call(train.main, "--config-file", written[0], *machine)
+    assert code == 0
     assert "two steps, loss" in shown
-    assert call(capsys, *argv)[0] == 0  # the same again is no clash
+    assert call(explore.main, *argv)[0] == 0  # the same again is no clash
     written[0].write_text(text + "train: {epochs: 3}\n")
-    code, _, err = call(capsys, *argv)
+    code, _, err = call(explore.main, *argv)
     assert code == 2 and "holds something else" in err
     assert "epochs: 3" in written[0].read_text()
 
 
 def test_all_problems_of_the_command_line_are_reported_at_once(
-    capsys: pytest.CaptureFixture[str],
+    call: Call,
 ) -> None:
     code, out, err = call(
-        capsys, "--budget", "many", "--layers", "0,3", "--blocks", "8-1", "--growth", "3-2",
+        explore.main, "--budget", "many", "--layers", "0,3", "--blocks", "8-1", "--growth", "3-2",
         "--se", "all", "--objectives", "parameters", "--max-flop", "5", "--runs", "nowhere",
         "--limit", "1.5", "--conv-kernels", "3,", "--write", "--sort", "size", "--json=yes",
         "--config-file", "x.yaml", "stray",
@@ -175,15 +168,15 @@ def test_all_problems_of_the_command_line_are_reported_at_once(
     ],
 )
 def test_contradicting_or_empty_limits_are_refused(
-    capsys: pytest.CaptureFixture[str], argv: list[str], message: str
+    call: Call, argv: list[str], message: str
 ) -> None:
-    code, out, err = call(capsys, *argv)
+    code, out, err = call(explore.main, *argv)
     assert (code, out) == (2, "")
     assert message in err
 
 
-def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = call(capsys, "--help")
+def test_help_names_every_option(call: Call) -> None:
+    code, out, _ = call(explore.main, "--help")
     assert code == 0
     for option in explore_options.OPTIONS:
         assert f"--{option.name}" in out
@@ -230,7 +223,7 @@ def test_no_factor_of_the_fit_is_negative() -> None:
 
 
 def test_speed_is_predicted_from_finished_runs_alone(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, call: Call
 ) -> None:
     assert not speed.from_runs(tmp_path / "runs").measured
     assert command("--train.epochs", "1") == 0
@@ -248,11 +241,11 @@ def test_speed_is_predicted_from_finished_runs_alone(
     assert float(result(record["flops"]["training"], 0)) == pytest.approx(
         record["images_per_second"]
     )
-    code, out, _ = call(capsys, *SMALL, "--json", "--limit", "1", "--runs", "runs")
+    code, out, _ = call(explore.main, *SMALL, "--json", "--limit", "1", "--runs", "runs")
     assert code == 0
     content = json.loads(out)
     assert content["speed"]["kind"] == "predicted"
     assert content["designs"][0]["images_per_second"] > 0
     assert content["designs"][0]["relative_speed"] is None
-    _, out, _ = call(capsys, *SMALL)
+    _, out, _ = call(explore.main, *SMALL)
     assert "images/s (predicted)" in out and record["device"] in out

@@ -21,6 +21,7 @@ EXACT = (
 ).split()
 
 Command = Callable[..., int]
+Call = Callable[..., tuple[int, str, str]]
 
 
 def run_of(tmp_path: Path) -> RunFolder:
