@@ -29,14 +29,6 @@ def test_the_paths_of_a_block_have_one_size_for_kernels_from_1_to_11(
             assert logits.shape == (2, 10)
 
 
-@pytest.mark.parametrize("kernel", range(1, 12))
-@pytest.mark.parametrize("stride", [1, 2, 3, 4])
-def test_a_convolution_divides_the_side_by_its_stride(kernel: int, stride: int) -> None:
-    for side in range(3, 14):
-        out = Convolution(1, 1, kernel, stride)(torch.randn(1, 1, side, side + 1))
-        assert out.shape[2:] == (-(-side // stride), -(-(side + 1) // stride))
-
-
 def test_the_2x2_skip_of_report_001_has_no_padding() -> None:
     convolution = Convolution(3, 5, 2, 2)
     images = torch.randn(2, 3, 16, 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,8 @@ from engine.model.variants import ROWS
 from tests.support.paths import ROOT
 
 # The catalogue of the reports, so that no row can vanish or drift.
-CATALOGUE = json.loads((ROOT / "tests/support/catalogue_experiments.json").read_text())[
-    "parameters"
-]
+EXPERIMENTS = json.loads((ROOT / "tests/support/catalogue_experiments.json").read_text())
+CATALOGUE = EXPERIMENTS["parameters"]
 OVER_BUDGET = {"resnet18", "resnet224", "resnet1111_skip2"}
 # Rows that the catalogue only records, as overrides of named variants.
 RECORDED = {
@@ -59,7 +59,8 @@ def test_exactly_the_networks_over_the_budget_are_refused(name: str) -> None:
     assert problems(Model(name=name, budget=0)) == []
 
 
-def test_parts_override_the_named_variant() -> None:
+def test_parts_define_a_network_or_override_the_named_one() -> None:
+    assert resolve(Model(blocks=(4, 5, 3))) == VARIANTS["resnet453"]
     variant = resolve(Model(name="resnet453", blocks=(4, 4, 3), se="stem", pool=8))
     assert dataclasses.replace(variant, pool="global") == VARIANTS["se_resnet443"]
     assert name_of(variant) == "se_resnet443"
@@ -70,10 +71,6 @@ def test_a_single_entry_holds_for_all_layers_and_a_single_width_doubles() -> Non
     assert variant.widths == (8, 16, 32, 64)
     assert variant.conv_kernels == (5, 5, 5, 5)
     assert variant.blocks == (2, 2, 2, 2)
-
-
-def test_parts_alone_define_a_network() -> None:
-    assert resolve(Model(blocks=(4, 5, 3))) == VARIANTS["resnet453"]
 
 
 def test_another_depth_extends_regular_lists_and_refuses_others() -> None:
@@ -94,12 +91,6 @@ def test_all_wrong_parts_are_reported_at_once() -> None:
     with pytest.raises(UserError) as error:
         resolve(model)
     assert len(error.value.problems) == 3
-
-
-def test_neither_a_name_nor_blocks_is_refused() -> None:
-    [(key, message)] = problems(Model())
-    assert key == "model.name"
-    assert "[2, 2, 2]" in message
 
 
 @pytest.mark.parametrize(
@@ -128,12 +119,10 @@ def test_neither_a_name_nor_blocks_is_refused() -> None:
 def test_impossible_networks_are_refused_with_the_nearest_possible(
     model: Model, key: str, words: str
 ) -> None:
-    wrong = dict(problems(model))
-    assert words in wrong[key]
-    nearest = words.rpartition("fits: ")[2].removeprefix("model.se_reduction ")
-    if nearest.isdigit():
-        kernels = key.endswith("kernels")
-        fixed = (int(nearest),) if kernels else int(nearest)
+    assert words in dict(problems(model))[key]
+    nearest = re.findall(r"fits: .*?(\d+)$", words)
+    if nearest:
+        fixed = (int(nearest[0]),) if key.endswith("kernels") else int(nearest[0])
         assert problems(dataclasses.replace(model, **{key.removeprefix("model."): fixed})) == []
 
 
@@ -214,13 +203,3 @@ def test_the_list_holds_every_variant_with_its_cost_and_config() -> None:
     assert row["config"].endswith("configs/resnet453.yaml")
     assert row["source"] == "report 004, model 5 (final)"
     assert listed["resnet111_w16"]["config"] is None
-
-
-def test_the_list_takes_a_glob_and_refuses_one_that_matches_nothing() -> None:
-    assert {row["variant"] for row in rows("resnet211_skip*")} == {
-        f"resnet211_skip{kernel}" for kernel in (1, 3, 5, 7, 9)
-    }
-    with pytest.raises(UserError, match="did you mean resnet453"):
-        rows("resnet45")
-    with pytest.raises(UserError, match="no variant matches"):
-        rows("*zzz*")

@@ -17,7 +17,7 @@ from engine.optim.update import DeviceRates
 from engine.step.device import Machine
 from engine.step.replay import RecordedWork
 from engine.step.training import TrainingStep
-from tests.support.recording_device import FakeRecorder, install
+from tests.support.recording_device import install
 
 STEPS = 120
 BATCH = 8
@@ -40,11 +40,6 @@ def _eager(step: TrainingStep) -> None:
 
 def _recorded(step: TrainingStep) -> None:
     """As a graph makes them: rates and number on the device, the batch in memory that stays."""
-    with pytest.MonkeyPatch.context() as patch:
-        _replayed(step, install(patch))
-
-
-def _replayed(step: TrainingStep, recorder: FakeRecorder) -> None:
     memory = Batch(torch.zeros(BATCH, 3, 8, 8, dtype=torch.float64), torch.zeros(BATCH).long())
     rates = DeviceRates(*(torch.tensor(each, dtype=torch.float64) for each in RATES))
     at = torch.zeros((), dtype=torch.int64)
@@ -53,13 +48,15 @@ def _replayed(step: TrainingStep, recorder: FakeRecorder) -> None:
         step.queue(memory, rates, at)
         at.add_(1)
 
-    recorded = RecordedWork(recorder, work)
-    for number, batch in enumerate(_batches()):
-        for held, given in zip(memory, batch, strict=True):
-            held.copy_(given)
-        step.begin()
-        torch.manual_seed(number)
-        recorded()
+    with pytest.MonkeyPatch.context() as patch:
+        recorder = install(patch)
+        recorded = RecordedWork(recorder, work)
+        for number, batch in enumerate(_batches()):
+            for held, given in zip(memory, batch, strict=True):
+                held.copy_(given)
+            step.begin()
+            torch.manual_seed(number)
+            recorded()
     assert recorder.graphs[0].replays > STEPS - 10
 
 
@@ -168,26 +165,3 @@ def test_steps_with_dropout_equal_a_textbook_network(
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-9)
         assert mine.grad is not None
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-5, atol=1e-9)
-
-
-@pytest.mark.parametrize("place", ["classifier", "block"])
-@pytest.mark.parametrize("p", [0.1, 0.8])
-def test_dropout_is_off_in_evaluation(place: str, p: float) -> None:
-    dropping = _network(Variant((2, 1), (8,), dropout=p, dropout_place=place)).eval()
-    plain = _network(Variant((2, 1), (8,))).eval()
-    images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
-    assert torch.equal(dropping(images), plain(images))
-
-
-@pytest.mark.parametrize("p", [0.2, 0.75])
-def test_dropout_drops_its_share_and_scales_the_rest(p: float) -> None:
-    network = _network(Variant((1,), (8,), dropout=p, dropout_place="block"))
-    seen: list[tuple[Tensor, Tensor]] = []
-    (dropout,) = (m for m in network.modules() if isinstance(m, nn.Dropout))
-    dropout.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
-    network(torch.randn(64, 3, 8, 8, dtype=torch.float64))
-    given, out = seen[0]
-    alive = given > 0
-    kept = (out > 0) & alive
-    assert kept.sum() / alive.sum() == pytest.approx(1 - p, abs=0.02)
-    torch.testing.assert_close(out[kept], given[kept] / (1 - p))
