@@ -14,19 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import (
-    ConstantLR,
-    CosineAnnealingLR,
-    CosineAnnealingWarmRestarts,
-    CyclicLR,
-    ExponentialLR,
-    LambdaLR,
-    LRScheduler,
-    MultiplicativeLR,
-    MultiStepLR,
-    OneCycleLR,
-    StepLR,
-)
+from torch.optim import lr_scheduler as torchs
+from torch.optim.lr_scheduler import LRScheduler
 
 from engine.config.schema import Config, Optim, Schedule, Train
 from engine.optim.schedules import moves_every_step, moves_momentum, rates
@@ -38,66 +27,56 @@ PEAK = 0.1
 ANNEALS: dict[str, Any] = {"cosine": "cos", "linear": "linear"}
 Make = Callable[[Optimizer, int], LRScheduler]  # the second: updates per epoch
 
-# The twelve of report 000, as its code had them, and what they are here.
+# The twelve of report 000, as its code had them, and what they are here; u: updates per epoch.
 TWELVE: dict[str, tuple[Schedule, Make]] = {
     "CosineAnnealingLR": (
         Schedule("cosine", t_max=50),  # 200 there; here it climbs back within the test
-        lambda optimizer, unit: CosineAnnealingLR(optimizer, 50 * unit),
+        lambda o, u: torchs.CosineAnnealingLR(o, 50 * u),
     ),
     "LambdaLR": (
         Schedule("exponential", gamma=0.65),
-        lambda optimizer, _: LambdaLR(optimizer, lambda e: 0.65**e),
+        lambda o, u: torchs.LambdaLR(o, lambda epoch: 0.65**epoch),
     ),
     "MultiplicativeLR": (
         Schedule("multiplicative", gamma=0.65),
-        lambda optimizer, _: MultiplicativeLR(optimizer, lambda e: 0.65**e),
+        lambda o, u: torchs.MultiplicativeLR(o, lambda epoch: 0.65**epoch),
     ),
-    "StepLR": (
-        Schedule("step", step_size=2),
-        lambda optimizer, unit: StepLR(optimizer, 2 * unit, 0.1),
-    ),
+    "StepLR": (Schedule("step", step_size=2), lambda o, u: torchs.StepLR(o, 2 * u, 0.1)),
     "MultiStepLR": (
         Schedule("multistep", milestones=(6, 8, 9)),
-        lambda optimizer, unit: MultiStepLR(optimizer, [6 * unit, 8 * unit, 9 * unit], 0.1),
+        lambda o, u: torchs.MultiStepLR(o, [6 * u, 8 * u, 9 * u], 0.1),
     ),
-    "ExponentialLR": (
-        Schedule("exponential"),
-        lambda optimizer, _: ExponentialLR(optimizer, 0.1),
-    ),
+    "ExponentialLR": (Schedule("exponential"), lambda o, u: torchs.ExponentialLR(o, 0.1)),
     "CyclicLR": (
         Schedule("cyclic", minimum=0.001),
-        lambda optimizer, unit: CyclicLR(optimizer, 0.001, PEAK, 5 * unit),
+        lambda o, u: torchs.CyclicLR(o, 0.001, PEAK, 5 * u),
     ),
     "CyclicLR2": (
         Schedule("cyclic", minimum=0.001, cycle="triangular2"),
-        lambda optimizer, unit: CyclicLR(optimizer, 0.001, PEAK, 5 * unit, mode="triangular2"),
+        lambda o, u: torchs.CyclicLR(o, 0.001, PEAK, 5 * u, mode="triangular2"),
     ),
     "CyclicLR3": (
         Schedule("cyclic", minimum=0.001, cycle="exp_range", gamma=0.85),
-        lambda optimizer, unit: CyclicLR(
-            optimizer, 0.001, PEAK, 5 * unit, mode="exp_range", gamma=0.85
-        ),
+        lambda o, u: torchs.CyclicLR(o, 0.001, PEAK, 5 * u, mode="exp_range", gamma=0.85),
     ),
     "OneCycleLR": (
         Schedule("onecycle", t_max=EPOCHS),  # 100 there, see below
-        lambda optimizer, unit: OneCycleLR(optimizer, PEAK, steps_per_epoch=unit, epochs=EPOCHS),
+        lambda o, u: torchs.OneCycleLR(o, PEAK, steps_per_epoch=u, epochs=EPOCHS),
     ),
     "OneCycleLR2": (
         Schedule("onecycle", anneal="linear"),
-        lambda optimizer, unit: OneCycleLR(
-            optimizer, PEAK, EPOCHS * unit, anneal_strategy="linear"
-        ),
+        lambda o, u: torchs.OneCycleLR(o, PEAK, EPOCHS * u, anneal_strategy="linear"),
     ),
     "CosineAnnealingWarmRestarts": (
         Schedule("restarts", minimum=0.001),
-        lambda optimizer, unit: CosineAnnealingWarmRestarts(optimizer, 10 * unit, 1, 0.001),
+        lambda o, u: torchs.CosineAnnealingWarmRestarts(o, 10 * u, 1, 0.001),
     ),
 }
-
-
-def _optimizer(name: str = "sgd", lr: float = PEAK) -> Optimizer:
-    parameters = [torch.nn.Parameter(torch.zeros(1))]
-    return Adam(parameters, lr) if name == "adam" else SGD(parameters, lr, 0.9)
+MOMENTUM = {  # as torch's OneCycleLR and CyclicLR, and our schedules, call it
+    "cycle_momentum": st.booleans(),
+    "base_momentum": st.floats(0.01, 0.5),
+    "max_momentum": st.floats(0.5, 0.99),
+}
 
 
 def _equal(
@@ -112,7 +91,8 @@ def _equal(
     """Compare every step of a run with torch's scheduler, updated once per epoch or step."""
     every_step = moves_every_step(schedule)
     config = replace(Config(), train=Train(epochs=epochs), optim=Optim(name, lr), schedule=schedule)
-    optimizer = _optimizer(name, lr)
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = Adam(parameters, lr) if name == "adam" else SGD(parameters, lr, 0.9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, about its use
         scheduler = make(optimizer, steps if every_step else 1)
@@ -151,10 +131,10 @@ def test_the_table_of_the_twelve_in_the_docs_is_tested() -> None:
 @pytest.mark.parametrize("per", ["epoch", "step"])
 @pytest.mark.parametrize(("t_max", "minimum"), [(0, 0.0), (200, 0.0), (30, 1e-4), (11, 0.01)])
 def test_a_cosine_has_its_own_length_and_rises_again(per: str, t_max: int, minimum: float) -> None:
-    def make(optimizer: Optimizer, unit: int) -> LRScheduler:
-        return CosineAnnealingLR(optimizer, (t_max or 60) * unit, minimum)
-
-    _equal(Schedule(per=per, t_max=t_max, minimum=minimum), make, epochs=60)
+    schedule = Schedule(per=per, t_max=t_max, minimum=minimum)
+    _equal(
+        schedule, lambda o, u: torchs.CosineAnnealingLR(o, (t_max or 60) * u, minimum), epochs=60
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -162,33 +142,25 @@ def test_a_cosine_has_its_own_length_and_rises_again(per: str, t_max: int, minim
     name=st.sampled_from(["sgd", "adam"]),
     per=st.sampled_from(["auto", "epoch", "step"]),
     anneal=st.sampled_from(["cosine", "linear"]),
-    cycle=st.booleans(),
     length=st.integers(2, 40),
-    pct_start=st.floats(0.02, 0.95),
-    factors=st.tuples(st.floats(1, 100), st.floats(1, 1e5)),
-    momenta=st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 0.99)),
+    alike=st.fixed_dictionaries(
+        MOMENTUM
+        | {
+            "pct_start": st.floats(0.02, 0.95),
+            "div_factor": st.floats(1, 100),
+            "final_div_factor": st.floats(1, 1e5),
+        }
+    ),
 )
 def test_any_onecycle_equals_torch(
-    name: str,
-    per: str,
-    anneal: str,
-    cycle: bool,
-    length: int,
-    pct_start: float,
-    factors: tuple[float, float],
-    momenta: tuple[float, float],
+    name: str, per: str, anneal: str, length: int, alike: dict[str, Any]
 ) -> None:
-    given_alike: dict[str, Any] = {
-        "pct_start": pct_start, "div_factor": factors[0], "final_div_factor": factors[1],
-        "cycle_momentum": cycle, "base_momentum": momenta[0], "max_momentum": momenta[1],
-    }  # fmt: skip
-
     def make(optimizer: Optimizer, unit: int) -> LRScheduler:
-        return OneCycleLR(
-            optimizer, 0.01, length * unit, anneal_strategy=ANNEALS[anneal], **given_alike
+        return torchs.OneCycleLR(
+            optimizer, 0.01, length * unit, anneal_strategy=ANNEALS[anneal], **alike
         )
 
-    schedule = Schedule("onecycle", per, t_max=length, anneal=anneal, **given_alike)
+    schedule = Schedule("onecycle", per, t_max=length, anneal=anneal, **alike)
     _equal(schedule, make, name=name, lr=0.01, epochs=length)
 
 
@@ -197,34 +169,19 @@ def test_any_onecycle_equals_torch(
     name=st.sampled_from(["sgd", "adam"]),
     per=st.sampled_from(["epoch", "step"]),
     mode=st.sampled_from(["triangular", "triangular2", "exp_range"]),
-    cycle=st.booleans(),
     rise=st.integers(1, 9),
     fall=st.integers(0, 9),
-    lowest=st.floats(0, PEAK),
-    gamma=st.floats(0.8, 1.0),
-    momenta=st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 0.99)),
+    low=st.floats(0, PEAK),
+    alike=st.fixed_dictionaries(MOMENTUM | {"gamma": st.floats(0.8, 1.0)}),
 )
 def test_any_cyclic_equals_torch(
-    name: str,
-    per: str,
-    mode: Any,
-    cycle: bool,
-    rise: int,
-    fall: int,
-    lowest: float,
-    gamma: float,
-    momenta: tuple[float, float],
+    name: str, per: str, mode: Any, rise: int, fall: int, low: float, alike: dict[str, Any]
 ) -> None:
     def make(optimizer: Optimizer, unit: int) -> LRScheduler:
-        return CyclicLR(
-            optimizer, lowest, PEAK, rise * unit, (fall or rise) * unit, mode, gamma,
-            cycle_momentum=cycle, base_momentum=momenta[0], max_momentum=momenta[1],
-        )  # fmt: skip
+        up, down = rise * unit, (fall or rise) * unit
+        return torchs.CyclicLR(optimizer, low, PEAK, up, down, mode, **alike)
 
-    schedule = Schedule(
-        "cyclic", per, minimum=lowest, rise=rise, fall=fall, cycle=mode, gamma=gamma,
-        cycle_momentum=cycle, base_momentum=momenta[0], max_momentum=momenta[1],
-    )  # fmt: skip
+    schedule = Schedule("cyclic", per, minimum=low, rise=rise, fall=fall, cycle=mode, **alike)
     _equal(schedule, make, name=name, epochs=50)
 
 
@@ -233,39 +190,36 @@ def test_any_cyclic_equals_torch(
     per=st.sampled_from(["epoch", "step"]),
     period=st.integers(1, 12),
     factor=st.integers(1, 3),
-    lowest=st.floats(0, PEAK),
+    low=st.floats(0, PEAK),
 )
-def test_any_restarts_equal_torch(per: str, period: int, factor: int, lowest: float) -> None:
-    def make(optimizer: Optimizer, unit: int) -> LRScheduler:
-        return CosineAnnealingWarmRestarts(optimizer, period * unit, factor, lowest)
-
-    schedule = Schedule("restarts", per, minimum=lowest, period=period, period_factor=factor)
-    _equal(schedule, make, epochs=60)
+def test_any_restarts_equal_torch(per: str, period: int, factor: int, low: float) -> None:
+    schedule = Schedule("restarts", per, minimum=low, period=period, period_factor=factor)
+    _equal(
+        schedule,
+        lambda o, u: torchs.CosineAnnealingWarmRestarts(o, period * u, factor, low),
+        epochs=60,
+    )
 
 
 @settings(deadline=None, max_examples=20)
 @given(
     per=st.sampled_from(["auto", "epoch", "step"]),
     size=st.integers(1, 9),
-    milestones=st.sets(st.integers(1, 50), min_size=1),
+    milestones=st.sets(st.integers(1, 50), min_size=1).map(sorted).map(tuple),
     gamma=st.floats(0.05, 1.0),
 )
 def test_any_step_schedule_equals_torch(
-    per: str, size: int, milestones: set[int], gamma: float
+    per: str, size: int, milestones: tuple[int, ...], gamma: float
 ) -> None:
-    at = tuple(sorted(milestones))
-
-    def step(optimizer: Optimizer, unit: int) -> LRScheduler:
-        return StepLR(optimizer, size * unit, gamma)
-
-    def multistep(optimizer: Optimizer, unit: int) -> LRScheduler:
-        return MultiStepLR(optimizer, [each * unit for each in at], gamma)
-
-    _equal(Schedule("step", per, step_size=size, gamma=gamma), step, epochs=50)
-    _equal(Schedule("multistep", per, milestones=at, gamma=gamma), multistep, epochs=50)
-    _equal(
-        Schedule("exponential", per, gamma=gamma), lambda o, _: ExponentialLR(o, gamma), epochs=50
-    )
+    for schedule, make in (
+        (Schedule("step", step_size=size), lambda o, u: torchs.StepLR(o, size * u, gamma)),
+        (
+            Schedule("multistep", milestones=milestones),
+            lambda o, u: torchs.MultiStepLR(o, [each * u for each in milestones], gamma),
+        ),
+        (Schedule("exponential"), lambda o, u: torchs.ExponentialLR(o, gamma)),
+    ):
+        _equal(replace(schedule, per=per, gamma=gamma), make, epochs=50)
 
 
 def test_a_onecycle_is_updated_per_step_and_the_others_per_epoch_by_default() -> None:
@@ -282,7 +236,7 @@ def test_epoch_101_of_a_onecycle_of_100_equals_torch_which_then_refuses() -> Non
         schedule = Schedule("onecycle", "epoch", t_max=100, anneal=anneal)
 
         def make(optimizer: Optimizer, _: int, anneal: str = anneal) -> LRScheduler:
-            return OneCycleLR(optimizer, PEAK, 100, anneal_strategy=ANNEALS[anneal])
+            return torchs.OneCycleLR(optimizer, PEAK, 100, anneal_strategy=ANNEALS[anneal])
 
         _equal(schedule, make, epochs=101, steps=1)
         with pytest.raises(ValueError, match="Tried to step 101 times"):
@@ -300,7 +254,7 @@ def test_momentum_is_cycled_by_default_as_in_torch(name: str) -> None:
 
 
 def test_a_constant_schedule_never_changes() -> None:
-    _equal(Schedule("constant"), lambda optimizer, _: ConstantLR(optimizer, 1.0, 1))
+    _equal(Schedule("constant"), lambda o, u: torchs.ConstantLR(o, 1.0, 1))
     assert not moves_momentum(Schedule("constant"))
 
 
