@@ -2,8 +2,8 @@
 
 With several seeds their spread says so (Student's t). A single run has no spread. That of training
 runs is close to what drawing another test set of the same size would give (Jordan, "Calibrated
-Chaos", 2023). A run whose learning rate was still high at the end jumps by more than that from one
-epoch to the next; the larger of the two is taken.
+Chaos", 2023). A run whose learning rate was still high at the end also jumps from one epoch to the
+next; both are added, as variances.
 
 The best of several epochs or runs spreads less than each of them and both sides have as many to
 choose from, so the same intervals hold for maxima; they are wider than needed there.
@@ -23,7 +23,7 @@ from engine.sweep.reported import LOSSES, ReportedValue
 SETS = {"test": ("test_images", 10_000), "validation": ("validation_images", 1_000)}
 TRAIN_IMAGES = ("train_images", 50_000)
 LOSS_SPREAD = 3.0  # standard deviation of the loss over images, in means: it has a long tail
-RECENT = 8  # epochs up to the reported one whose jumps are looked at
+RECENT = 16  # epochs up to the reported one whose jumps are looked at
 _NORMAL = 1.96
 
 
@@ -37,10 +37,11 @@ def interval(
     if reported.measure == "epochs":
         raise NotMeasured("one seed: how far a number of epochs varies is not known")
     (value,), run = values, runs[0]
-    sampling, images = _sampling(value, run, reported)
+    sampling, basis = _sampling(value, run, reported)
     jumps = 0.0 if reported.statistic == "moving" else _jumps(run, reported)
-    half = _NORMAL * math.sqrt(2) * max(sampling, jumps)
-    basis = images if sampling >= jumps else "jumps between its last epochs"
+    half = _NORMAL * math.sqrt(2) * math.hypot(sampling, jumps)
+    if jumps > sampling / 2:
+        basis += " and jumps between its epochs"
     return value - half, value + half, f"one seed: {basis}"
 
 

@@ -106,8 +106,10 @@ def log(content: dict[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def write_run(root: Path, name: str, content: dict[str, Any]) -> Path:
-    """A run's folder without weights or checkpoints."""
+def write_run(
+    root: Path, name: str, content: dict[str, Any], lines: Sequence[dict[str, Any]] | None = None
+) -> Path:
+    """A run's folder without weights or checkpoints; `lines` are those of its log."""
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps(content))
@@ -115,7 +117,8 @@ def write_run(root: Path, name: str, content: dict[str, Any]) -> Path:
     (folder / "environment.json").write_text(
         json.dumps({"device": content["device"], "threads": 2, "command": ["train.py", "--x"]})
     )
-    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log(content)))
+    lines = log(content) if lines is None else lines
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 
