@@ -45,7 +45,7 @@ PROGRAM = "python -m engine.evaluate"
 def main(argv: Sequence[str]) -> int:
     """The command."""
     args = _arguments(argv)
-    outputs = predictions(RunFolder(Path(args.run)), args.data, args.device)
+    outputs = predictions(RunFolder(Path(args.run)), args.data, args.device, args.weights)
     logits, labels = outputs.logits, outputs.labels
     labelled = labels >= 0
     if not labelled.any() and not args.predictions:
@@ -75,9 +75,12 @@ class Predictions:
 
 
 def predictions(
-    folder: RunFolder, data: str | None = None, device_name: str = "auto"
+    folder: RunFolder, data: str | None = None, device_name: str = "auto", weights: str = "last"
 ) -> Predictions:
-    """Evaluate a finished run's network on `data`, by default the run's own test images."""
+    """Evaluate a finished run's network on `data`, by default the run's own test images.
+
+    `weights` are those of the last epoch, or the best on validation images that the run kept.
+    """
     record = folder.finished_record()
     config = from_dict(record["config"])
     machine = device.prepare(
@@ -87,7 +90,7 @@ def predictions(
     store = open_store(path, machine.device, config.data.mode)
     _refuse_other_classes(folder.path, record, store.beton)
     network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
-    network.load_state_dict(checkpoint.load_weights(folder.weights, record["weights_sha256"]))
+    network.load_state_dict(_weights(folder, record, weights))
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     limit = 0 if data else config.data.limit  # limits the run's own test set only
     loader = evaluation_loader(
@@ -112,9 +115,23 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--predictions", metavar="OUT.csv", help="write the predictions as id,label"
     )
+    parser.add_argument(
+        "--weights",
+        choices=("last", "best"),
+        default="last",
+        help="those of the last epoch, or of the best on validation images (checkpoint.best)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser.parse_args(argv)
+
+
+def _weights(folder: RunFolder, record: dict[str, Any], which: str) -> checkpoint.Tensors:
+    if which == "last":
+        return checkpoint.load_weights(folder.weights, record["weights_sha256"])
+    if "best_weights_sha256" not in record:
+        raise UserError(f"{folder.path}: kept no best weights; it was not run with checkpoint.best")
+    return checkpoint.load_weights(folder.best_weights, record["best_weights_sha256"])
 
 
 def _refuse_other_classes(run: Path, record: dict[str, Any], beton: Beton) -> None:

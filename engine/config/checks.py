@@ -146,6 +146,17 @@ def needs_lookahead(key: str) -> Check[Config]:
     return problems
 
 
+@check("checkpoint.best", "data.validation")
+def best_is_chosen_on_validation_images(config: Config) -> Problems:
+    """Weights chosen on the test set are no fair result."""
+    if config.checkpoint.best and not config.data.validation:
+        yield (
+            "checkpoint.best",
+            "needs held-out images; data.validation is 0. Weights that are chosen on the test set "
+            "have an accuracy there that no other images would give",
+        )
+
+
 @check("model.weights", "model.weights_classifier")
 def new_classifier_needs_weights(config: Config) -> Problems:
     """Without weights to start from, every classifier is new."""
@@ -193,6 +204,7 @@ TRAINING: tuple[Check[Config], ...] = (
     needs_lookahead("optim.lookahead_start"),
     used_only_with("model.init_std", "model.init", ("normal",)),
     used_only_with("model.init_gain", "model.init", GAINED),
+    best_is_chosen_on_validation_images,
     new_classifier_needs_weights,
     loaded_weights_are_not_drawn,
     device_is_known,

@@ -354,6 +354,11 @@ class Checkpoint:
     every_epochs: int = option(1, "epochs between checkpoints; 0: only after the last", low=0)
     every_steps: int = option(0, "steps between checkpoints within an epoch; 0: none", low=0)
     keep: int = option(2, "number of newest checkpoints to keep", low=1)
+    best: bool = option(
+        False,
+        "also keep the weights of the epoch with the best accuracy on held-out validation images "
+        "(data.validation); the result stays that of the last epoch",
+    )
 
 
 @dataclass(frozen=True)

@@ -57,16 +57,25 @@ def result(folder: Path, record: dict[str, Any]) -> str:
     kind = "validation" if record["validation_images"] else "test"
     best, epoch = record[f"best_{kind}_accuracy"], record[f"best_{kind}_epoch"]
     note = f"; best {kind} {percent(best)} at epoch {epoch}"
-    if kind == "validation":
+    kept = record.get("best_weights")
+    if kept is not None:
+        note += "; the test set was read at the end only"
+    elif kind == "validation":
         note += "; the test set was read once"
     elif epoch == record["epochs"]:
         note = ", which is also the best"
     else:
         note += ", chosen on the test set: not a fair result"
     speed = record["images_per_second"] or 0
+    best_weights = ""
+    if kept is not None:
+        best_weights = (
+            f"best weights   {percent(kept['test_accuracy'])}  (of epoch {kept['epoch']}, the best "
+            "on validation images)\n"
+        )
     return (
         f"test accuracy  {percent(record['test_accuracy'])}  (last of {record['epochs']} epochs"
-        f"{note})\n"
+        f"{note})\n{best_weights}"
         f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
         f"run            {folder}"
     )

@@ -28,6 +28,7 @@ class RunFolder:
         self.log = path / "log.jsonl"
         self.record = path / "record.json"
         self.weights = path / "weights.safetensors"
+        self.best_weights = path / "best_weights.safetensors"
         self.checkpoints = path / "checkpoints"
         self._lock: int | None = None
 
@@ -56,7 +57,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Delete everything that the run wrote (`--fresh`); other files stay."""
-        for path in (self.record, self.weights, self.log, self.config, self.environment):
+        written = (self.record, self.weights, self.best_weights, self.log, self.config)
+        for path in (*written, self.environment):
             path.unlink(missing_ok=True)
         if self.checkpoints.exists():
             shutil.rmtree(self.checkpoints)

@@ -18,6 +18,7 @@ from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
 from engine.runs import checkpoint, console, environment, records
 from engine.runs.background import BackgroundWriter
+from engine.runs.best_weights import BestWeights
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.progress import Progress
@@ -50,6 +51,8 @@ class Run:
         self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
         self._board = Board(None)
         self._writer = BackgroundWriter(threaded=False)
+        best = config.checkpoint.best
+        self._best = BestWeights(self.folder.best_weights) if best else None
         self._state: State | None = None
         self._saved_step: int | None = None
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
@@ -120,6 +123,9 @@ class Run:
             if done.epoch == self._config.train.epochs:
                 place = "the last"
             self._progress.say(f"continuing after step {done.step:,} ({place})")
+        if self._best is not None:
+            tensors = {} if saved is None else saved.tensors
+            self._best.restore(tensors, state.counters.best_epoch)
         self.folder.truncate_log(state.counters.epoch)
         atomic.write_json(self.folder.config, self._record["config"])
         atomic.write_json(self.folder.environment, environment.describe(self.machine))
@@ -164,8 +170,11 @@ class Run:
         epochs = self._config.train.epochs
         self._progress.epoch(console.epoch_line(line, epochs), console.short_line(line))
         every = self._config.checkpoint.every_epochs
-        if counters.epoch == epochs or (every and counters.epoch % every == 0):
-            self._save(state)
+        due = counters.epoch == epochs or bool(every and counters.epoch % every == 0)
+        best = evaluated is not None and counters.best_epoch == counters.epoch
+        best = best and self._best is not None
+        if due or best:
+            self._save(state, due=due, best=best)
 
     def interrupt(self, state: State) -> int:
         """Save the exact step and print how to continue; returns the exit code."""
@@ -187,19 +196,31 @@ class Run:
             result |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
         weights = checkpoint.pack(state.network.state_dict())
         atomic.write_bytes(self.folder.weights, weights)
-        digest = hashlib.sha256(weights).hexdigest()
-        record = self._write_record(FINISHED, **result, weights_sha256=digest)
+        result["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+        if self._best is not None:
+            result |= self._best.tested(
+                state.network, self._sets.test, self.machine, state.counters
+            )
+        record = self._write_record(FINISHED, **result)
         self._progress.close()
         print(console.result(self.folder.path, record), flush=True)
         self._progress.say(console.next_steps(self.folder.path))
 
-    def _save(self, state: State) -> None:
+    def _save(self, state: State, *, due: bool = True, best: bool = False) -> None:
+        """Write a checkpoint if one is `due`, and the weights if they are the `best` so far."""
         self._writer.wait()
         tensors, facts = state.snapshot(self._identity)
         counters = copy.deepcopy(state.counters)
 
         def write() -> None:
-            checkpoint.save(self.folder.checkpoints, counters.step, tensors(), facts)
+            content = dict(tensors())
+            if self._best is not None:
+                if best:
+                    self._best.keep(content)
+                content |= self._best.for_checkpoint()
+            if not due:
+                return
+            checkpoint.save(self.folder.checkpoints, counters.step, content, facts)
             checkpoint.prune(self.folder.checkpoints, self._config.checkpoint.keep)
             self._saved_step = counters.step
             self._write_record(RUNNING, counters)

@@ -30,6 +30,8 @@ from engine.step.graph import GraphedTraining
 from engine.step.totals import Means
 from engine.step.training import TrainingStep, first_bad_step_in
 
+NETWORK = "network."  # before the names of weights and batch-norm statistics in a snapshot
+
 
 @dataclass
 class Counters:
@@ -54,7 +56,7 @@ class Counters:
     def end_epoch(self, accuracy: float | None, images: int) -> None:
         """Count an epoch over `images`, evaluated to `accuracy`."""
         self.epoch += 1
-        if accuracy is not None and accuracy > (self.best_accuracy or -1.0):
+        if accuracy is not None and (self.best_accuracy is None or accuracy > self.best_accuracy):
             self.best_accuracy, self.best_epoch = accuracy, self.epoch
         self.speeds.append(round(images / max(self.epoch_seconds, 1e-9), 1))
         self.step_in_epoch, self.epoch_seconds = 0, 0.0
@@ -177,7 +179,7 @@ class State:
         A state after a bad step is refused. On a GPU with graphs the tensors are copied while
         training goes on: the function waits for the copy, and only then refuses a bad state.
         """
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors = {f"{NETWORK}{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
         facts = {
             "run": run,
@@ -206,7 +208,7 @@ class State:
                 f"the checkpoints found were computed in {saved.facts['precision']}, this machine "
                 f"would continue in {self._machine.precision}; delete them with: --fresh"
             )
-        parts: dict[str, dict[str, Any]] = {"network": {}, "step": {}}
+        parts: dict[str, dict[str, Any]] = {"network": {}, "step": {}, "best": {}}
         for key, value in saved.tensors.items():
             part, _, name = key.partition(".")
             parts[part][name] = value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,14 @@ def dying(at: int, error: Callable[[], BaseException], *, once: bool = False) ->
         yield
 
 
-def die_and_continue(files: Files, tmp_path: Path, operations: Iterable[int]) -> None:
+def die_and_continue(
+    files: Files, tmp_path: Path, operations: Iterable[int], more: Sequence[str] = ()
+) -> None:
     """Die at each of `operations` up to the last of a run; continued, each ends as `whole` did."""
     whole = outcome(tmp_path / "whole")
     for at in operations:
         root = tmp_path / f"died-{at}"
-        flags = exact_flags(files, root, epochs=2, batch=64)
+        flags = [*exact_flags(files, root, epochs=2, batch=64), *more]
         try:
             with dying(at, Died):
                 code = run_command(train.main, flags)

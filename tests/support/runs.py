@@ -55,4 +55,7 @@ def outcome(root: Path) -> dict[str, Any]:
     last = checkpoint.newest_valid(run.checkpoints, lambda line: None)
     assert last is not None
     state = checkpoint.pack(last.tensors)
-    return {"record": record, "log": lines, "weights": run.weights.read_bytes(), "state": state}
+    content = {"record": record, "log": lines, "weights": run.weights.read_bytes(), "state": state}
+    if run.best_weights.exists():
+        content["best_weights"] = run.best_weights.read_bytes()
+    return content

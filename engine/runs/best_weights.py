@@ -1,0 +1,83 @@
+"""The weights of the epoch with the best accuracy on held-out validation images.
+
+They lie in a file of the run's folder and in every checkpoint, so that a run that continues from
+any checkpoint, even after an epoch was lost, ends with the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from engine import atomic
+from engine.data.loader import Loader
+from engine.errors import UserError
+from engine.runs import checkpoint
+from engine.runs.checkpoint import Tensors
+from engine.runs.state import NETWORK, Counters
+from engine.step.device import Machine
+from engine.step.evaluation import evaluate
+
+PREFIX = "best."  # of their names in a checkpoint
+
+
+class BestWeights:
+    """Kept beside the last ones; they never replace the result."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tensors: Tensors = {}
+
+    def keep(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Take the network's tensors from a snapshot and replace the file."""
+        self._tensors = {
+            name.removeprefix(NETWORK): tensor.detach().to("cpu", copy=True)
+            for name, tensor in snapshot.items()
+            if name.startswith(NETWORK)
+        }
+        atomic.write_bytes(self._path, checkpoint.pack(self._tensors))
+
+    def for_checkpoint(self) -> Tensors:
+        """The tensors by their names in a checkpoint."""
+        return {PREFIX + name: tensor for name, tensor in self._tensors.items()}
+
+    def restore(self, saved: Mapping[str, Tensor], best_epoch: int | None) -> None:
+        """Go back to those of a checkpoint, in the file as well; none: no epoch was evaluated."""
+        self._tensors = {
+            name.removeprefix(PREFIX): tensor
+            for name, tensor in saved.items()
+            if name.startswith(PREFIX)
+        }
+        if not self._tensors:
+            if best_epoch is not None:
+                raise UserError(
+                    f"checkpoint.best: this run was begun without it, and the weights of epoch "
+                    f"{best_epoch}, its best so far, were not kept; continue without it, or start "
+                    "over with: --fresh"
+                )
+            self._path.unlink(missing_ok=True)
+            return
+        content = checkpoint.pack(self._tensors)
+        if not self._path.exists() or self._path.read_bytes() != content:
+            atomic.write_bytes(self._path, content)
+
+    def tested(
+        self, network: nn.Module, test: Loader, machine: Machine, counters: Counters
+    ) -> dict[str, Any]:
+        """For the record: their accuracy on the test set; `network` holds them afterwards."""
+        network.load_state_dict(self._tensors)
+        means = evaluate(network, test, machine)
+        assert means is not None
+        return {
+            "best_weights": {
+                "epoch": counters.best_epoch,
+                "validation_accuracy": counters.best_accuracy,
+                "test_accuracy": means.accuracy,
+                "test_loss": means.loss,
+            },
+            "best_weights_sha256": hashlib.sha256(checkpoint.pack(self._tensors)).hexdigest(),
+        }
