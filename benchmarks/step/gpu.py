@@ -10,7 +10,8 @@ from benchmarks.step.benchmark import StepBenchmark
 from benchmarks.step.peers.ours import Ours
 from benchmarks.step.turns import StepTurns
 from engine.config.schema import Runtime
-from engine.step.profile import matmul_peak, profile, table
+from engine.step.profile import profile, table
+from engine.step.rates import matmul_peak
 from engine.step.trace import GROUPS
 
 BATCHES = (128, 256, 512, 1024)

@@ -16,7 +16,7 @@ from benchmarks.measuring.clock import Clock
 from benchmarks.measuring.turns import Spread
 from benchmarks.step.benchmark import StepBenchmark
 from engine.step.device import Machine
-from engine.step.profile import matmul_peak
+from engine.step.rates import matmul_peak
 
 CHANNELS, KERNEL, SIDE = 64, 3, 32
 BATCHES = (128, 256, 512, 1024)

@@ -119,6 +119,6 @@ def facts_of(turns: StepTurns) -> Facts:
 
 def peak_of(trainer: Any) -> float:
     """Operations/s of a matrix product on the device of ours, in its precision."""
-    from engine.step.profile import matmul_peak
+    from engine.step.rates import matmul_peak
 
     return matmul_peak(trainer.machine)

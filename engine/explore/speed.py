@@ -11,6 +11,7 @@ import itertools
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from engine.config.schema import from_dict
 from engine.errors import UserError
-from engine.model import VARIANTS, budget, resolve
+from engine.model import VARIANTS, Variant, budget, resolve
 from engine.runs.directory import FINISHED, read_json
 
 REFERENCE = "resnet453"  # whose relative speed is 1
@@ -34,6 +35,15 @@ class Measurement(NamedTuple):
     training: int  # FLOPs per image, forward and backward
     values: int  # written by its convolutions, per image
     images_per_second: float
+
+
+class TrainedNetwork(NamedTuple):
+    """What a record says about the speed of its network."""
+
+    variant: Variant
+    training: int  # FLOPs per image, forward and backward
+    images_per_second: float
+    conditions: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -134,34 +144,33 @@ def _fit(networks: list[Measurement]) -> tuple[float, float, float]:
     return float(operation), float(value), float(image)
 
 
-def training_speed(record: dict[str, Any]) -> tuple[float, int] | None:
-    """Images per second and FLOPs per image of a run's training, where its record has both."""
-    rate, flops = record.get("images_per_second"), record.get("flops")
-    training = flops.get("training") if isinstance(flops, dict) else None
-    if not isinstance(rate, int | float) or not isinstance(training, int | float):
-        return None
-    return (float(rate), int(training)) if 0 < rate < math.inf and training > 0 else None
+def trained_network(record: Mapping[str, Any]) -> TrainedNetwork | None:
+    """The network of a run and its measured speed; None where the record has none or is broken."""
+    try:
+        config = from_dict(record["config"])
+        rate, work = float(record["images_per_second"]), int(record["flops"]["training"])
+        conditions = {
+            "device": str(record["device"]),
+            "precision": str(record["precision"]),
+            "compiled": bool(record["compiled"]),
+            "batch_size": config.train.batch_size,
+            "image_side": int(record["image_side"]),
+        }
+        variant = resolve(config.model)
+    except (AttributeError, KeyError, TypeError, ValueError, UserError):
+        return None  # broken, or written by another version
+    usable = 0 < rate < math.inf and work > 0
+    return TrainedNetwork(variant, work, rate, conditions) if usable else None
 
 
-def _measurements(root: Path) -> list[tuple[dict[str, Any], Measurement]]:
-    measurements = []
+def _measurements(root: Path) -> Iterator[tuple[dict[str, Any], Measurement]]:
     for path in sorted(root.glob("[!.]*/record.json")):
         try:
             record = read_json(path) or {}
-            config = from_dict(record["config"])
-            model, side = config.model, int(record["image_side"])
-            conditions = {
-                "device": str(record["device"]),
-                "precision": str(record["precision"]),
-                "compiled": bool(record["compiled"]),
-                "batch_size": config.train.batch_size,
-                "image_side": side,
-            }
-            finished, measured = record["status"] == FINISHED, training_speed(record)
-            values = budget.values(resolve(model), side)
-        except (AttributeError, KeyError, OSError, TypeError, ValueError, UserError):
-            continue  # broken, or written by another version
-        if finished and measured is not None:
-            rate, training = measured
-            measurements.append((conditions, Measurement(training, values, rate)))
-    return measurements
+        except (OSError, UserError):
+            continue
+        trained = trained_network(record)
+        if trained is not None and record.get("status") == FINISHED:
+            variant, work, rate, conditions = trained
+            values = budget.values(variant, conditions["image_side"])
+            yield conditions, Measurement(work, values, rate)

@@ -6,20 +6,14 @@ takes the precision in its record.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from engine import atomic
-from engine.errors import UserError
+from engine.step.measurements import cached
 
-FILE = "measured.json"
 MINIMUM_SPEEDUP = 1.2  # over float32; hardware units give 1.6 to 3, emulation less than 1
 BATCH, WIDTH, SIDE, REPEATS = 16, 64, 16, 9  # of the probe: a tenth of a second
 
@@ -30,22 +24,6 @@ def bf16_is_faster(processor: str, cache: Path | None) -> bool:
         cached(f"bf16 / {processor} / torch {torch.__version__}", bf16_speedup, cache)
         >= MINIMUM_SPEEDUP
     )
-
-
-def cached(key: str, measure: Callable[[], float], cache: Path | None) -> float:
-    """The kept measurement of `key`, measured if there is none; always measured without `cache`."""
-    if cache is None:
-        return measure()
-    path = cache / FILE
-    known = _read(path)
-    if key not in known:
-        known[key] = round(measure(), 3)
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            atomic.write_json(path, known)
-        except (OSError, UserError) as error:  # full, read-only, written by another process
-            print(f"warning: {path}: measurement not kept ({error})", file=sys.stderr)
-    return known[key]
 
 
 def bf16_speedup() -> float:
@@ -77,19 +55,3 @@ def bf16_speedup() -> float:
     finally:
         torch.set_num_threads(threads)
     return min(pair[0] for pair in times) / min(pair[1] for pair in times)
-
-
-def _read(path: Path) -> dict[str, float]:
-    """The kept measurements; an unreadable file is dropped."""
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or not all(
-        type(value) in (int, float) and 0 < value < float("inf") for value in content.values()
-    ):
-        print(f"warning: {path}: unreadable, measured again", file=sys.stderr)
-        return {}
-    return {key: float(value) for key, value in content.items()}

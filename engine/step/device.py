@@ -71,7 +71,7 @@ def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
         torch.cuda.set_device(device)
     return Machine(
         device,
-        _precision(runtime, device, cache),
+        precision_of(runtime, device, cache),
         _compile(runtime, device),
         _graph(runtime, device),
         runtime.channels_last,
@@ -108,7 +108,8 @@ def select(runtime: Runtime) -> torch.device:
     return device
 
 
-def _precision(runtime: Runtime, device: torch.device, cache: Path | None) -> str:
+def precision_of(runtime: Runtime, device: torch.device, cache: Path | None) -> str:
+    """The precision of a run on `device`, with `auto` decided."""
     if runtime.precision != "auto":
         return runtime.precision
     if not has_bf16_units(device):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from torch.profiler import profile as profiler
 
 from engine import atomic
 from engine.step.device import Machine
+from engine.step.rates import matmul_peak
 from engine.step.trace import AUGMENTATION, Breakdown, breakdown
 
 Advance = Callable[[], int]  # makes one step; returns its number of images
@@ -31,9 +31,6 @@ Advance = Callable[[], int]  # makes one step; returns its number of images
 WARM_UP = 12  # steps at most before anything is timed: kernels are chosen, graphs recorded
 SECONDS = 1.0  # steps of at least this long are timed, and as many profiled
 FEWEST, MOST = 3, 20
-PRODUCT = {"cuda": 8192, "cpu": 1024}  # side of the matrices whose product is the peak
-REPEATS = {"cuda": 10, "cpu": 3}  # products per timing
-ROUNDS = 5  # timings, of which the median counts
 LONGEST = 12  # kernels listed in the table
 NAME = 72  # characters of a kernel's name in the table
 
@@ -115,26 +112,6 @@ def feeding(batches: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
                 break
             yield batch
         epoch += 1
-
-
-def matmul_peak(machine: Machine, side: int | None = None, repeats: int | None = None) -> float:
-    """Operations per second of a large matrix product in the precision of the network."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(machine.precision, torch.float32)
-    side = side or PRODUCT[machine.device.type]
-    repeats = repeats or REPEATS[machine.device.type]
-    first, second = (
-        torch.randn(side, side, device=machine.device).to(dtype) for _ in range(2)
-    )  # random: zeros are multiplied faster
-    rates = []
-    for number in range(1 + ROUNDS):
-        machine.wait()
-        began = time.perf_counter()
-        for _ in range(repeats):
-            torch.mm(first, second)
-        machine.wait()
-        if number:  # the first is a warm-up
-            rates.append(repeats * 2 * side**3 / (time.perf_counter() - began))
-    return statistics.median(rates)
 
 
 def table(result: Profile) -> str:

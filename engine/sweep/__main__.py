@@ -14,7 +14,7 @@ if __name__ == "__main__":  # a signal during the seconds of imports below must 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -22,6 +22,7 @@ from engine import atomic, train
 from engine.errors import FAILED, OK, RESUMABLE, run_command
 from engine.signals import Stop
 from engine.step import device
+from engine.step.rates import Rates
 from engine.sweep import arguments, queue, results
 from engine.sweep.arguments import Arguments
 from engine.sweep.driver import Driver
@@ -30,6 +31,7 @@ from engine.sweep.estimate import Speeds
 from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess
 from engine.sweep.live import LiveView
+from engine.sweep.machine import measured_rates
 from engine.sweep.planned import PlannedRun, different
 from engine.sweep.processes import VISIBLE, Processes, devices_of
 from engine.sweep.queue import Queue
@@ -50,13 +52,14 @@ def main(argv: Sequence[str]) -> int:
 
 def run(args: Arguments, stop: Stop) -> int:
     """Train every run that is not finished; returns the exit code."""
-    device_name(args)  # one that is not there is refused before anything is written
+    device.select(args.settings.runtime)  # one that is not there is refused before all else
+    rates = {} if "quiet" in args.flags else measured_rates(args)  # while nothing is training
     records = Records(args.root)
     args = args.with_results(records)
     executor, retry = executor_of(args, stop), "retry-failed" in args.flags
     with Queue(args.folder, warn) as claims:
         while True:
-            code = run_ready(args, stop, claims, records, executor, retry=retry)
+            code = run_ready(args, stop, claims, records, executor, rates, retry=retry)
             records.refresh()
             before, args = waiting(args), args.with_results(records)
             if code == RESUMABLE or len(waiting(args)) == len(before):
@@ -75,7 +78,14 @@ def run(args: Arguments, stop: Stop) -> int:
 
 
 def run_ready(
-    args: Arguments, stop: Stop, claims: Queue, records: Records, executor: Executor, *, retry: bool
+    args: Arguments,
+    stop: Stop,
+    claims: Queue,
+    records: Records,
+    executor: Executor,
+    rates: Mapping[str, Rates],
+    *,
+    retry: bool,
 ) -> int:
     """Train the runs that wait for no other run's weights; returns the exit code."""
     runs = [each for each in different(args.runs) if not each.waiting]
@@ -85,7 +95,7 @@ def run_ready(
     finished = {f for f in names if records.finished(f) is not None}
     claims.enrol(names, finished, retry=retry)
     quiet = "quiet" in args.flags
-    with LiveView(runs, records, device_name(args), executor.slots, quiet=quiet) as live:
+    with LiveView(runs, records, rates, executor.slots, quiet=quiet) as live:
         later = f", {len(waiting(args))} more after them" if waiting(args) else ""
         live.note(f"{len(runs)} runs, {len(finished)} done before{later}; {args.folder}")
         return Driver(
@@ -117,7 +127,7 @@ def show_plan(args: Arguments) -> int:
     """Every run with its state and cost."""
     records = Records(args.root)
     args = args.with_results(records)
-    speeds = Speeds(records.all(), device_name(args))
+    speeds = Speeds(records.all(), measured_rates(args, dry=True))
     overview = Overview(args.runs, records, queue.peek(args.folder), speeds)
     if "json" in args.flags:
         print(json.dumps(overview.content(args.plan), indent=2, allow_nan=False))
@@ -150,12 +160,6 @@ def show_set_aside(args: Arguments) -> None:
             warn(f"{run.name}: set aside after {row.attempts} failures ({log}); its last lines:")
             warn(*(f"    {line}" for line in row.error.splitlines()))
             warn("  try it again with: --retry-failed")
-
-
-def device_name(args: Arguments) -> str:
-    """The processor that runs will be on; one that is not there is refused."""
-    runtime = args.settings.runtime
-    return device.Machine(device.select(runtime), "fp32", compile=False).name()
 
 
 def warn(*lines: str) -> None:

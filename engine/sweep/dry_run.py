@@ -94,6 +94,7 @@ class Overview:
                 "states": dict(self.states),
             },
             "estimates": self.speeds.basis(),
+            "estimated_from": self.speeds.content(),
         }
 
 

@@ -11,10 +11,11 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.runs.console import percent
 from engine.runs.progress import duration
+from engine.step.rates import Rates
 from engine.sweep.estimate import Speeds
 from engine.sweep.planned import PlannedRun
 from engine.sweep.records import Record, Records
@@ -30,13 +31,13 @@ class LiveView:
         self,
         runs: Sequence[PlannedRun],
         records: Records,
-        device: str,
+        rates: Mapping[str, Rates],
         slots: int,
         *,
         quiet: bool,
     ) -> None:
         self._runs = {run.fingerprint: run for run in runs}
-        self._records, self._device, self._slots, self._quiet = records, device, slots, quiet
+        self._records, self._rates, self._slots, self._quiet = records, rates, slots, quiet
         self._stream = sys.stderr  # a run in this process sends sys.stderr to its log
         self._live = not quiet and self._stream.isatty()
         self._running: dict[str, float] = {}  # when they began, by fingerprint
@@ -110,7 +111,7 @@ class LiveView:
         if self._set_aside:
             parts.append(f"{len(self._set_aside)} set aside")
         left = [run for f, run in self._runs.items() if f not in done and f not in self._set_aside]
-        seconds, unknown = Speeds(records.all(), self._device).total(left)
+        seconds, unknown = Speeds(records.all(), self._rates).total(left)
         if left and unknown < len(left):
             more = f" and {unknown} of unknown length" if unknown else ""
             parts.append(f"about {duration(seconds / self._slots)} left{more}")

@@ -156,6 +156,7 @@ def _planned(
         reported=point.reported,
         notes=point.notes,
         epochs_unscaled=unscaled.train.epochs,
+        image_side=train.side,
         weights="" if point.weights_from else weights.digest(config.model, train),
     )
     return identified(run, data)

@@ -37,6 +37,7 @@ class PlannedRun:
     reported: tuple[ReportedValue, ...]
     notes: tuple[str, ...]
     epochs_unscaled: int
+    image_side: int = 32
     weights_from: str = ""  # name of the run whose weights it starts from
     weights: str = ""  # digest of those it starts from, or what stands for it while it waits
     waiting: bool = False  # for the result of the run `weights_from`

@@ -11,7 +11,7 @@ import torch
 
 from engine import train
 from engine.errors import run_command
-from engine.step import profile, trace
+from engine.step import profile, rates, trace
 from engine.step.device import Machine
 from tests.support.data import Files
 
@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer steps, smaller products: the measured values are not looked at."""
     monkeypatch.setattr(profile, "MOST", 4)
     monkeypatch.setattr(profile, "WARM_UP", 5)
-    monkeypatch.setitem(profile.PRODUCT, "cpu", 32)
+    monkeypatch.setitem(rates.PRODUCT, "cpu", 32)
 
 
 def _event(
@@ -163,8 +163,8 @@ def test_the_folder_of_another_run_is_not_profiled_into(
 
 def test_the_peak_is_that_of_a_product_of_this_size(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
-    monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))  # each round a second
-    assert profile.matmul_peak(CPU, side=10, repeats=3) == 3 * 2 * 10**3
+    monkeypatch.setattr(rates.time, "perf_counter", lambda: next(clock))  # each round a second
+    assert rates.matmul_peak(CPU, side=10, repeats=3) == 3 * 2 * 10**3
 
 
 def test_batches_come_epoch_after_epoch() -> None:

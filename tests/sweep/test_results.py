@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.config.schema import Config, Data, Runtime, Train
+from engine.config.schema import Config, Data, Train
 from engine.statistics import summary
 from engine.sweep import results
-from engine.sweep.dry_run import Overview
-from engine.sweep.estimate import Speeds
-from engine.sweep.planned import Plan, PlannedRun
+from engine.sweep.planned import PlannedRun
 from engine.sweep.queue import SET_ASIDE, QueueRow
 from engine.sweep.records import Records
 from tests.support.sweeps import planned_run
@@ -103,37 +101,3 @@ def test_runs_without_a_result_are_listed_and_not_counted(tmp_path: Path) -> Non
     assert states == [("4.5/a/s1", "stopped"), ("4.5/a/s2", "set aside"), ("4.5/a/s3", "to do")]
     text = results.table(selected)
     assert "4.5/a/s1: stopped, epoch 7/200" in text and "4.5/b/s0: to do" in text
-
-
-def test_times_are_estimated_from_similar_runs_only(tmp_path: Path) -> None:
-    run = planned_run("4.5/a", 0)
-    other = planned_run("4.1/b", 0, variant="resnet1111")
-    fp32 = planned_run("4.5/c", 0, config=Config(runtime=Runtime(precision="fp32")))
-    _record(tmp_path, run, 0.95)
-    records = Records(tmp_path)
-    here, elsewhere = (Speeds(records.all(), name) for name in ("a machine", "another"))
-    assert here.seconds(run) == pytest.approx(2e15 / 5e12)
-    assert here.seconds(other) == pytest.approx(2e15 / 5e12)  # at the rate of any network
-    assert here.seconds(fp32) is None
-    assert elsewhere.seconds(run) is None
-    _record(tmp_path, other, 0.9, images_per_second=2000.0)
-    records.refresh()
-    here = Speeds(records.all(), "a machine")
-    assert here.seconds(run) == pytest.approx(2e15 / 5e12)
-    assert here.seconds(other) == pytest.approx(1e15 / 5e12)
-    _record(
-        tmp_path, planned_run("4.1/c", 0), 0.9, variant="resnet1111", images_per_second=1, epochs=1
-    )
-    assert Speeds(Records(tmp_path).all(), "a machine").seconds(other) == here.seconds(other)
-    runs = [run, planned_run("4.5/d", 0), fp32]
-    overview = Overview(runs, records, {}, here)
-    text = overview.text()
-    assert "3 runs: 1 done, 2 to do" in text
-    assert "0.11 hours left, one run at a time; 1 of unknown length" in text
-    assert [line.split()[5] for line in text.splitlines()[1:4]] == ["0.11", "0.11", "-"]
-    plan = Plan("x", "x", "x", 1.0, 0, tuple(runs))
-    content = overview.content(plan)
-    assert [entry["estimated_hours"] is None for entry in content["runs"]] == [False, False, True]
-    assert content["totals"]["states"] == {"done": 1, "to do": 2}
-    unknown = Overview(runs, records, {}, elsewhere).text()
-    assert "no finished run on another yet: hours unknown" in unknown
