@@ -57,9 +57,7 @@ def test_json_is_the_default_form_of_a_description(call: Call) -> None:
     assert call(train.main, *argv) == call(train.main, *argv, "--format", "json")
 
 
-def test_a_wrong_form_or_one_without_a_description_is_refused(
-    call: Call,
-) -> None:
+def test_a_wrong_form_or_one_without_a_description_is_refused(call: Call) -> None:
     code, out, err = call(
         train.main, "--model.name", "resnet453", "--describe", "--format", "tabel"
     )
@@ -127,9 +125,7 @@ def test_problems_of_settings_and_network_come_together(call: Call, tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_a_network_both_ways_to_give_one_are_named(
-    call: Call,
-) -> None:
+def test_without_a_network_both_ways_to_give_one_are_named(call: Call) -> None:
     code, _, err = call(train.main)
     assert code == 2
     assert "model.name" in err and "model.blocks" in err and "[2, 2, 2]" in err

@@ -19,6 +19,10 @@ from engine.model.resnet import count
 from tests.support.networks import on_meta
 
 
+def variants(space: Space) -> list[Variant]:
+    return [p.variant(i) for p in designs.designs(space) for i in range(len(p))]
+
+
 def subsets(*values: object) -> st.SearchStrategy[tuple[object, ...]]:
     return st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True).map(tuple)
 
@@ -46,9 +50,7 @@ SPACES = st.builds(
 
 @settings(max_examples=12, deadline=None)
 @given(space=SPACES, pick=st.integers(0, 10**9))
-def test_a_random_design_of_the_family_costs_what_the_built_network_does(
-    space: Space, pick: int
-) -> None:
+def test_a_design_costs_what_the_built_network_does(space: Space, pick: int) -> None:
     portions = list(designs.designs(space))
     if not portions:
         return
@@ -65,11 +67,9 @@ def test_a_random_design_of_the_family_costs_what_the_built_network_does(
         logits.sum().backward()
     assert counter.get_total_flops() == 2 * portion.training[index]
     assert portion.values[index] == values_written(variant, space.side)
-    main_path = [
-        m for name, m in network.named_modules() if "skip" not in name and "se" not in name
-    ]
-    weighted = [m for m in main_path if isinstance(m, Convolution | nn.Linear)]
-    assert portion.depth[index] == len(weighted)
+    named = network.named_modules()
+    main_path = [m for name, m in named if "skip" not in name and "se" not in name]
+    assert portion.depth[index] == sum(isinstance(m, Convolution | nn.Linear) for m in main_path)
 
 
 def values_written(variant: Variant, side: int) -> int:
@@ -90,11 +90,7 @@ def values_written(variant: Variant, side: int) -> int:
 @given(space=SPACES, flops=st.integers(10**5, 10**8))
 def test_exactly_the_designs_within_the_limits_are_there(space: Space, flops: int) -> None:
     limited = Space(**vars(space) | {"max_flops": flops, "depths": (4, 12), "least": 20_000})
-    listed = [
-        portion.variant(index)
-        for portion in designs.designs(limited)
-        for index in range(len(portion))
-    ]
+    listed = variants(limited)
     assert len(set(listed)) == len(listed)
     low, high = space.growth
     every = [
@@ -119,30 +115,24 @@ def test_exactly_the_designs_within_the_limits_are_there(space: Space, flops: in
     assert set(listed) == right
 
 
-def test_the_designs_do_not_depend_on_the_size_of_a_portion(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_designs_do_not_depend_on_the_size_of_a_portion(monkeypatch: pytest.MonkeyPatch) -> None:
     space = Space(budget=600_000, widths=(16, 24, 32), blocks=(1, 2), layers=(3,))
-    whole = [p.variant(i) for p in designs.designs(space) for i in range(len(p))]
+    whole = variants(space)
     monkeypatch.setattr(designs, "CHUNK", 3)
-    parts = [p.variant(i) for p in designs.designs(space) for i in range(len(p))]
+    parts = variants(space)
     assert len(whole) > 100
     assert set(parts) == set(whole) and len(parts) == len(whole)
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet453", "se_resnet443", "resnet4643_w32", "resnet1111_skip2"]
-)
+@pytest.mark.parametrize("name", "resnet453 se_resnet443 resnet4643_w32 resnet1111_skip2".split())
 def test_the_reports_networks_are_found_in_their_spaces(name: str) -> None:
     variant = VARIANTS[name]
     space = Space(
         budget=6_000_000,
         layers=(len(variant.blocks),),
         growth=(2.0, 2.0),
-        skip_kernels=(1, 2),
+        conv_kernels=variant.conv_kernels[:1],
+        skip_kernels=variant.skip_kernels[:1],
         se=(variant.se,),
     )
-    listed = {p.variant(i) for p in designs.designs(space) for i in range(len(p))
-             if p.family.skip_kernels == variant.skip_kernels
-             and p.family.conv_kernels == variant.conv_kernels}  # fmt: skip
-    assert variant in listed
+    assert variant in variants(space)

@@ -31,15 +31,11 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_list_fits_the_budget_and_names_what_was_compared(
-    call: Call,
-) -> None:
+def test_the_list_fits_the_budget_and_names_what_was_compared(call: Call) -> None:
     code, out, err = call(explore.main, "--budget", "200k", *SMALL, "--limit", "5")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].split() == [
-        "design", "parameters", "GFLOPs", "training", "depth", "relative", "speed",
-    ]  # fmt: skip
+    assert lines[0].split() == "design parameters GFLOPs training depth relative speed".split()
     assert all(int(line.split()[1].replace(",", "")) <= 200_000 for line in lines[1:6])
     assert len({len(line) for line in lines[:6]}) == 1
     assert "Pareto set over more parameters, less FLOPs, more depth, more images/s" in out
@@ -70,18 +66,15 @@ def test_every_limit_is_kept_in_json(call: Call) -> None:
         assert design["images_per_second"] is None and design["relative_speed"] > 0
 
 
-def test_the_reports_final_networks_are_compared_with_the_list(
-    call: Call,
-) -> None:
+def test_the_reports_final_networks_are_compared_with_the_list(call: Call) -> None:
     grid = ["--layers", "3", "--widths", "32,64,128,256", "--blocks", "2-5", "--conv-kernels", "3"]
     _, out, _ = call(
         explore.main, *grid, "--json", "--limit", "0", "--skip-kernels", "1", "--se", "none"
     )
     result = json.loads(out)
     finals = {each["name"]: each["beaten_by"] for each in result["finals"]}
-    assert finals.keys() == {
-        "se_resnet443", "resnet4643_w32", "resnet22222_maxpool_skip", "resnet453",
-    }  # fmt: skip
+    names = "se_resnet443 resnet4643_w32 resnet22222_maxpool_skip resnet453"
+    assert finals.keys() == set(names.split())
     listed = {design["name"]: design for design in result["designs"]}
     for name, better in finals.items():
         variant = VARIANTS[name]
@@ -102,9 +95,7 @@ def word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def test_designs_over_the_default_budget_raise_model_budget(
-    call: Call,
-) -> None:
+def test_designs_over_the_default_budget_raise_model_budget(call: Call) -> None:
     argv = ["--budget", "7M", "--min-parameters", "6M", "--layers", "3", "--blocks", "4-6"]
     argv += ["--widths", "64,128,256", "--growth", "2", "--conv-kernels", "3", "--json"]
     _, out, _ = call(explore.main, *argv)
@@ -133,9 +124,7 @@ def test_a_written_configuration_trains(call: Call, tmp_path: Path, files: Files
     assert "epochs: 3" in written[0].read_text()
 
 
-def test_all_problems_of_the_command_line_are_reported_at_once(
-    call: Call,
-) -> None:
+def test_all_problems_of_the_command_line_are_reported_at_once(call: Call) -> None:
     code, out, err = call(
         explore.main, "--budget", "many", "--layers", "0,3", "--blocks", "8-1", "--growth", "3-2",
         "--se", "all", "--objectives", "parameters", "--max-flop", "5", "--runs", "nowhere",
@@ -191,9 +180,8 @@ def test_importing_the_explorer_imports_no_torch() -> None:
 
 def networks(*names: str) -> list[Measurement]:
     """Networks of a machine that takes 1 ps an operation, 3 ns a value and 5 us an image."""
-    costs = [
-        (budget.flops(VARIANTS[name]).training, budget.values(VARIANTS[name])) for name in names
-    ]
+    variants = [VARIANTS[name] for name in names]
+    costs = [(budget.flops(each).training, budget.values(each)) for each in variants]
     return [Measurement(f, v, 1 / (1e-12 * f + 3e-9 * v + 5e-6)) for f, v in costs]
 
 
@@ -229,18 +217,14 @@ def test_speed_is_predicted_from_finished_runs_alone(
     assert command("--train.epochs", "1") == 0
     folder = run_of(tmp_path)
     record = json.loads(folder.record.read_text())
-    for name, content in (("broken", "{"), ("empty", "{}"), ("other", '{"config": 3}')):
-        (tmp_path / "runs" / name).mkdir()
-        (tmp_path / "runs" / name / "record.json").write_text(content)
-    unfinished = tmp_path / "runs" / "unfinished"
-    unfinished.mkdir()
-    faster = record | {"status": "running", "images_per_second": 10**9}
-    (unfinished / "record.json").write_text(json.dumps(faster))
+    faster = json.dumps(record | {"status": "running", "images_per_second": 10**9})
+    for number, content in enumerate(["{", "{}", '{"config": 3}', faster]):
+        (tmp_path / "runs" / str(number)).mkdir()
+        (tmp_path / "runs" / str(number) / "record.json").write_text(content)
     result = speed.from_runs(tmp_path / "runs")
     assert result.measured and result.networks == 1
-    assert float(result(record["flops"]["training"], 0)) == pytest.approx(
-        record["images_per_second"]
-    )
+    flops = record["flops"]["training"]
+    assert float(result(flops, 0)) == pytest.approx(record["images_per_second"])
     code, out, _ = call(explore.main, *SMALL, "--json", "--limit", "1", "--runs", "runs")
     assert code == 0
     content = json.loads(out)

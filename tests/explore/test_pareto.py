@@ -62,9 +62,9 @@ def test_a_search_lists_every_design_that_none_beats(ways: tuple[str, str]) -> N
     result = search(space, [Objective("parameters", ways[0]), Objective("flops", ways[1])], predict)
     signs = [-1 if way == "more" else 1 for way in ways]
     rows = [
-        (int(portion.parameters[index]), int(portion.forward[index]), portion.variant(index))
+        (int(portion.parameters[i]), int(portion.forward[i]), portion.variant(i))
         for portion in designs(space)
-        for index in range(len(portion))
+        for i in range(len(portion))
     ]
     assert result.within == len(rows) > 200
     costs = np.array([row[:2] for row in rows], np.float64) * signs
@@ -72,12 +72,9 @@ def test_a_search_lists_every_design_that_none_beats(ways: tuple[str, str]) -> N
 
 
 def test_a_network_is_beaten_by_designs_as_good_everywhere_and_better_once() -> None:
-    predict, objectives = speed.relative(), [Objective("parameters", "more"),
-                                             Objective("flops", "less"),
-                                             Objective("speed", "more")]  # fmt: skip
-    wide, narrow = (
-        design_of(VARIANTS[name], Space(), predict) for name in ("resnet453", "resnet443")
-    )
+    ways = {"parameters": "more", "flops": "less", "speed": "more"}
+    objectives, predict = [Objective(*pair) for pair in ways.items()], speed.relative()
+    wide, narrow = (design_of(VARIANTS[f"resnet4{x}3"], Space(), predict) for x in (5, 4))
     assert beaten_by(wide, [wide], objectives) == []
     assert beaten_by(wide, [narrow], objectives) == []  # fewer parameters
     cheaper = wide._replace(forward=wide.forward - 1)

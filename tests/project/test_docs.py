@@ -8,7 +8,6 @@ import io
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from engine.errors import run_command
 from tests.support.data import Files, coloured
 from tests.support.paths import ROOT
+from tests.support.processes import succeed
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 OURS = ("python -m ", "python writers/", "ffcv-engine-", "make")
@@ -128,10 +128,7 @@ def program_of(words: str) -> tuple[str | None, list[str]]:
     """
     parts = shlex.split(words)
     if parts[0] == "make":
-        done = subprocess.run(
-            ["make", "--dry-run", *parts[1:]], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        succeed("make", "--dry-run", *parts[1:])
         return None, []
     if parts[0].startswith("ffcv-engine-"):
         name = parts[0].removeprefix("ffcv-engine-")
