@@ -38,8 +38,8 @@ test: setup ## all tests except slow ones and those that need a GPU
 test-slow: setup ## the slow tests that need no GPU
 	@$(PYTEST) -m 'slow and not gpu' $(ARGS)
 
-test-all: setup ## all tests, slow ones and those for a GPU included, one at a time
-	@$(RUN) -m pytest -q -m 'slow or gpu or not slow' $(ARGS)
+test-all: setup ## all tests, those of half an hour and those for a GPU included, one at a time
+	@$(RUN) -m pytest -q -m 'slow or long or gpu or not slow' $(ARGS)
 
 browser: setup ## install what the browser tests need: chromium (by apt), Playwright, axe-core
 	@VENV='$(VENV)' sh tools/browser.sh

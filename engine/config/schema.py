@@ -319,7 +319,7 @@ class Runtime:
         choices=("auto", "fp32", "bf16", "fp16"),
     )
     compile: bool | str = option(
-        "auto", "torch.compile; auto: on a GPU, where it saves more than it costs", words=("auto",)
+        "auto", "torch.compile; auto: on a GPU, not on a CPU", words=("auto",)
     )
     graph: bool | str = option(
         "auto", "run the whole step as one CUDA graph; auto: on a GPU", words=("auto",)

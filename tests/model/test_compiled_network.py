@@ -67,7 +67,7 @@ def test_eager_equals_compiled(kind: str) -> None:
 
 
 @inductor
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_eager_equals_compiled_for_every_variant(name: str) -> None:

@@ -17,7 +17,7 @@ from writers import cifar
 SEEDS = (0, 1, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.filterwarnings("ignore:dtype.*align should be passed:Warning")  # torchvision's pickle
 def test_the_quickstart_on_cifar10_equals_a_plain_loop_within_noise(

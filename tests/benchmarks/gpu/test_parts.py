@@ -205,7 +205,7 @@ def test_the_rehearsal_of_a_part_makes_tables_of_the_real_kind(
     assert content["result"]["conditions"]["quick"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_part_can_be_rehearsed(tmp_path: Path) -> None:
     assert run_command(gpu.main, ["--rehearse", "--out", str(tmp_path)]) == 0
