@@ -1,10 +1,13 @@
-"""Better, worse or within noise: `python -m benchmarks.compare A B`.
+"""Better, worse or within noise: `python -m benchmarks.compare A B`, or `RUNS --by SETTING`.
 
 A and B are each a run, a folder of runs, or a JSON file of benchmarks.loader or benchmarks.step.
 Runs that differ only in their seed are summarised together. What both sides have is compared
 setting by setting; if each side has a single setting, those two are compared. The difference is
 B minus A, with the 95 % interval of Welch's test; a mean over different conditions is refused.
 With --assert-equal the losses of every epoch must be the same to the bit (exit 1 if not).
+With --by one folder is enough: its runs that differ in one setting alone, such as augment.cutout,
+are compared by its values, each with the default (A) or else the smallest. `--by run` compares the
+runs of each experiment of a sweep, each with the first.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.compare import differences
-from benchmarks.compare.differences import Comparison
+from benchmarks.compare import arms, differences
+from benchmarks.compare.differences import CompareResult, Comparison
 from benchmarks.records.runs import read
 from benchmarks.records.untrusted import printable
 from engine.columns import columns
@@ -34,6 +37,10 @@ PROGRAM = "python -m benchmarks.compare"
 def main(argv: Sequence[str]) -> int:
     """The command."""
     args = _arguments(argv)
+    if args.by is not None:
+        return _by(args)
+    if args.b is None:
+        raise UserError("the following arguments are required: B (or --by SETTING)")
     sides = [Path(args.a), Path(args.b)]
     files = [path.is_file() for path in sides]
     if any(files) and not all(files):
@@ -48,12 +55,27 @@ def main(argv: Sequence[str]) -> int:
         result = differences.of_files(*sides)
     else:
         result = differences.of_runs(*(read(path) for path in sides))
+    return _report(
+        result, f"{args.a} and {args.b} have nothing in common that could be compared", args.json
+    )
+
+
+def _by(args: argparse.Namespace) -> int:
+    path = Path(args.a)
+    if args.b is not None:
+        raise UserError("--by: compares the runs of one folder; leave out the second")
+    if args.assert_equal:
+        raise UserError("--assert-equal: runs of different settings have different losses")
+    if path.is_file():
+        raise UserError(f"{args.a}: --by needs a folder of runs; a file has no settings")
+    result = arms.of_arms(path, args.by)
+    return _report(result, f"{args.a} has no runs that differ in {args.by} alone", args.json)
+
+
+def _report(result: CompareResult, nothing: str, as_json: bool) -> int:
     if not result.comparisons:
-        raise RunFailed(
-            f"{args.a} and {args.b} have nothing in common that could be compared"
-            + "".join(f"\n  {printable(note)}" for note in result.notes)
-        )
-    if args.json:
+        raise RunFailed(nothing + "".join(f"\n  {printable(note)}" for note in result.notes))
+    if as_json:
         json.dump([each.as_json() for each in result.comparisons], sys.stdout, indent=2)
         print()
     else:
@@ -83,7 +105,10 @@ def _text(comparisons: Sequence[Comparison]) -> str:
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
     parser.add_argument("a", metavar="A", help="before: a run, a folder of runs, or a JSON file")
-    parser.add_argument("b", metavar="B", help="after: another of the same kind")
+    parser.add_argument("b", metavar="B", nargs="?", help="after: another of the same kind")
+    parser.add_argument(
+        "--by", metavar="SETTING", help="compare the runs of A by a setting, or by `run` of a sweep"
+    )
     parser.add_argument(
         "--assert-equal", action="store_true", help="require the same losses to the bit"
     )

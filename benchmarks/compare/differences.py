@@ -75,11 +75,11 @@ def of_runs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> CompareR
     for ours, theirs in pairs:
         refuse_mixture(ours)
         refuse_mixture(theirs)
-        differing = _differing(ours[0], theirs[0])
-        if differing:
-            result.notes.append(f"{ours[0].name}: A and B differ in {'; '.join(differing)}")
+        words = differing(ours[0], theirs[0])
+        if words:
+            result.notes.append(f"{ours[0].name}: A and B differ in {'; '.join(words)}")
         names = dict.fromkeys((ours[0].name, theirs[0].name))
-        result.comparisons += _measures(" / ".join(names), ours, theirs)
+        result.comparisons += measures(" / ".join(names), ours, theirs)
     return result
 
 
@@ -160,11 +160,14 @@ def _by_setting_and_seed(runs: Sequence[RunRecord]) -> dict[tuple[str, Any], Run
     return known
 
 
-def _differing(ours: RunRecord, theirs: RunRecord) -> list[str]:
-    """What is not the same on both sides, so that it is not attributed to the code."""
+def differing(ours: RunRecord, theirs: RunRecord, without: str = "") -> list[str]:
+    """What is not the same on both sides, so that it is not attributed to what is compared.
+
+    The setting `without` is left out.
+    """
     words = conditions_of(ours).differences(conditions_of(theirs))
     settings = settings_of(ours), settings_of(theirs)
-    for key in sorted(settings[0].keys() | settings[1].keys()):
+    for key in sorted((settings[0].keys() | settings[1].keys()) - {without}):
         if settings[0].get(key) != settings[1].get(key):
             values = [
                 json.dumps(each[key], default=str) if key in each else "(absent)"
@@ -177,9 +180,10 @@ def _differing(ours: RunRecord, theirs: RunRecord) -> list[str]:
     return words
 
 
-def _measures(
+def measures(
     what: str, ours: Sequence[RunRecord], theirs: Sequence[RunRecord]
 ) -> Iterator[Comparison]:
+    """Accuracy and throughput of two sets of runs."""
     first, second = ([100 * run["test_accuracy"] for run in side] for side in (ours, theirs))
     yield _comparison(what, "test accuracy", "%", first, second, "runs")
     basis = "runs"
