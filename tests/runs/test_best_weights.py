@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from safetensors.torch import load_file
 from engine import evaluate, train
 from engine.errors import run_command
 from engine.runs import run as runs
+from engine.runs.best_weights import BestWeights
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
 from engine.signals import SIGNALS
 from engine.step.totals import Means
 from tests.support.data import Files
 from tests.support.dying import Died, die_and_continue
+from tests.support.recording_device import install
 from tests.support.runs import exact_flags, outcome
 
 HELD_OUT = ["--data.validation", "11"]  # which leaves 64 to train on
@@ -143,6 +146,25 @@ def test_a_run_that_lost_epochs_has_the_best_weights_of_its_checkpoint(
             run_command(train.main, _flags(files, tmp_path / "parts", 6, *seldom))
     (tmp_path / "parts" / "run" / "best_weights.safetensors").write_bytes(b"of a lost epoch")
     assert run_command(train.main, _flags(files, tmp_path / "parts", 6, *seldom)) == 0
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
+def test_a_recorded_run_copies_them_once_per_snapshot_and_writes_them_in_the_background(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_command(train.main, _flags(files, tmp_path / "whole", 3, *KEPT)) == 0
+    writers: list[threading.Thread] = []
+    real = BestWeights.keep
+
+    def keep(best: BestWeights, snapshot: Any) -> None:
+        writers.append(threading.current_thread())
+        real(best, snapshot)
+
+    monkeypatch.setattr(BestWeights, "keep", keep)
+    recorder = install(monkeypatch)
+    assert run_command(train.main, _flags(files, tmp_path / "parts", 3, *KEPT)) == 0
+    assert writers and threading.main_thread() not in writers
+    assert recorder.copies == 3  # of the checkpoints, one per epoch
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 
