@@ -23,7 +23,7 @@ from engine.sweep.reported import LOSSES, ReportedValue
 SETS = {"test": ("test_images", 10_000), "validation": ("validation_images", 1_000)}
 TRAIN_IMAGES = ("train_images", 50_000)
 LOSS_SPREAD = 3.0  # standard deviation of the loss over images, in means: it has a long tail
-RECENT = 16  # epochs up to the reported one whose jumps are looked at
+FEWEST, MOST = 8, 16  # epochs up to the reported one whose jumps are looked at: a fifth of all
 _NORMAL = 1.96
 
 
@@ -62,10 +62,11 @@ def _jumps(run: RunRecord, reported: ReportedValue) -> float:
 
     From the median of second differences, which a trend or a few restarts do not change.
     """
-    end = reported.epoch or reported.until or run["epochs"] or 0
-    known = [value for epoch, value in run.epochs.points(reported.measure) if epoch <= end][
-        -RECENT:
-    ]
+    epochs = run["epochs"] or 0
+    recent = min(max(epochs // 5, FEWEST), MOST)
+    end = max(reported.epoch or reported.until or epochs, recent)
+    points = run.epochs.points(reported.measure)
+    known = [value for epoch, value in points if epoch <= end][-recent:]
     bends = [abs(a - 2 * b + c) for a, b, c in zip(known, known[1:], known[2:], strict=False)]
     if not bends:
         return 0.0

@@ -28,7 +28,8 @@ from benchmarks.report.error_analysis import ErrorAnalysis, WorstImage
 from benchmarks.report.experiments import ExperimentResult
 from benchmarks.report.plots import small_curve
 from benchmarks.report.plots.style import Plot
-from benchmarks.report.verdicts import AGREES, BUDGET, HIGHER, LOWER
+from benchmarks.report.tally import headline
+from benchmarks.report.verdicts import BUDGET
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_BYTES = 1_500_000  # of test images on a page; each is there once, however many runs err
@@ -117,15 +118,9 @@ def _glance(report: Report) -> Iterator[tuple[str, str, str]]:
         details = f"{best.name}, {best.params:,} parameters, n = {n}; {conditions.words}"
         title = "Best below 5 M" + ("" if conditions.full else ", shortened runs")
         yield title, f"{formats.measured(best.accuracy)} %", details
-    verdicts = [result.verdict for result in report.results]
-    higher, lower, agree = (verdicts.count(verdict) for verdict in (HIGHER, LOWER, AGREES))
-    judged = higher + lower + agree
-    if judged:
-        details = f"{higher} measured higher, {lower} lower"
-        yield "Reported values confirmed", f"{agree} of {judged}", details
-    elif verdicts:
-        details = "no full run of a reported value is finished"
-        yield "Reported values confirmed", formats.NONE, details
+    counts = headline(report.results)
+    if counts is not None:
+        yield "Reported values confirmed", *counts
     for results in report.machines:
         for kind, peer, title in (
             ("loader", "FFCV uint8", "Loader, times FFCV"),

@@ -13,6 +13,7 @@ from benchmarks.records import plans, runs
 from benchmarks.records.plans import SweepPlans
 from benchmarks.records.runs import RunRecord
 from benchmarks.report.experiments import ExperimentResult, experiment_results
+from benchmarks.report.tally import headline, tallies
 from tests.support import reproductions
 
 
@@ -81,3 +82,19 @@ def test_a_run_that_is_clearly_off_is_found(
             if value and value.run == "planned" and value.measure == "test_accuracy":
                 exact = value.read == "printed" and value.value > 85 and value.value != 95
                 assert not exact or result.verdict == verdict, (result.plan.name, value)
+
+
+def test_each_reported_value_is_counted_once_and_the_reports_own_apart(
+    results: list[ExperimentResult],
+) -> None:
+    counts = tallies(results)
+    assert list(counts) == ["the ancestor's logs", "report", "parameters", "its code's logs"]
+    rows = sum(result.reported is not None for result in results)
+    different = sum(tally.verdicts.total() for tally in counts.values())
+    assert different < rows  # 1.6 repeats rows of table 1, 0.11 runs of 0.6
+    assert all(tally.confirmed == tally.judged for tally in counts.values())
+    own = counts["report"]
+    assert own.verdicts["not judged"] == 2  # of a hidden set, and of another recipe
+    number, details = headline(results) or ("", "")
+    assert number == f"{own.judged} of {own.judged}"
+    assert details.startswith("0 measured higher, 0 lower; 2 not judged; the ancestor's logs: ")
