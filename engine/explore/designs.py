@@ -1,30 +1,27 @@
 """Every design of the family within a budget, counted in closed form, a million per second.
 
-The cost of a design is a sum over its layers. So each layer is counted once for every choice of
-widths and blocks (by `budget`), and designs grow layer by layer as sums of those; one that cannot
-end within the limits is dropped at once.
+The costs of a design are linear in the blocks of each layer. So `budget` counts every choice of
+widths with one block and with one more per layer, and a product of matrices does the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.model import budget, fitting
-from engine.model.variants import Layer, Variant
+from engine.model.variants import Variant
 
 Counts = npt.NDArray[np.int64]
 Choices = npt.NDArray[np.int64]
 
-PARAMETERS, ADDS, VALUES = range(3)  # rows of a table of costs
-CHUNK = 400_000  # designs per portion, so that memory does not grow with their number
+CHUNK = 60_000  # designs per portion, so that memory does not grow with their number
 UNLIMITED = 2**62
 
 
@@ -85,9 +82,10 @@ class Designs:
 
 
 def designs(space: Space) -> Iterator[Designs]:
-    """All designs of `space` that can be built, in portions."""
+    """All designs of `space` within its limits that can be built, in portions."""
     for family in families(space):
-        yield from _Growth(family, space).designs()
+        for widths in _widths(family, space):
+            yield from _within(family, widths, space)
 
 
 def families(space: Space) -> Iterator[Variant]:
@@ -113,8 +111,7 @@ def families(space: Space) -> Iterator[Variant]:
 
 def size(space: Space) -> int:
     """How many designs `space` holds, whatever their parameters and operations."""
-    may = np.array([_grows(before, space.widths, space.growth) for before in space.widths])
-    grid = np.array(space.widths)
+    grid, may = np.array(space.widths), _may_follow(space)
     total = 0.0
     for family in families(space):
         ways = np.ones(len(grid))
@@ -134,124 +131,76 @@ def build_errors(space: Space) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
-class _Partial(NamedTuple):
-    """Designs up to some layer; or every choice of one more layer, and what it adds."""
-
-    widths: Choices  # designs x layers so far, as indices; of one more layer: designs
-    blocks: Choices
-    costs: Counts  # parameters, multiply-adds, values
-
-
-class _Growth:
-    """The designs of one family, layer by layer."""
-
-    def __init__(self, family: Variant, space: Space) -> None:
-        self.family, self.space = family, space
-        rest = Variant(  # of the family, what the costs of a layer depend on beside its own shape
-            (1,),
-            se="block" if family.se == "block" else "none",
-            se_reduction=family.se_reduction,
-            preactivation=family.preactivation,
-        )
-        sides = budget.feature_maps(family, space.side)
-        layers = zip(family.layers, sides[1:], _narrowest(family), strict=True)
-        self.steps = [_layer_steps(space, rest, *layer) for layer in layers]
-        ends = [_ends(family, space, width) for width in space.widths]
-        self.start = np.array([start for start, _ in ends], np.int64).T
-        self.end = np.array([end for _, end in ends], np.int64).T
-        self.stem_adds = np.array(
-            [budget.stem_adds(_one_layer(family, width), side=space.side) for width in space.widths]
-        )
-        self.rest = self._least_rest()
-
-    def designs(self) -> Iterator[Designs]:
-        """All within the limits, in portions."""
-        stems = np.arange(len(self.space.widths))[:, None]
-        partials = iter([_Partial(stems, stems[:, :0], self.start)])
-        for layer in range(len(self.steps)):
-            partials = self._grown(layer, partials)
-        for partial in partials:
-            complete = self._finished(partial)
-            if len(complete):
-                yield complete
-
-    def _grown(self, layer: int, partials: Iterator[_Partial]) -> Iterator[_Partial]:
-        for partial in partials:
-            for width, steps in enumerate(self.steps[layer]):
-                rows = np.flatnonzero(partial.widths[:, -1] == width)
-                if len(rows) and len(steps.widths):
-                    yield from self._joined(layer, partial, rows, steps)
-
-    def _joined(
-        self, layer: int, partial: _Partial, rows: Choices, steps: _Partial
-    ) -> Iterator[_Partial]:
-        """Every row with every step that leaves enough for the remaining layers."""
-        most = (self.space.budget, self.space.max_flops // 2)
-        least = steps.costs[:2] + self.rest[layer + 1][:, steps.widths]
-        order = np.argsort(least[PARAMETERS], kind="stable")
-        room = most[PARAMETERS] - partial.costs[PARAMETERS, rows]
-        counts = np.searchsorted(least[PARAMETERS, order], room, side="right")
-        before = partial.widths if layer else partial.widths[:, :0]
-        for portion in _portions(counts):
-            some = counts[portion]
-            row = np.repeat(rows[portion], some)
-            step = order[np.arange(len(row)) - np.repeat(np.cumsum(some) - some, some)]
-            cheap = partial.costs[ADDS, row] + least[ADDS, step] <= most[ADDS]
-            row, step = row[cheap], step[cheap]
-            yield _Partial(
-                np.hstack([before[row], steps.widths[step, None]]),
-                np.hstack([partial.blocks[row], steps.blocks[step, None]]),
-                partial.costs[:, row] + steps.costs[:, step],
-            )
-
-    def _finished(self, partial: _Partial) -> Designs:
-        costs = partial.costs + self.end[:, partial.widths[:, -1]]
-        depth = 2 * partial.blocks.sum(axis=1) + 2
-        low, high = self.space.depths
-        kept = (depth >= low) & (depth <= high) & (costs[PARAMETERS] >= self.space.least)
-        flops: Any = budget.of_adds(costs[ADDS, kept], self.stem_adds[partial.widths[kept, 0]])
-        widths = np.array(self.space.widths)[partial.widths[kept]]
-        return Designs(
-            self.family, widths, partial.blocks[kept], costs[PARAMETERS, kept],
-            flops.forward, flops.training, depth[kept], costs[VALUES, kept],
-        )  # fmt: skip
-
-    def _least_rest(self) -> list[Counts]:
-        """The fewest parameters and multiply-adds that the layers from each one on, and the
-        classifier, must add after each width.
-        """
-        rest = [self.end[:2]]
-        for layer in reversed(self.steps):
-            least = np.full_like(rest[0], UNLIMITED // 4)
-            for width, steps in enumerate(layer):
-                if len(steps.widths):
-                    least[:, width] = (steps.costs[:2] + rest[0][:, steps.widths]).min(axis=1)
-            rest.insert(0, least)
-        return rest
+def _widths(family: Variant, space: Space) -> Iterator[Choices]:
+    """Every choice of widths, in portions."""  # designs x layers
+    grid, (first, *others) = np.array(space.widths), _narrowest(family)
+    portions = iter([np.flatnonzero(grid >= first)[:, None]])
+    for narrowest in others:
+        portions = _wider(portions, _may_follow(space) & (grid >= narrowest))
+    for portion in portions:
+        yield grid[portion]
 
 
-@functools.cache
-def _layer_steps(
-    space: Space, rest: Variant, layer: Layer, map_side: int, narrowest: int
-) -> tuple[_Partial, ...]:
-    """The choices of `layer` after each width; the first layer (stride 1) keeps the stem's."""
-    first, widths, choices = layer.stride == 1, space.widths, []
-    for index, before in enumerate(widths):
-        allowed = [index] if first else np.flatnonzero(_grows(before, widths, space.growth))
-        after = np.array([other for other in allowed if widths[other] >= narrowest], np.int64)
-        width = np.repeat(after, len(space.blocks))
-        count: Any = np.tile(np.array(space.blocks, np.int64), len(after))
-        # The closed form is plain arithmetic: it counts all choices at once as it counts one.
-        wide: Any = before if first else np.array(widths)[width]
-        layer = layer._replace(blocks=count, before=before, width=wide)
-        costs = (
-            budget.layer_parameters(rest, layer),
-            budget.layer_adds(rest, layer, map_side),
-            budget.layer_values(layer, map_side),
-        )
-        table = np.array([np.broadcast_to(each, width.shape) for each in costs], np.int64)
-        choices.append(_Partial(width, count, table))
-    return tuple(choices)
+def _wider(portions: Iterator[Choices], may: npt.NDArray[np.bool_]) -> Iterator[Choices]:
+    """One more layer: every width that `may` follow the last one, as indices."""
+    for portion in portions:
+        for some in _slices(len(portion), len(may)):
+            row, width = np.nonzero(may[portion[some, -1]])
+            yield np.column_stack([portion[some][row], width])
+
+
+def _within(family: Variant, widths: Choices, space: Space) -> Iterator[Designs]:
+    """The designs of these widths that are within the limits, in portions."""
+    layers = len(family.blocks)
+    ones = np.ones((1, layers), np.int64)
+    single = _costs(family, ones[0], widths, space)
+    more = [_costs(family, row, widths, space) - single for row in ones + np.eye(layers, dtype=int)]
+    each = np.stack(more, axis=-1)  # costs x designs x layers: of each block of a layer
+    none = single - each.sum(axis=-1)  # costs x designs: of all but the blocks
+    least = none[0] + min(space.blocks) * each[0].sum(axis=-1)
+    order = np.argsort(least, kind="stable")
+    order = order[least[order] <= space.budget]
+    for start in _slices(len(space.blocks) ** layers):
+        blocks = _blocks(space.blocks, layers, start)
+        depth = 2 * blocks.sum(axis=1) + 2
+        blocks = blocks[(depth >= space.depths[0]) & (depth <= space.depths[1])]
+        for portion in _slices(len(order), len(blocks)):
+            rows = order[portion]
+            cheapest = none[0, rows].min() + blocks @ each[0, rows].min(axis=0)
+            few = blocks[cheapest <= space.budget]
+            totals = none[0, rows, None] + each[0, rows] @ few.T
+            width, block = np.nonzero((space.least <= totals) & (totals <= space.budget))
+            row, chosen = rows[width], few[block]
+            costs = none[:, row] + np.einsum("cdl,dl->cd", each[:, row], chosen)
+            parameters, forward, training, values = costs
+            depth = 2 * chosen.sum(axis=1) + 2
+            fits = forward <= space.max_flops
+            if fits.any():
+                yield Designs(
+                    family, widths[row], chosen, parameters, forward, training, depth, values
+                )[fits]
+
+
+def _costs(family: Variant, blocks: Choices, widths: Choices, space: Space) -> Counts:
+    """Parameters, FLOPs forward and in training, and values, of each row of widths.
+
+    The closed form is plain arithmetic: it counts all rows at once as it counts one network.
+    """
+    lists: Any = {"blocks": tuple(blocks.tolist()), "widths": tuple(widths.T)}
+    variant = dataclasses.replace(family, **lists)
+    return np.array(
+        [
+            budget.parameters(variant, space.classes, side=space.side).total,
+            *budget.flops(variant, space.classes, side=space.side),
+            budget.values(variant, space.side),
+        ]
+    )
+
+
+def _blocks(choices: tuple[int, ...], layers: int, portion: slice) -> Choices:
+    """A slice of all choices of blocks."""  # designs x layers
+    places = np.unravel_index(np.arange(portion.start, portion.stop), (len(choices),) * layers)
+    return np.array(choices)[np.stack(places, axis=1)]
 
 
 def _narrowest(family: Variant) -> list[int]:
@@ -260,36 +209,13 @@ def _narrowest(family: Variant) -> list[int]:
     return [family.se_reduction] * squeezed + [1] * (len(family.blocks) - squeezed)
 
 
-def _grows(
-    before: int, widths: tuple[int, ...], growth: tuple[float, float]
-) -> npt.NDArray[np.bool_]:
-    """Which widths may follow."""
-    after = np.array(widths)
-    may: npt.NDArray[np.bool_] = (growth[0] * before <= after) & (after <= growth[1] * before)
+def _may_follow(space: Space) -> npt.NDArray[np.bool_]:
+    """Which widths (columns) may follow which (rows)."""
+    after, before = np.array(space.widths), np.array(space.widths)[:, None]
+    may: npt.NDArray[np.bool_] = (space.growth[0] * before <= after) & (
+        after <= space.growth[1] * before
+    )
     return may
-
-
-def _ends(family: Variant, space: Space, width: int) -> tuple[list[int], list[int]]:
-    """The costs before a first layer of `width`, and after such a last layer."""
-    net = _one_layer(family, width)
-    (layer,) = net.layers
-    counted = budget.parameters(net, space.classes, side=space.side)
-    map_side = budget.feature_maps(net, space.side)[0]
-    adds = budget.flops(net, space.classes, side=space.side).forward // 2
-    classifier = width * space.classes
-    start = [
-        counted.stem + counted.se,
-        adds - classifier - budget.layer_adds(net, layer, map_side),
-        budget.values(net, space.side) - budget.layer_values(layer, map_side),
-    ]
-    norm = counted.layers[0] - budget.layer_parameters(net, layer)  # a pre-activation net's last
-    return start, [counted.classifier + norm, classifier, 0]
-
-
-def _one_layer(family: Variant, width: int) -> Variant:
-    """A network of one block, with the stem and the head of `family`."""
-    lists = {"blocks": (1,), "widths": (width,), "conv_kernels": (1,), "skip_kernels": (1,)}
-    return dataclasses.replace(family, **lists)  # type: ignore[arg-type]
 
 
 def _kernels(choices: tuple[int, ...], layers: int, mixed: bool) -> Iterator[tuple[int, ...]]:
@@ -299,13 +225,7 @@ def _kernels(choices: tuple[int, ...], layers: int, mixed: bool) -> Iterator[tup
         yield from ((kernel,) * layers for kernel in choices)
 
 
-def _portions(counts: Counts) -> Iterator[slice]:
-    """Slices of rows that give at most about `CHUNK` designs each."""
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(counts):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + CHUNK, side="right")))
-        if ends[stop - 1] > before:
-            yield slice(start, stop)
-        start = stop
+def _slices(count: int, each: int = 1) -> Iterator[slice]:
+    """Slices of `count` rows that give at most `CHUNK` designs, where a row gives `each`."""
+    size = max(1, CHUNK // max(1, each))
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))

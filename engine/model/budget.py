@@ -60,7 +60,7 @@ def parameters(
     """Count every part's parameters."""
     first, last = variant.widths[0], variant.widths[-1]
     stem = channels * first * variant.stem_kernel**2
-    layers = [layer_parameters(variant, layer) for layer in variant.layers]
+    layers = [_layer_parameters(variant, layer) for layer in variant.layers]
     if variant.preactivation:
         layers[-1] += 2 * last
     else:
@@ -70,7 +70,7 @@ def parameters(
     return Parameters(stem, se, tuple(layers), inputs * classes + classes)
 
 
-def layer_parameters(variant: Variant, layer: Layer) -> int:
+def _layer_parameters(variant: Variant, layer: Layer) -> int:
     """The parameters of one layer, all its blocks."""
     before, width = layer.before, layer.width
     total = layer.blocks * block_parameters(variant, layer)
@@ -96,27 +96,16 @@ def flops(variant: Variant, classes: int = 10, channels: int = 3, side: int = 32
     and one for the input); the images themselves need no gradient.
     """
     sides = feature_maps(variant, side)
-    stem = stem_adds(variant, channels, side)
+    stem = channels * variant.widths[0] * variant.stem_kernel**2 * sides[0] ** 2
     adds = stem + variant.widths[-1] * pooled_side(variant, side) ** 2 * classes
     if variant.se == "stem":
         adds += 2 * variant.widths[0] * _squeezed(variant, variant.widths[0])
     for layer, map_side in zip(variant.layers, sides[1:], strict=True):
-        adds += layer_adds(variant, layer, map_side)
-    return of_adds(adds, stem)
-
-
-def of_adds(adds: int, stem: int) -> Flops:
-    """The FLOPs of `adds` multiply-adds forward, `stem` of them in the first convolution."""
+        adds += _layer_adds(variant, layer, map_side)
     return Flops(2 * adds, 6 * adds - 2 * stem)
 
 
-def stem_adds(variant: Variant, channels: int = 3, side: int = 32) -> int:
-    """The multiply-adds of the first convolution."""
-    weights = channels * variant.widths[0] * variant.stem_kernel**2
-    return weights * _ceil(side, variant.stem_stride) ** 2
-
-
-def layer_adds(variant: Variant, layer: Layer, map_side: int) -> int:
+def _layer_adds(variant: Variant, layer: Layer, map_side: int) -> int:
     """The multiply-adds of one layer, whose maps have `map_side`."""
     convolutions = layer.before * layer.width + (2 * layer.blocks - 1) * layer.width**2
     weights = convolutions * layer.kernel**2
@@ -133,13 +122,8 @@ def values(variant: Variant, side: int = 32) -> int:
     sides = feature_maps(variant, side)
     total = variant.widths[0] * sides[0] ** 2
     for layer, map_side in zip(variant.layers, sides[1:], strict=True):
-        total += layer_values(layer, map_side)
+        total += (2 * layer.blocks + layer.projects) * layer.width * map_side**2
     return total
-
-
-def layer_values(layer: Layer, map_side: int) -> int:
-    """The values that the convolutions of one layer write."""
-    return (2 * layer.blocks + layer.projects) * layer.width * map_side**2
 
 
 def training_traffic(variant: Variant, side: int = 32) -> int:

@@ -24,8 +24,8 @@ class Layer(NamedTuple):
 
     @property
     def projects(self) -> bool:
-        """Whether the first block's skip path has a convolution, since the size changes."""
-        return self.stride != 1 or self.before != self.width
+        """Whether the first block's skip path has a convolution: in all layers but the first."""
+        return self.stride != 1
 
 
 @dataclass(frozen=True)
