@@ -42,9 +42,7 @@ def test_predictions_of_a_hidden_set_are_written_as_id_and_label(
     assert all(0 <= int(row.split(",")[1]) < len(CLASSES) for row in rows)
 
 
-def test_a_model_is_refused_on_a_set_of_other_classes(
-    finished: RunFolder, tmp_path: Path, call: Call
-) -> None:
+def test_a_set_of_other_classes_is_refused(finished: RunFolder, tmp_path: Path, call: Call) -> None:
     other, named = tmp_path / "other.beton", tmp_path / "named.beton"
     for path in (other, named):
         write_beton(path, *coloured(8, 0), split="test")
@@ -58,9 +56,7 @@ def test_a_model_is_refused_on_a_set_of_other_classes(
         assert message in err
 
 
-def test_numbers_stand_for_missing_class_names(
-    finished: RunFolder, tmp_path: Path, call: Call
-) -> None:
+def test_numbers_stand_for_missing_names(finished: RunFolder, tmp_path: Path, call: Call) -> None:
     images, labels = coloured(8, 0)
     few, many, out = (tmp_path / name for name in ("few.beton", "many.beton", "out.csv"))
     write_beton(few, images, labels % 3, split="mine")

@@ -92,9 +92,7 @@ def test_a_pattern_lists_what_it_matches(call: Call) -> None:
         assert message in err
 
 
-def test_the_merged_configuration_is_printed_with_origins_and_reads_back(
-    call: Call, tmp_path: Path
-) -> None:
+def test_the_printed_configuration_has_origins_and_reads_back(call: Call, tmp_path: Path) -> None:
     config = str(ROOT / "configs" / "quickstart.yaml")
     argv = ["--config-file", config, "--train.epochs", "7", "--print-config"]
     _, first, _ = call(train.main, *argv, "--optim.eps", "1e-12")

@@ -99,9 +99,7 @@ def test_a_dry_run_writes_nothing(
     assert f"{TRAIN_IMAGES} images" in capsys.readouterr().out
 
 
-def test_quiet_prints_the_result_alone(
-    command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_quiet_prints_only_the_result(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--quiet") == 0
     out, err = capsys.readouterr()
     assert err == ""

@@ -208,9 +208,7 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("text", "part"), FILES, ids=lambda text: text[:40])
-def test_a_mistake_in_a_file_is_one_line_with_the_reason(
-    tmp_path: Path, text: str, part: str
-) -> None:
+def test_a_mistake_in_a_file_is_one_clear_line(tmp_path: Path, text: str, part: str) -> None:
     problems = problems_of(["--config-file", str(file_of(tmp_path, text))])
     assert len(problems) == 1
     assert holds(problems, part), problems

@@ -38,9 +38,7 @@ def keys_read() -> Iterator[set[str]]:
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("check", checks.TRAINING)
-def test_a_check_reads_only_the_settings_that_it_names(
-    check: Check[Config], data: st.DataObject
-) -> None:
+def test_a_check_reads_only_settings_it_names(check: Check[Config], data: st.DataObject) -> None:
     keys = [key for key in SETTINGS if key in check.reads or f"{key.split('.')[0]}." in check.reads]
     assert keys
     values = {key: setting.default for key, setting in SETTINGS.items()}

@@ -38,9 +38,7 @@ def test_folders_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -
     ],
     ids=["latin", "utf-16", "huge", "nul", "pickle"],
 )
-def test_files_that_are_not_yaml_text_are_refused(
-    tmp_path: Path, content: bytes, part: str
-) -> None:
+def test_files_that_are_no_yaml_are_refused(tmp_path: Path, content: bytes, part: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(content)
     assert holds(problems_of([f"--config-file={path}"]), part)

@@ -19,6 +19,7 @@ from engine.errors import UserError
 from tests.support.augment import expected, store
 
 Images = np.ndarray  # N H W 3
+Case = tuple[Images, Transform]
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 CONSTANTS = cpu.scale_and_shift(MEAN, STD)
 SIDES = st.integers(1, 40) | st.sampled_from([8, 16, 32, 48])
@@ -45,7 +46,7 @@ def _augmented(
 
 
 @st.composite
-def _cases(draw: st.DrawFn) -> tuple[Images, Transform]:
+def _cases(draw: st.DrawFn) -> Case:
     height, width = draw(SIDES), draw(SIDES)
     mode = draw(st.sampled_from(PADDING_MODES))
     most = min(height, width) - 1 if mode == "reflect" else 50
@@ -68,7 +69,7 @@ def _cases(draw: st.DrawFn) -> tuple[Images, Transform]:
     st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=12),
 )
 def test_pixels_equal_the_reference_to_the_bit(
-    case: tuple[Images, Transform], seed: int, epoch: int, sample_ids: list[int]
+    case: Case, seed: int, epoch: int, sample_ids: list[int]
 ) -> None:
     images, transform = case
     ids = np.array(sample_ids, np.int64)
@@ -78,9 +79,7 @@ def test_pixels_equal_the_reference_to_the_bit(
 
 @settings(deadline=None, max_examples=30)
 @given(_cases(), st.integers(0, 2**64 - 1))
-def test_floats_are_within_a_rounding_of_the_reference(
-    case: tuple[Images, Transform], seed: int
-) -> None:
+def test_floats_are_within_a_rounding_of_the_reference(case: Case, seed: int) -> None:
     images, transform = case
     ids = np.arange(7)
     slow = reference.normalise(_slow(images, ids, transform, seed), MEAN, STD)

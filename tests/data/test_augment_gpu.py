@@ -95,9 +95,7 @@ def test_any_part_of_an_epochs_ids_is_a_batch(device: str, part: slice) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("transform", [IDENTITY, Transform(4, "zeros", "random", 5)], ids=str)
-def test_floats_are_within_one_rounding(
-    device: str, dtype: torch.dtype, transform: Transform
-) -> None:
+def test_floats_are_rounded_once(device: str, dtype: torch.dtype, transform: Transform) -> None:
     images = augment.store(32, 32)
     rows, ids = augment.batch(images, 3)
     out = gpu.augment(*augment.on(device, images, rows, ids), transform, 9, 3, dtype, SCALE, SHIFT)

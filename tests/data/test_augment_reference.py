@@ -63,8 +63,6 @@ def test_flips_follow_their_setting(flip: str) -> None:
         (Transform(cutout=33), "cutout 33: expected 0 to 32"),
     ],
 )
-def test_a_transform_that_does_not_fit_the_image_is_an_error(
-    transform: Transform, message: str
-) -> None:
+def test_a_transform_that_does_not_fit_is_an_error(transform: Transform, message: str) -> None:
     with pytest.raises(UserError, match=message):
         transform.check(32, 40)

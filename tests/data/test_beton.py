@@ -103,9 +103,7 @@ def test_a_shorter_file_is_named_with_both_sizes(files: Files, copy: Path) -> No
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_one_flipped_bit_anywhere_is_detected(
-    files: Files, copy: Path, data: st.DataObject
-) -> None:
+def test_any_flipped_bit_is_detected(files: Files, copy: Path, data: st.DataObject) -> None:
     _with_sidecar(files, copy)
     offset = data.draw(st.integers(0, copy.stat().st_size - 1))
     with open(copy, "r+b") as file:

@@ -36,9 +36,7 @@ def test_a_draw_depends_on_nothing_but_its_own_sample() -> None:
 @pytest.mark.parametrize(
     ("seed", "purpose", "epoch"), [(8, 2, 3), (8, 2, 2), (7, 1, 3), (7, 2, 4), (7 + 2**32, 2, 3)]
 )
-def test_seed_purpose_and_epoch_each_give_another_stream(
-    seed: int, purpose: int, epoch: int
-) -> None:
+def test_seed_purpose_and_epoch_each_change_the_stream(seed: int, purpose: int, epoch: int) -> None:
     ids = np.arange(2000)
     equal = draws(7, Purpose(2), 3, ids) == draws(seed, Purpose(purpose), epoch, ids)
     assert equal.mean() < 0.001

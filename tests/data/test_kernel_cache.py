@@ -84,9 +84,7 @@ def test_code_is_kept_beside_the_source_and_read_back(compiled: Path) -> None:
     assert _kept(compiled / "__pycache__") == before
 
 
-def test_a_change_in_a_file_that_was_compiled_in_compiles_anew(
-    compiled: Path, tmp_path: Path
-) -> None:
+def test_a_change_in_a_compiled_file_compiles_anew(compiled: Path, tmp_path: Path) -> None:
     package = Path(shutil.copytree(compiled, tmp_path / "package"))
     (package / "helpers.py").write_text(HELPERS.replace("x * 2", "x * 30"))
     assert _answer(package) == "601"
@@ -105,9 +103,7 @@ def test_without_a_writable_folder_nothing_is_kept_and_all_works(package: Path) 
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
-def test_damaged_code_is_compiled_anew_and_kept_again(
-    compiled: Path, tmp_path: Path, kind: str
-) -> None:
+def test_damaged_code_is_compiled_and_kept_anew(compiled: Path, tmp_path: Path, kind: str) -> None:
     package = Path(shutil.copytree(compiled, tmp_path / "package"))
     [file] = (package / "__pycache__").glob(f"*.{kind}")
     size = file.stat().st_size

@@ -31,9 +31,7 @@ shared_files = settings(
 
 @shared_files
 @given(batch=st.integers(1, 80), data=st.data())
-def test_starting_at_any_step_gives_the_same_batches(
-    files: Files, batch: int, data: st.DataObject
-) -> None:
+def test_from_any_step_batches_are_the_same(files: Files, batch: int, data: st.DataObject) -> None:
     loader = Loader(files.train, batch, seed=3)
     skip = data.draw(st.integers(0, len(loader)))
     whole = list(loader.epoch(1))[skip:]
@@ -145,9 +143,7 @@ def test_ranks_share_an_epoch_step_by_step(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_ring_hands_out_its_buffers_in_turn_and_nothing_else_does(
-    files: Files, mode: str
-) -> None:
+def test_only_a_ring_hands_out_its_buffers_again(files: Files, mode: str) -> None:
     usual: dict[str, Any] = {"seed": 1, "mode": mode}
     own = [b.images for b in Loader(files.train, 10, **usual).epoch(0)]
     assert len({each.data_ptr() for each in own}) == len(own)
@@ -181,7 +177,7 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
 
 
 @pytest.mark.parametrize(
-    ("settings_", "message"),
+    ("wrong", "message"),
     [
         ({"batch_size": 0}, "batch_size 0: expected 1 or more"),
         ({"rank": 2, "world_size": 2}, "rank 2 of world_size 2"),
@@ -195,11 +191,9 @@ def test_autoaugment_stands_between_the_flip_and_the_cutout(files: Files) -> Non
         ({"device": "meta"}, "device meta: expected cpu or cuda"),
     ],
 )
-def test_wrong_arguments_are_an_error_at_once(
-    files: Files, settings_: dict[str, Any], message: str
-) -> None:
+def test_wrong_arguments_are_an_error(files: Files, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Loader(files.train, **({"batch_size": 8} | settings_))
+        Loader(files.train, **({"batch_size": 8} | wrong))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

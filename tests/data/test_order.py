@@ -41,9 +41,7 @@ def _slowly(ids: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     st.integers(0, 2**32 - 1) | st.integers(0, 3),
     st.integers(1, 2**32 - 1),
 )
-def test_the_compiled_order_is_the_sort_by_key(
-    samples: int, seed: int, epoch: int, most: int
-) -> None:
+def test_the_order_is_the_sort_by_key(samples: int, seed: int, epoch: int, most: int) -> None:
     ids = np.random.default_rng(samples).integers(0, most, samples)  # some of them twice
     assert (shuffled(ids, seed, epoch) == _slowly(ids, seed, epoch)).all()
 

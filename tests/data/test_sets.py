@@ -30,15 +30,13 @@ def _sets(
     return open_sets(config, CPU)
 
 
-@pytest.mark.parametrize(("validation", "held_out"), [(0.2, 15), (0.02, 2), (30, 30), (1, 1)])
-def test_validation_images_are_never_trained_on(
-    files: Files, validation: float, held_out: int
-) -> None:
-    sets = _sets(files, validation)
+@pytest.mark.parametrize(("share", "count"), [(0.2, 15), (0.02, 2), (30, 30), (1, 1)])
+def test_held_out_images_are_not_trained_on(files: Files, share: float, count: int) -> None:
+    sets = _sets(files, share)
     trained = {int(i) for epoch in range(3) for i in sets.train.ids(epoch)}
     watched = set(sets.watched.ids(0).tolist())
     assert sets.validated
-    assert len(watched) == held_out
+    assert len(watched) == count
     assert trained | watched == set(range(TRAIN_IMAGES))
     assert not trained & watched
 
@@ -71,9 +69,7 @@ def test_mean_and_std_can_be_those_of_the_training_file(files: Files) -> None:
     np.testing.assert_allclose(images.std((0, 2, 3)), 1, atol=0.1)
 
 
-def test_mean_and_std_must_be_given_for_a_file_without_sidecar(
-    files: Files, tmp_path: Path
-) -> None:
+def test_a_file_without_sidecar_needs_mean_and_std(files: Files, tmp_path: Path) -> None:
     bare = Path(shutil.copy(files.train, tmp_path))
     with pytest.raises(UserError, match="no sidecar"):
         _sets(replace(files, train=bare), mean="data")
@@ -93,9 +89,7 @@ def test_swapped_files_are_refused(files: Files) -> None:
         _sets(Files(files.test, files.train))
 
 
-def test_a_channel_without_difference_cannot_be_normalised_by_the_data(
-    files: Files, tmp_path: Path
-) -> None:
+def test_a_constant_channel_cannot_be_normalised_by_the_data(files: Files, tmp_path: Path) -> None:
     flat = tmp_path / "flat.beton"
     images, labels = coloured(40, 0)
     images[..., 1] = 7
@@ -142,9 +136,7 @@ def test_validation_images_come_from_the_limited_set(files: Files) -> None:
     assert trained.isdisjoint(watched)
 
 
-def test_the_limited_training_set_follows_the_seed_and_the_test_set_is_alike_for_all(
-    files: Files,
-) -> None:
+def test_the_seed_picks_a_limited_training_set_but_not_the_test_set(files: Files) -> None:
     one, again, other = (_sets(files, seed=seed, limit=30) for seed in (0, 0, 1))
     assert (one.train.ids(0) == again.train.ids(0)).all()
     assert set(one.train.ids(0).tolist()) != set(other.train.ids(0).tolist())

@@ -210,9 +210,7 @@ def test_no_factor_of_the_fit_is_negative() -> None:
     assert math.isfinite(float(speed.fitted(odd, {})(10**9, 10**6)))
 
 
-def test_speed_is_predicted_from_finished_runs_alone(
-    command: Command, tmp_path: Path, call: Call
-) -> None:
+def test_finished_runs_alone_predict_speed(command: Command, tmp_path: Path, call: Call) -> None:
     assert not speed.from_runs(tmp_path / "runs").measured
     assert command("--train.epochs", "1") == 0
     folder = run_of(tmp_path)

@@ -116,9 +116,7 @@ def test_all_wrong_parts_are_reported_at_once() -> None:
         ),
     ],
 )
-def test_impossible_networks_are_refused_with_the_nearest_possible(
-    model: Model, key: str, words: str
-) -> None:
+def test_impossible_networks_name_the_nearest_possible(model: Model, key: str, words: str) -> None:
     assert words in dict(problems(model))[key]
     nearest = re.findall(r"fits: .*?(\d+)$", words)
     if nearest:
