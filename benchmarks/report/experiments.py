@@ -14,14 +14,21 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.records.conditions import Conditions, conditions_of, percent_summary
+from benchmarks.records.conditions import Conditions, percent_summary
 from benchmarks.records.plans import PlanEntry, SweepPlans
 from benchmarks.records.runs import RunRecord
+from benchmarks.report.matching import (
+    Records,
+    by_fingerprint,
+    errors,
+    split,
+    state,
+    usual_conditions,
+)
 from benchmarks.report.measured import NotMeasured, measured_value
 from benchmarks.report.verdicts import (
     INCOMPLETE,
     NOT_JUDGED,
-    NOT_RUN,
     NOTHING,
     Judgement,
     Sample,
@@ -31,8 +38,6 @@ from benchmarks.report.verdicts import (
 )
 from engine.statistics import Summary, summary
 from engine.sweep.reported import LOSSES, PARAMETERS, ReportedValue
-
-Records = dict[str, RunRecord]  # by fingerprint
 
 
 @dataclass(frozen=True)
@@ -65,73 +70,25 @@ class ExperimentResult:
 
 def experiment_results(runs: Sequence[RunRecord], plans: SweepPlans) -> list[ExperimentResult]:
     """Every planned experiment, full runs before shortened ones, nothing left out."""
-    records = _by_fingerprint(runs)
+    records = by_fingerprint(runs)
     groups: dict[tuple[Any, ...], dict[str, PlanEntry]] = {}
     for plan in plans.entries:
         key = plan.section, plan.experiment, plan.label, plan.recipe, plan.scale, plan.limit
         groups.setdefault(key, {}).setdefault(plan.fingerprint, plan)
-    usual = _usual_conditions(
+    usual = usual_conditions(
         (plan for group in groups.values() for plan in group.values()), records
     )
     results = [
         result
         for group in groups.values()
-        for conditions, entries in _split(list(group.values()), records, usual)
+        for conditions, entries in split(list(group.values()), records, usual)
         for result in _results(entries, conditions, records, plans)
     ]
     for (_, _, reported, *_), panel in _panels(groups.values()).items():
         labels = {plan.label for plan in panel}
-        for conditions, entries in _split(panel, records, usual):
+        for conditions, entries in split(panel, records, usual):
             results.append(_best_of(reported, labels, entries, conditions, records, plans))
     return sorted(results, key=_order)
-
-
-def _by_fingerprint(runs: Sequence[RunRecord]) -> Records:
-    """One run per fingerprint; of copies, a finished one."""
-    records: Records = {}
-    for run in runs:
-        key = run["fingerprint"]
-        if key and (key not in records or (run.finished and not records[key].finished)):
-            records[key] = run
-    return records
-
-
-def _conditions(plan: PlanEntry, records: Records) -> Conditions | None:
-    """The conditions of a planned run; None if it has not recorded them yet."""
-    run = records.get(plan.fingerprint)
-    if run is None or not run["precision"]:
-        return None
-    return conditions_of(run, {plan.fingerprint: plan.scale})
-
-
-def _usual_conditions(
-    plans: Iterable[PlanEntry], records: Records
-) -> dict[tuple[float, int], Conditions]:
-    """By scale and limit, the conditions of most runs: runs without a record are listed there."""
-    counts: dict[tuple[float, int], Counter[Conditions]] = {}
-    for plan in plans:
-        conditions = _conditions(plan, records)
-        if conditions is not None:
-            counts.setdefault((plan.scale, plan.limit), Counter())[conditions] += 1
-    return {key: count.most_common(1)[0][0] for key, count in counts.items()}
-
-
-def _split(
-    group: Sequence[PlanEntry], records: Records, usual: dict[tuple[float, int], Conditions]
-) -> list[tuple[Conditions, list[PlanEntry]]]:
-    """The group by conditions, so that no mean is taken over several."""
-    parts: dict[Conditions, list[PlanEntry]] = {}
-    waiting: list[PlanEntry] = []
-    for plan in group:
-        conditions = _conditions(plan, records)
-        (waiting if conditions is None else parts.setdefault(conditions, [])).append(plan)
-    if waiting:
-        scale, limit = group[0].scale, group[0].limit
-        default = usual.get((scale, limit), Conditions(scale, limit))
-        if parts and default not in parts:
-            default = next(iter(parts))
-        parts.setdefault(default, []).extend(waiting)
-    return list(parts.items())
 
 
 def _results(
@@ -140,7 +97,7 @@ def _results(
     """A result for each value that a report gives, or one without any."""
     runs = [records[plan.fingerprint] for plan in group if plan.fingerprint in records]
     finished = [run for run in runs if run.finished]
-    states = Counter(_state(plan, records, plans) for plan in group)
+    states = Counter(state(plan, records, plans) for plan in group)
     notes = tuple(dict.fromkeys(note for plan in group for note in plan.notes))
     scales = dict.fromkeys((plan.fingerprint for plan in group), conditions.scale)
     reported = dict.fromkeys(
@@ -170,7 +127,7 @@ def _results(
             flags=flags_of(group[0].params, value, notes),
             basis=judgement.basis,
             notes=notes,
-            errors=tuple(_errors(group, records, plans)),
+            errors=tuple(errors(group, records, plans)),
             runs=tuple(run.folder for run in runs),
         )
 
@@ -204,7 +161,7 @@ def _best_of(
         if run is not None and run.finished:
             by_seed.setdefault(plan.seed, {})[plan.label] = run
     complete = [list(runs.values()) for runs in by_seed.values() if len(runs) == len(labels)]
-    states = Counter(_state(plan, records, plans) for plan in entries)
+    states = Counter(state(plan, records, plans) for plan in entries)
 
     def sample(wanted: ReportedValue) -> Sample:
         best = min if wanted.measure in LOSSES else max
@@ -246,7 +203,7 @@ def _best_of(
         flags=flags_of(None, reported, ()),
         basis=judgement.basis,
         notes=(),
-        errors=tuple(_errors(entries, records, plans)),
+        errors=tuple(errors(entries, records, plans)),
         runs=tuple(run.folder for run in bests),
     )
 
@@ -257,24 +214,6 @@ def _last(key: str) -> str:
 
 def _words(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
-
-
-def _state(plan: PlanEntry, records: Records, plans: SweepPlans) -> str:
-    """A run's state by its record, or else by its sweep's queue."""
-    run = records.get(plan.fingerprint)
-    queued, _ = plans.queued.get(plan.fingerprint, ("", ""))
-    if run is not None and (run.finished or queued not in ("failed", "set_aside")):
-        return run.status
-    return {"": NOT_RUN, "set_aside": "failed", "done": "record missing"}.get(queued, queued)
-
-
-def _errors(group: Sequence[PlanEntry], records: Records, plans: SweepPlans) -> Iterator[str]:
-    for plan in group:
-        run = records.get(plan.fingerprint)
-        _, error = plans.queued.get(plan.fingerprint, ("", ""))
-        error = (run["error"] if run else None) or error
-        if error and not (run and run.finished):
-            yield f"{plan.name}: {error}"
 
 
 def _order(result: ExperimentResult) -> tuple[Any, ...]:

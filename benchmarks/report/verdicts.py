@@ -45,16 +45,17 @@ def judge(reported: ReportedValue, conditions: Conditions, sampler: Sampler) -> 
     """The verdict on a reported value from the values of finished runs."""
     if reported.run != "planned":
         return Judgement(NOT_JUDGED, "about another run than those planned")
+    judged = conditions.comparable or reported.measure == PARAMETERS
     try:
         values, runs = sampler(reported)
         measured = summary(values)
+        if not judged:
+            return Judgement(SCALED, "", measured)
         if reported.measure == PARAMETERS:
             return Judgement(_exact(reported, measured), "", measured)
-        if not conditions.comparable:
-            return Judgement(SCALED, "", measured)
         low, high, basis = interval(values, runs, reported)
     except NotMeasured as error:
-        return Judgement(NOT_MEASURED, str(error))
+        return Judgement(NOT_MEASURED, str(error)) if judged else Judgement(SCALED)
     if reported.statistic == "unknown" and reported.selection == "none":
         low, high, basis = _to_the_best(reported, sampler, (low, high, basis))
     slack = tolerance(reported)

@@ -154,10 +154,10 @@ def plan_entry(
 
 
 def reported(
-    value: float, statistic: str = "last", evidence: str = "report", note: str = ""
+    value: float, statistic: str = "last", evidence: str = "report", note: str = "", **more: Any
 ) -> dict[str, Any]:
-    """A reported accuracy in a plan, in per cent."""
-    return {"value": value, "statistic": statistic, "evidence": evidence, "note": note}
+    """A reported value in a plan; `more` are the keys that say what else it is about."""
+    return {"value": value, "statistic": statistic, "evidence": evidence, "note": note, **more}
 
 
 def write_plan(
