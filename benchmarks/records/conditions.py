@@ -46,6 +46,13 @@ class Conditions:
         parts += [self.data or "data unknown", self.precision or "precision unknown"]
         return ", ".join(parts)
 
+    @property
+    def short(self) -> str:
+        """`epochs-0.05.limit-2000.cifar10.bf16`, as part of a file's name."""
+        parts = [f"epochs-{self.scale:g}"] if self.scale != 1 else []
+        parts += [f"limit-{self.limit}"] if self.limit else []
+        return ".".join([*parts, self.data or "no-data", self.precision or "no-precision"])
+
     def differences(self, other: Conditions) -> list[str]:
         """What is not the same in `other`, in words."""
         words = []

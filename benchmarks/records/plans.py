@@ -77,6 +77,15 @@ class SweepPlans:
         return {entry.fingerprint: entry for entry in reversed(self.entries)}
 
     @property
+    def sharing(self) -> dict[str, list[PlanEntry]]:
+        """By fingerprint, all experiments of a run, each once."""
+        entries: dict[str, dict[tuple[str, str], PlanEntry]] = {}
+        for entry in self.entries:
+            names = entries.setdefault(entry.fingerprint, {})
+            names.setdefault((entry.section, entry.name), entry)
+        return {fingerprint: list(names.values()) for fingerprint, names in entries.items()}
+
+    @property
     def scales(self) -> dict[str, float]:
         """By fingerprint, how far a run's epochs were scaled."""
         return {entry.fingerprint: entry.scale for entry in self.entries}

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.records import plans, runs
-from benchmarks.records.conditions import Conditions, conditions_of
+from benchmarks.records.conditions import Conditions
 from benchmarks.records.plans import SweepPlans
 from benchmarks.records.runs import RunRecord
 from benchmarks.report import speed
-from benchmarks.report.error_analysis import Allowance, ErrorAnalysis, analyse
+from benchmarks.report.curves import experiment_curves
+from benchmarks.report.error_analysis import Allowance, ErrorAnalysis, analyse_all
 from benchmarks.report.experiments import ExperimentResult, experiment_results
-from benchmarks.report.groups import RunGroup, run_groups
-from benchmarks.report.plots import ablations, learning_curves, scatters, throughput
+from benchmarks.report.formats import unique_name
+from benchmarks.report.groups import RunGroup, at_chance, run_groups
+from benchmarks.report.leaderboard import Leaderboard, leaderboards
+from benchmarks.report.plots import ablations, scatters, throughput
+from benchmarks.report.plots.learning_curves import learning_curves
 from benchmarks.report.plots.style import Plot, style
 from benchmarks.report.speed import MachineResults
 
@@ -32,12 +36,14 @@ class Report:
     plans: SweepPlans
     results: list[ExperimentResult]
     groups: list[RunGroup]
+    boards: list[Leaderboard]  # the runs with the most training first
     machines: list[MachineResults]
     problems: list[str]
+    chance: dict[str, float]  # by folder, the accuracy of guessing where a run is no better
     analyses: dict[str, ErrorAnalysis | str] = field(default_factory=dict)  # by folder
-    overview: list[Plot] = field(default_factory=list)  # of the main conditions
-    others: dict[str, list[Plot]] = field(default_factory=dict)  # by other conditions, in words
-    curves: dict[str, list[Plot]] = field(default_factory=dict)  # by section; "": in no sweep
+    overview: dict[Conditions, list[Plot]] = field(default_factory=dict)
+    ablations: dict[str, list[Plot]] = field(default_factory=dict)  # by section
+    curves: dict[str, list[Plot]] = field(default_factory=dict)  # by section
     speed: list[Plot] = field(default_factory=list)
 
     @property
@@ -53,9 +59,8 @@ class Report:
 
     @property
     def main_conditions(self) -> Conditions | None:
-        """The conditions that the first plots show: full runs before others, many before few."""
-        counts = Counter(group.conditions for group in self.groups)
-        return max(counts, key=lambda each: (each.comparable, counts[each], each), default=None)
+        """Those of the runs with the most training, among the finished ones."""
+        return next((board.conditions for board in self.boards if board.leaders), None)
 
     @property
     def tables(self) -> dict[str, dict[Conditions, list[ExperimentResult]]]:
@@ -69,8 +74,11 @@ class Report:
     @property
     def plots(self) -> list[Plot]:
         """All of them, in the order of the page."""
-        others = (*self.others.values(), *self.curves.values())
-        return [*self.overview, *itertools.chain(*others), *self.speed]
+        boards = ([*b.curves, *self.overview.get(b.conditions, [])] for b in self.boards)
+        sections = (
+            [*self.curves.get(name, []), *self.ablations.get(name, [])] for name in self.tables
+        )
+        return [*itertools.chain(*boards, *sections), *self.speed]
 
 
 def read(
@@ -79,85 +87,84 @@ def read(
     """Read the runs, sweeps and benchmarks, analyse the networks' errors, draw the plots."""
     records, planned = runs.read(root), plans.read(root)
     problems = list(planned.problems)
+    groups = run_groups(records, planned)
     report = Report(
         root=root,
         runs=records,
         plans=planned,
         results=experiment_results(records, planned),
-        groups=run_groups(records, planned),
+        groups=groups,
+        boards=leaderboards(records, groups, planned),
         machines=speed.read(benchmarks, problems),
         problems=problems,
+        chance=at_chance(groups),
     )
     machines = len(report.machines)
     notify(
         f"{len(records)} runs, {len(planned.entries)} planned, benchmarks of {machines} "
         f"{'machine' if machines == 1 else 'machines'}"
     )
-    ranked = sorted(records, key=lambda run: -(run["test_accuracy"] or 0) if run.finished else 1)
-    for number, run in enumerate(ranked, start=1):
-        report.analyses[run.folder] = analysis = analyse(run, cache, allowance)
-        if isinstance(analysis, ErrorAnalysis):
-            notify(f"predictions of {run.folder} ({number} of {len(ranked)})")
+    report.analyses = analyse_all(records, cache, allowance, notify)
+    notify("drawing the plots")
     with style():
         _draw(report)
     return report
 
 
+class Names:
+    """Names of files that say what they show, each once."""
+
+    def __init__(self, main: Conditions | None) -> None:
+        self.main = main  # the conditions that a name need not tell
+        self.taken: set[str] = set()
+
+    def __call__(self, what: str, conditions: Conditions | None = None) -> str:
+        """`curves-4.1`, and under other than the main conditions `curves-4.1.epochs-0.05...`."""
+        words = what if conditions in (None, self.main) else f"{what}.{conditions.short}"
+        return unique_name(words, self.taken)
+
+
 def _draw(report: Report) -> None:
-    names = (f"plot{number}" for number in itertools.count(1))
-    main = report.main_conditions
-    for conditions in sorted(
-        {group.conditions for group in report.groups},
-        key=lambda each: (each != main, not each.comparable, each),
-    ):
-        drawn = _of_conditions(report, conditions, names)
-        if conditions == main:
-            report.overview = drawn
-        elif drawn:  # data sets of one name may differ in their digest
-            report.others.setdefault(conditions.words, []).extend(drawn)
-    for section, title, series in _series(report):
-        plot = learning_curves.learning_curves(series, title, next(names))
-        report.curves.setdefault(section, []).append(plot)
-    for results in report.machines:
+    names = Names(report.main_conditions)
+    for board in report.boards:
+        if board.series:
+            title = f"Learning curves ({board.conditions.words})"
+            name = names("curves", board.conditions)
+            board.curves.append(learning_curves(board.series, title, name))
+        report.overview[board.conditions] = _of_conditions(report, board.conditions, names)
+        for ablated in ABLATED:
+            results = [
+                result
+                for result in report.results
+                if result.plan.report == ablated and result.conditions == board.conditions
+            ]
+            name = names(f"ablations-{ablated}", board.conditions)
+            sheet = ablations.ablations(ablated, results, board.conditions, name)
+            report.ablations.setdefault(ablated, []).extend([sheet] if sheet else [])
+    for curves in experiment_curves(report.runs, report.plans):
+        own = "" if curves.section.isdigit() else f"{curves.section}-"
+        name = names(f"curves-{own}{curves.experiment}", curves.conditions)
+        title = f"{curves.heading} ({curves.conditions.words})"
+        report.curves.setdefault(curves.section, []).append(
+            learning_curves(curves.series, title, name)
+        )
+    for measured in report.machines:
+        machine = measured.machine
         plots = [
-            throughput.bottleneck(results, next(names)),
-            throughput.against_peers(results, "loader", next(names)),
-            throughput.against_peers(results, "step", next(names)),
-            throughput.roofline(results, next(names)),
+            throughput.bottleneck(measured, names(f"speed-bottleneck-{machine}")),
+            throughput.against_peers(measured, "loader", names(f"speed-loader-{machine}")),
+            throughput.against_peers(measured, "step", names(f"speed-step-{machine}")),
+            throughput.roofline(measured, names(f"speed-roofline-{machine}")),
         ]
         report.speed += [plot for plot in plots if plot is not None]
 
 
-def _of_conditions(report: Report, conditions: Conditions, names: Iterator[str]) -> list[Plot]:
+def _of_conditions(report: Report, conditions: Conditions, names: Names) -> list[Plot]:
     groups = [group for group in report.groups if group.conditions == conditions]
+    by_size = names("accuracy-against-parameters", conditions)
+    by_work = names("accuracy-against-time-and-work", conditions)
     plots = [
-        scatters.against_parameters(groups, conditions, next(names)),
-        scatters.against_work(groups, conditions, next(names)),
+        scatters.against_parameters(groups, conditions, by_size),
+        scatters.against_work(groups, conditions, by_work),
     ]
-    for ablated in ABLATED:
-        results = [
-            result
-            for result in report.results
-            if result.plan.report == ablated and result.conditions == conditions
-        ]
-        plots.append(ablations.ablations(ablated, results, conditions, next(names)))
     return [plot for plot in plots if plot is not None]
-
-
-def _series(report: Report) -> Iterator[tuple[str, str, dict[str, list[RunRecord]]]]:
-    """For each experiment and conditions: its section, a title, the runs of each curve."""
-    planned, scales = report.plans.by_fingerprint, report.plans.scales
-    groups: dict[tuple[str, str, Conditions], dict[str, list[RunRecord]]] = {}
-    for run in report.runs:
-        if not run.epochs or not run["precision"]:
-            continue
-        plan = planned.get(run["fingerprint"] or "")
-        section, heading, label = ("", "", run.name)
-        if plan is not None:
-            section, heading, label = plan.section, plan.heading, plan.label
-        series = groups.setdefault((section, heading, conditions_of(run, scales)), {})
-        series.setdefault(label, []).append(run)
-    for key in sorted(groups, key=lambda key: (not key[0], key)):
-        section, heading, conditions = key
-        of = f" of {heading}" if heading else ""
-        yield section, f"Learning curves{of} ({conditions.words})", groups[key]

@@ -7,16 +7,18 @@ the report, so that the next report computes nothing.
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import math
 import time
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.records.runs import RunRecord
-from benchmarks.records.untrusted import printable
+from benchmarks.records.untrusted import mapping, number, printable
 from engine import atomic
 from engine.errors import UserError
 
@@ -54,27 +56,74 @@ class ErrorAnalysis:
         return self.confusion[number][number] / total if total else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Allowance:
     """Seconds that may be spent on computing; None: no limit."""
 
     seconds: float | None
-    start: float = field(default_factory=time.monotonic)
+    spent: float = 0.0
+    rate: float = 0.0  # FLOP/s, the best so far
 
-    def reason_to_stop(self) -> str:
-        """Why no more analysis may begin; empty if one may."""
-        if self.seconds is None or time.monotonic() - self.start < self.seconds:
+    def estimate(self, run: RunRecord) -> float:
+        """Seconds that the analysis of a run will take."""
+        self.rate = self.rate or _first_rate()
+        return _work(run) / self.rate
+
+    def reason_to_stop(self, run: RunRecord) -> str:
+        """Why the analysis of a run may not begin; empty if it may."""
+        if self.seconds is None:
             return ""
         if self.seconds == 0:
             return "left out by --predictions none"
+        left = self.seconds - self.spent
+        if left <= 0:
+            return (
+                f"the {self.seconds:g} s for predictions were spent on other runs; make the report "
+                "again (it continues with the remaining runs), or use --predictions all"
+            )
+        estimate = self.estimate(run)
+        if estimate <= left:
+            return ""
+        if estimate <= self.seconds:
+            return (
+                f"they take about {estimate:.0f} s, and {left:.0f} s were left after other runs; "
+                "make the report again, or use --predictions all"
+            )
         return (
-            f"the {self.seconds:g} s for predictions were spent on other runs; make the report "
-            "again (it continues with the remaining runs), or use --predictions all"
+            f"they take about {estimate:.0f} s here, and at most {self.seconds:g} s are spent on "
+            "predictions; --predictions all computes them"
         )
 
 
-def analyse(run: RunRecord, cache: Path, allowance: Allowance) -> ErrorAnalysis | str:
-    """What the network of a run gets wrong, or why that is not known."""
+def _work(run: RunRecord) -> float:
+    """FLOPs of a forward pass over the test images."""
+    forward = number(mapping(run.record.get("flops")).get("forward"))
+    return (forward or 0.0) * (run["test_images"] or 0)
+
+
+def _first_rate() -> float:
+    """FLOP/s before any analysis was timed: rather too low than too high."""
+    import torch
+
+    return 5e12 if torch.cuda.is_available() else 1e11
+
+
+def analyse_all(
+    runs: Sequence[RunRecord], cache: Path, allowance: Allowance, notify: Callable[[str], None]
+) -> dict[str, ErrorAnalysis | str]:
+    """By folder, the analysis of every run, best runs first."""
+    ranked = sorted(runs, key=lambda run: -(run["test_accuracy"] or 0) if run.finished else 1)
+    analyses: dict[str, ErrorAnalysis | str] = {}
+    for place, run in enumerate(ranked, start=1):
+        words = f"predictions of {run.folder} (run {place} of {len(ranked)})"
+        analyses[run.folder] = analyse(run, cache, allowance, functools.partial(notify, words))
+    return analyses
+
+
+def analyse(
+    run: RunRecord, cache: Path, allowance: Allowance, notify: Callable[[], object] = bool
+) -> ErrorAnalysis | str:
+    """What the network of a run gets wrong, or why that is not known; `notify` before computing."""
     reason = _missing(run)
     if reason:
         return reason
@@ -83,15 +132,21 @@ def analyse(run: RunRecord, cache: Path, allowance: Allowance) -> ErrorAnalysis 
     cached = _read(path)
     if cached is not None:
         return cached
-    reason = allowance.reason_to_stop()
+    reason = allowance.reason_to_stop(run)
     if reason:
         return reason
+    notify()
+    start = time.monotonic()
     try:
         analysis = _computed(run)
     except UserError as error:
         return printable("; ".join(error.problems))
     except Exception as error:  # an old or damaged run must not cost the report
         return printable(f"could not be computed: {type(error).__name__}: {error}")[:300]
+    finally:
+        seconds = time.monotonic() - start
+        allowance.spent += seconds
+    allowance.rate = max(allowance.rate, _work(run) / max(seconds, 1e-3))
     cache.mkdir(parents=True, exist_ok=True)
     content = {
         "format": FORMAT,

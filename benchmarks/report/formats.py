@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from benchmarks.compare.differences import change, interval
+from benchmarks.records.runs import RunRecord
 from benchmarks.report.experiments import ExperimentResult
 from benchmarks.report.verdicts import (
     AGREES,
@@ -23,7 +25,9 @@ from engine.runs.progress import duration
 from engine.statistics import Summary
 from engine.sweep.reported import ACCURACIES, LOSSES, ReportedValue
 
+__all__ = ["change", "interval"]  # of `benchmarks.compare`; all else is defined here
 NONE = "–"
+LONGEST_NAME = 100  # of a file or an anchor
 EVIDENCE = {
     "report": "the report says it",
     "log": "the log of the report's own code",
@@ -84,6 +88,13 @@ def work(petaflops: float | None) -> str:
     return NONE if petaflops is None else f"{petaflops:.3g}"
 
 
+def training(run: RunRecord) -> str:
+    """`200 epochs of 50,000 images`."""
+    epochs = run["epochs"]
+    words = f"{count(epochs)} {'epoch' if epochs == 1 else 'epochs'}"
+    return f"{words} of {count(run['train_images'])} images"
+
+
 def reported(result: ExperimentResult) -> str:
     """The reported number as it was printed, or with how exactly it was read off a figure."""
     value = result.reported
@@ -140,3 +151,14 @@ def soft(text: str) -> Markup:
     return Markup("<wbr>").join(
         escape(part) for part in re.findall(r"[^_,=/.-]*[_,=/.-]+|.+$", text)
     )
+
+
+def unique_name(words: str, taken: set[str]) -> str:
+    """A name of a file or an anchor, not `taken` yet: plain letters, with a number if needed."""
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.")[:LONGEST_NAME]
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}"
+    taken.add(name)
+    return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from engine.statistics import Summary
 class RunGroup:
     """A network with its recipe, as measured under one set of conditions."""
 
-    plan: PlanEntry | None  # of one of the runs; None if no sweep planned them
+    plans: tuple[PlanEntry, ...]  # of one of the runs: its experiments
     conditions: Conditions
     runs: tuple[RunRecord, ...]
     accuracy: Summary  # in per cent, of the last epoch
@@ -24,16 +25,22 @@ class RunGroup:
     @property
     def name(self) -> str:
         """The network's name, with its experiment's."""
-        network, plan = self.runs[0].name, self.plan
-        if plan is None:
+        network = self.runs[0].name
+        if not self.plans:
             return network
+        plan = self.plans[0]
         label = "" if plan.label == network else f" {plan.label}"
         return f"{network} ({plan.experiment}{label})"
 
     @property
+    def experiments(self) -> str:
+        """`4.1, 4.5`: all experiments that share its runs."""
+        return ", ".join(dict.fromkeys(plan.experiment for plan in self.plans))
+
+    @property
     def report(self) -> str:
         """`004`, or empty if no sweep planned it."""
-        return self.plan.report if self.plan else ""
+        return self.plans[0].report if self.plans else ""
 
     @property
     def params(self) -> int | None:
@@ -49,7 +56,7 @@ class RunGroup:
 
 def run_groups(runs: Sequence[RunRecord], plans: SweepPlans) -> list[RunGroup]:
     """All finished runs in their groups."""
-    planned, scales = plans.by_fingerprint, plans.scales
+    planned, scales = plans.sharing, plans.scales
     groups: dict[tuple[Conditions, str], list[RunRecord]] = {}
     for run in runs:
         if run.finished:
@@ -59,8 +66,35 @@ def run_groups(runs: Sequence[RunRecord], plans: SweepPlans) -> list[RunGroup]:
     for (conditions, _), members in groups.items():
         accuracy = percent_summary(members, "test_accuracy", scales)
         assert accuracy is not None  # a finished run has one
-        plan = next(
-            (planned[r["fingerprint"]] for r in members if r["fingerprint"] in planned), None
+        shared = next(
+            (planned[run["fingerprint"]] for run in members if run["fingerprint"] in planned), ()
         )
-        result.append(RunGroup(plan, conditions, tuple(members), accuracy))
+        result.append(RunGroup(tuple(shared), conditions, tuple(members), accuracy))
+    return result
+
+
+def at_chance(groups: Sequence[RunGroup]) -> dict[str, float]:
+    """By run's folder, the accuracy of guessing (in per cent) where a group is no better.
+
+    Guessing is noisy: by the number of test images, by the spread over seeds, and as far above
+    100 / classes as other runs under the same conditions lie below.
+    """
+    lowest: dict[Conditions, float] = {}
+    for group in groups:
+        mean = group.accuracy.mean
+        lowest[group.conditions] = min(mean, lowest.get(group.conditions, mean))
+    result: dict[str, float] = {}
+    for group in groups:
+        classes = group.runs[0].record.get("classes")
+        if not isinstance(classes, list) or len(classes) < 2:
+            continue
+        chance = 100 / len(classes)
+        images = group.runs[0]["test_images"] or 10_000
+        noise = max(
+            1.96 * math.sqrt(chance * (100 - chance) / images),
+            2 * (group.accuracy.std or 0.0),
+            chance - lowest[group.conditions],
+        )
+        if group.accuracy.mean <= chance + noise:
+            result |= {run.folder: chance for run in group.runs}
     return result

@@ -26,17 +26,19 @@ from benchmarks.report import formats, reproduce
 from benchmarks.report.content import Report
 from benchmarks.report.error_analysis import ErrorAnalysis, WorstImage
 from benchmarks.report.experiments import ExperimentResult
-from benchmarks.report.plots import small_curve
-from benchmarks.report.plots.style import Plot
+from benchmarks.report.formats import unique_name
+from benchmarks.report.networks import networks
+from benchmarks.report.plots.learning_curves import run_curve
 from benchmarks.report.tally import headline
-from benchmarks.report.verdicts import BUDGET
+from benchmarks.report.verdicts import BUDGET, NOT_RUN
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_BYTES = 1_500_000  # of test images on a page; each is there once, however many runs err
+SHOWN = 25  # leaders; the others are in a fold
 MOST_CLASSES = 20  # of a confusion matrix that is drawn
 FILTERS = (
-    "as_reported", "claimed", "count", "difference", "measured", "measured_as", "remarks",
-    "reported", "share", "soft", "states", "time", "work",
+    "as_reported", "change", "claimed", "count", "difference", "interval", "measured",
+    "measured_as", "remarks", "reported", "share", "soft", "states", "time", "training", "work",
 )  # fmt: skip
 
 
@@ -52,10 +54,12 @@ def html(report: Report) -> str:
     environment.filters |= {name: getattr(formats, name) for name in FILTERS}
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
     gallery = Gallery()
-    planned = report.plans.by_fingerprint
+    planned, ids = report.plans.sharing, _ids(report.runs)
+    drawn = networks(report.runs)
     runs = [
-        _run(report, run, planned.get(run["fingerprint"] or ""), gallery) | {"id": f"run{number}"}
-        for number, run in enumerate(report.runs)
+        _run(report, run, planned.get(run["fingerprint"] or "", []), gallery)
+        | {"id": ids[run.folder], "network": drawn.get(run.folder)}
+        for run in report.runs
     ]
     return environment.get_template("page.html").render(
         version=engine.__version__,
@@ -65,12 +69,12 @@ def html(report: Report) -> str:
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         report=report,
         glance=list(_glance(report)),
-        sections=[
-            _section(name, tables, report.curves.get(name, []))
-            for name, tables in report.tables.items()
-        ],
+        benchmarks=list(_benchmarks(report)),
+        sections=_sections(report),
+        shown=SHOWN,
         runs=runs,
-        ids={run["record"].folder: run["id"] for run in runs},
+        ids=ids,
+        networks=list(dict.fromkeys(drawn.values())),
         pictures=gallery.pictures,
         signs=formats.SIGNS,
         tones=formats.TONES,
@@ -107,20 +111,26 @@ def _glance(report: Report) -> Iterator[tuple[str, str, str]]:
     rest += [f"{report.not_started} planned, not started"] if report.not_started else []
     yield "Runs finished", f"{finished} of {len(report.runs)}", ", ".join(rest) or "none missing"
     conditions = report.main_conditions
-    within = [
-        group
-        for group in report.groups
-        if group.conditions == conditions and 0 < (group.params or 0) <= BUDGET
-    ]
-    if within and conditions:
-        best = max(within, key=lambda group: group.accuracy.mean)
-        n = best.accuracy.n
-        details = f"{best.name}, {best.params:,} parameters, n = {n}; {conditions.words}"
-        title = "Best below 5 M" + ("" if conditions.full else ", shortened runs")
+    groups = [group for group in report.groups if group.conditions == conditions]
+    within = [group for group in groups if 0 < (group.params or 0) <= BUDGET]
+    if groups and conditions:
+        best = max(within or groups, key=lambda group: group.accuracy.mean)
+        run = best.runs[0]
+        params = f"{best.params:,} parameters, " if best.params else ""
+        details = f"{best.name}, {params}n = {best.accuracy.n}; of the runs with the most training"
+        details += f" ({conditions.words}); this one {formats.training(run)}"
+        if run.folder in report.chance:
+            details += f"; no better than guessing ({report.chance[run.folder]:g} %)"
+        title = "Best below 5 M" if within else "Best of all, over 5 M"
+        title += "" if conditions.full else ", shortened runs"
         yield title, f"{formats.measured(best.accuracy)} %", details
     counts = headline(report.results)
     if counts is not None:
         yield "Reported values confirmed", *counts
+
+
+def _benchmarks(report: Report) -> Iterator[tuple[str, str, str]]:
+    """The main figures of the project's own benchmarks."""
     for results in report.machines:
         for kind, peer, title in (
             ("loader", "FFCV uint8", "Loader, times FFCV"),
@@ -133,10 +143,25 @@ def _glance(report: Report) -> Iterator[tuple[str, str, str]]:
                     break
 
 
+def _sections(report: Report) -> list[dict[str, Any]]:
+    """The reader's own sweeps, then the reports of which something was begun, then the rest."""
+    sections = [_section(report, name, tables) for name, tables in report.tables.items()]
+    return sorted(sections, key=lambda each: (each["reported"], not each["tables"]))
+
+
 def _section(
-    name: str, tables: Mapping[Conditions, Sequence[ExperimentResult]], curves: Sequence[Plot]
+    report: Report, name: str, tables: Mapping[Conditions, Sequence[ExperimentResult]]
 ) -> dict[str, Any]:
-    """The experiments of a report or sweep: a table per set of conditions, and what they share."""
+    """A table per set of conditions of what was begun, a line for every other experiment."""
+    begun: dict[Conditions, list[ExperimentResult]] = {}
+    waiting: dict[tuple[str, Conditions], list[ExperimentResult]] = {}
+    for conditions, results in tables.items():
+        started = {result.plan.heading for result in results if _is_begun(result)}
+        for result in results:
+            if result.plan.heading in started:
+                begun.setdefault(conditions, []).append(result)
+            else:
+                waiting.setdefault((result.plan.heading, conditions), []).append(result)
     by_experiment: dict[str, list[ExperimentResult]] = {}
     recipes: dict[tuple[str, str], list[str]] = {}  # with its reason: the experiments
     for result in itertools.chain(*tables.values()):
@@ -146,9 +171,15 @@ def _section(
         if plan.experiment not in experiments:
             experiments.append(plan.experiment)
     return {
-        "title": f"Report {name}" if name.isdigit() else name,
-        "tables": tables,
-        "curves": curves,
+        "title": f"Report {name}" if name.isdigit() else f"Sweep {name}",
+        "reported": any(result.reported for result in itertools.chain(*tables.values())),
+        "tables": begun,
+        "waiting": [
+            (heading, conditions, _waiting(results), results)
+            for (heading, conditions), results in waiting.items()
+        ],
+        "curves": report.curves.get(name, []),
+        "ablations": report.ablations.get(name, []),
         "recipes": recipes,
         "notes": {  # that all results of an experiment share: shown once, below the tables
             heading: notes
@@ -159,8 +190,27 @@ def _section(
     }
 
 
+def _is_begun(result: ExperimentResult) -> bool:
+    return any(state not in (NOT_RUN, "queued") for state, _ in result.states)
+
+
+def _waiting(results: Sequence[ExperimentResult]) -> str:
+    """`12 settings, 36 runs: not run`."""
+    settings = {result.plan.label: result.planned for result in results}
+    states = dict.fromkeys(state for result in results for state, _ in result.states)
+    words = f"{len(settings)} {'setting' if len(settings) == 1 else 'settings'}"
+    runs = sum(settings.values())
+    return f"{words}, {runs} {'run' if runs == 1 else 'runs'}: {', '.join(states)}"
+
+
+def _ids(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """By folder, where the details of a run are: `run-resnet453-s0`."""
+    taken: set[str] = set()
+    return {run.folder: unique_name(f"run-{run.folder}", taken) for run in runs}
+
+
 def _run(
-    report: Report, run: RunRecord, plan: PlanEntry | None, gallery: Gallery
+    report: Report, run: RunRecord, plans: Sequence[PlanEntry], gallery: Gallery
 ) -> dict[str, Any]:
     """What the table and the details of a run show."""
     analysis = report.analyses[run.folder]
@@ -168,12 +218,12 @@ def _run(
     command = run.environment.get("command")
     return {
         "record": run,
-        "plan": plan,
+        "plans": plans,
         "conditions": conditions_of(run, report.plans.scales) if run.finished else None,
-        "curve": small_curve.curve(run),
+        "curve": run_curve(run),
         "changed": {key: _setting(v) for key, v in reproduce.changed(run.config).items()},
         "unknown": [printable(key) for key in reproduce.unknown(run.config)],
-        "differs": {printable(key) for key in (plan.differs if plan else {})},
+        "differs": {printable(key) for plan in plans for key in plan.differs},
         "command": printable(reproduce.command(run.config)) if run.config else "",
         "started_as": _text(" ".join(map(str, command)), 1000) if isinstance(command, list) else "",
         "environment": list(_environment(run)),

@@ -7,6 +7,7 @@ those of Okabe and Ito, darkened for white paper. The same input gives the same 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 INK, MUTED, LINE, PAPER = "#1b1f24", "#5c6671", "#d5dbe1", "#fefefe"
 COLOURS = ("#0072b2", "#c24e00", "#007a5a", "#a8457f", "#806600", "#47525e")
 MARKERS = ("o", "s", "D", "^", "v", "P")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 WIDE = 8.0  # points of accuracy: a wider range is spaced by errors,
 HIGH = 85.0  # if it reaches this accuracy
@@ -80,19 +80,23 @@ class Plot:
     @property
     def inline(self) -> Markup:
         """The SVG for a page of several: unique ids, the theme's colours, the page's width."""
-        body = self.svg[self.svg.index("<svg") :]
+        body = themed(self.svg[self.svg.index("<svg") :])
         body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
         body = re.sub(r'<g id="[^"]*">', "<g>", body)
         body = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', body)
         body = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', body)
         body = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", body)
-        body = re.sub(r"#[0-9a-f]{6}", lambda match: VARIABLES.get(match[0], match[0]), body)
         body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
         body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
         body = re.sub(r' (?:d|x|y|points|transform)="[^"]*"', _rounded, body)
         body = re.sub(r">\s+<", "><", body)
         label = f'<svg role="img" aria-label="{escape(self.alt)}"'
         return Markup(body.replace("<svg", label, 1))  # Matplotlib escaped the texts in it
+
+
+def themed(svg: str) -> str:
+    """The SVG in the colours of the page's theme."""
+    return re.sub(r"#[0-9a-f]{6}", lambda match: VARIABLES.get(match[0], match[0]), svg)
 
 
 def _rounded(attribute: re.Match[str]) -> str:
@@ -112,28 +116,11 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain_figure(height: float, left: float = 0.085) -> Figure:
-    """A figure for a single axes in a fixed place: twice as fast, for plots drawn by the dozen."""
-    drawn = Figure(figsize=(WIDTH, height))
-    drawn.subplots_adjust(left, 0.42 / height, 0.99, 1 - 0.08 / height)
-    return drawn
-
-
 def as_svg(drawn: Figure) -> str:
     """The figure, the same bytes for the same content."""
     target = io.StringIO()
     drawn.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     return target.getvalue()
-
-
-def line_style(number: int) -> dict[str, Any]:
-    """Colour, dash and marker of the numbered line."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[(number + number // len(COLOURS)) % len(DASHES)],
-        "marker": MARKERS[(number + 2 * (number // len(COLOURS))) % len(MARKERS)],
-        "markersize": 4.5,
-    }
 
 
 def point_style(number: int) -> dict[str, Any]:
@@ -155,12 +142,22 @@ def plain_ticks(axis: Any) -> None:
 
 def space_by_errors(axes: Axes, low: float, high: float) -> None:
     """Space a wide range of accuracies by the logarithm of the error: 94 and 96 stay apart."""
-    if high - low <= WIDE or high < HIGH:
+    if not is_wide(low, high):
         return
     axes.set_yscale("function", functions=(_by_errors, _from_errors))
     bottom, top = low - 3, high + (100 - high) * 0.35
     axes.set_ylim(bottom, top)
     axes.set_yticks([share for share in SHARES if bottom <= share <= top])
+
+
+def is_wide(low: float, high: float) -> bool:
+    """Whether accuracies from `low` to `high` are spaced by errors."""
+    return high - low > WIDE and high >= HIGH
+
+
+def by_errors(accuracy: float) -> float:
+    """Where an accuracy lies on an axis that is spaced by errors."""
+    return -math.log(max(100 - accuracy, 0.05))
 
 
 def _by_errors(accuracy: Numbers) -> Numbers:

@@ -63,6 +63,10 @@
         if (details) details.closest("details").hidden = !matches;
         shown += matches;
       }
+      for (const fold of all("details.waiting", scope)) {
+        fold.hidden = !all("[data-row]", fold).some((row) => !row.hidden);
+        fold.open = !fold.hidden && (wanted.length > 0 || only !== "");
+      }
       count.textContent = `${shown} of ${rows.length} rows`;
     };
     words.addEventListener("input", filter);
@@ -72,7 +76,7 @@
 
   // What scrolls sideways can be reached by keyboard.
   const reachable = () => {
-    for (const plot of all(".plot")) {
+    for (const plot of all(".plot, .network")) {
       const wide = plot.scrollWidth > plot.clientWidth;
       if (wide) plot.tabIndex = 0;
       else plot.removeAttribute("tabindex");

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.records import runs
 from benchmarks.report import error_analysis
-from benchmarks.report.error_analysis import Allowance, ErrorAnalysis
+from benchmarks.report.error_analysis import Allowance, ErrorAnalysis, analyse
 from engine import train
 from engine.errors import run_command
 from tests.support.pages import check_page
@@ -85,4 +85,16 @@ def test_damaged_weights_cost_only_the_analysis(
 
 def test_no_analysis_begins_once_the_time_is_spent(folder: Path) -> None:
     assert analysis_of(folder, seconds=0.0) == "left out by --predictions none"
-    assert "1e-09 s for predictions were spent on other runs" in str(analysis_of(folder, 1e-9))
+    run, cache = runs.read_run(folder), folder.parent.parent / "predictions"
+    spent = Allowance(8.0, spent=8.0)
+    assert "the 8 s for predictions were spent on other runs" in str(analyse(run, cache, spent))
+
+
+def test_an_analysis_that_would_take_too_long_does_not_begin(folder: Path) -> None:
+    run, cache = runs.read_run(folder), folder.parent.parent / "predictions"
+    flops = run.record["flops"]["forward"] * run["test_images"]
+    slow = Allowance(8.0, rate=flops / 60)
+    assert "about 60 s here, and at most 8 s are spent" in str(analyse(run, cache, slow))
+    half = Allowance(8.0, spent=4.0, rate=flops / 6)
+    assert "about 6 s, and 4 s were left after other runs" in str(analyse(run, cache, half))
+    assert isinstance(analyse(run, cache, Allowance(8.0)), ErrorAnalysis)
