@@ -85,6 +85,7 @@ def log(content: dict[str, Any]) -> list[dict[str, Any]]:
     """The lines of a run's log, the last as in its record."""
     draw = random.Random(content["fingerprint"])
     epochs, last = content["epochs"], content["test_accuracy"] or 0.5
+    watched = "validation" if content["validation_images"] else "test"
     lines = []
     for epoch in range(1, epochs + 1):
         share = 1 - math.exp(-4 * epoch / epochs) + (math.exp(-4) if epoch == epochs else 0)
@@ -96,8 +97,8 @@ def log(content: dict[str, Any]) -> list[dict[str, Any]]:
                 "lr": 0.05 * (1 + math.cos(math.pi * epoch / epochs)),
                 "train_loss": 2.3 * (1 - share) + 0.01,
                 "train_accuracy": share,
-                "test_loss": 2.3 * (1 - share) + 0.2,
-                "test_accuracy": last * share * (1 - jump),
+                f"{watched}_loss": 2.3 * (1 - share) + 0.2,
+                f"{watched}_accuracy": last * share * (1 - jump),
                 "images_per_second": (content["images_per_second"] or 1000.0)
                 * draw.uniform(0.98, 1.02),
                 "seconds": content["seconds"] * epoch / epochs,

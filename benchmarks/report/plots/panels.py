@@ -30,6 +30,7 @@ LEFT, RIGHT, TOP, BOTTOM = 32.0, 8.0, 18.0, 27.0  # around the axes
 LEGEND_ROW, SAMPLE = 13.0, 30.0
 LETTER = 0.6  # of the font's size: how wide a letter is, at most on average
 MARKS = 6  # markers on a line
+TICK = 11.0  # between the ticks of a vertical axis, at least
 MARKERS = (
     "m-2.4 0a2.4 2.4 0 1 0 4.8 0a2.4 2.4 0 1 0-4.8 0", "m-2.2-2.2h4.4v4.4h-4.4z",
     "m0-3l3 3l-3 3l-3-3z", "m0-2.8l2.8 5h-5.6z", "m0 2.8l2.8-5h-5.6z",
@@ -140,9 +141,11 @@ def _vertical(
     if not accuracy and low > 0 and high > 20 * low:  # a loss from 2.3 to 0.001
         place = _between(math.log(low * 0.9), math.log(high * 1.1), bottom, top)
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-        tens = [value for value in values if low * 0.9 <= value <= high * 1.1]
-        return (lambda value: place(math.log(value))), _apart(tens, lambda v: place(math.log(v)))
+        room = abs(place(math.log(2)) - place(0))
+        factors = (1, 2, 5) if room >= TICK else (1, 3) if room >= TICK / 1.5 else (1,)
+        values = [factor * 10.0**power for power in powers for factor in factors]
+        ticks = [value for value in values if low * 0.9 <= value <= high * 1.1]
+        return (lambda value: place(math.log(value))), _apart(ticks, lambda v: place(math.log(v)))
     pad = (high - low) * 0.06 or 0.5 * 10.0 ** math.floor(math.log10(abs(high) or 1))
     low, high = low - pad, high + pad
     step = _step((high - low) / 5)
@@ -160,7 +163,7 @@ def _step(least: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * 0.999)
 
 
-def _apart(ticks: Sequence[float], place: Place, least: float = 11.0) -> list[float]:
+def _apart(ticks: Sequence[float], place: Place, least: float = TICK) -> list[float]:
     """The ticks that have room, from the largest down."""
     kept: list[float] = []
     for tick in reversed(ticks):

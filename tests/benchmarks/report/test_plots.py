@@ -14,7 +14,6 @@ from benchmarks.report import content
 from benchmarks.report.error_analysis import Allowance
 from benchmarks.report.groups import RunGroup, run_groups
 from benchmarks.report.plots import scatters
-from benchmarks.report.plots.learning_curves import Series, learning_curves
 from benchmarks.report.plots.style import INK, Plot, short, style
 from tests.support.records import record, write_run
 
@@ -76,19 +75,6 @@ def test_a_plot_on_the_page_has_a_label_and_the_themes_colours(tmp_path: Path) -
     assert 'role="img" aria-label="Scatter plot of 2 networks with their recipes' in plot.inline
     assert "var(--ink)" in plot.inline and INK not in plot.inline
     assert "<metadata" not in plot.inline
-
-
-def test_a_wide_range_of_accuracies_is_spaced_by_errors(tmp_path: Path) -> None:
-    def ticks(accuracies: list[float]) -> list[str]:
-        root = tmp_path / str(accuracies)
-        for number, accuracy in enumerate(accuracies):
-            write_run(root, f"r{number}", record(accuracy=accuracy, epochs=4))
-        series = [Series(run.folder, [run]) for run in runs.read(root)]
-        plot = learning_curves(series, "t", "p")
-        return re.findall(r">(\d+(?:\.\d+)?)</text>", plot.svg)
-
-    assert {"80", "92", "96"} <= set(ticks([0.96, 0.9]))
-    assert not {"92", "96"} & set(ticks([0.5, 0.2]))
 
 
 def test_data_sets_of_one_name_keep_the_plots_of_each(tmp_path: Path) -> None:
