@@ -96,7 +96,7 @@ def test_it_changes_no_bit_of_the_run(files: Files, tmp_path: Path) -> None:
     assert one == other
 
 
-def test_a_run_stopped_after_every_step_ends_with_the_same_files(
+def test_a_run_from_weights_stopped_after_every_step_ends_with_the_same_files(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "source"

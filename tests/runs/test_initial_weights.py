@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -22,9 +21,8 @@ from engine.model import ResNet, resolve
 from engine.runs import initial_weights
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
-from engine.signals import SIGNALS
 from tests.support.data import CLASSES, Files
-from tests.support.runs import exact_flags, outcome
+from tests.support.runs import exact_flags
 
 NET = Model(blocks=(1, 1), widths=(8,), se="stem", se_reduction=2)
 Tensors = dict[str, Tensor]
@@ -121,23 +119,6 @@ def test_a_new_classifier_is_the_one_that_would_be_drawn_without_weights(
     for name, tensor in state.items():
         expected = drawn if name.startswith("classifier.") else loaded
         assert torch.equal(tensor, expected[name]), name
-
-
-def test_a_run_from_weights_that_is_stopped_after_every_step_ends_in_the_same_bits(
-    files: Files, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = ["--model.weights", str(finished.path)]
-    assert run_command(train.main, [*exact_flags(files, tmp_path / "whole", 2, 32), *weights]) == 0
-    signals, real = itertools.cycle(SIGNALS), State.advance
-
-    def signalled(state: State, batch: Any) -> None:
-        os.kill(os.getpid(), next(signals))
-        real(state, batch)
-
-    monkeypatch.setattr(State, "advance", signalled)
-    flags = [*exact_flags(files, tmp_path / "parts", 2, 32), *weights]
-    assert [run_command(train.main, flags) for _ in range(7)] == [75] * 6 + [0]
-    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 
 def _without(tensors: Tensors, name: str) -> Tensors:
