@@ -14,19 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.data.sidecar import digest_of
 from engine.errors import UserError
 from writers import archive, unpickle
 from writers.cifar_layouts import LAYOUTS, PIXELS, SIDE, Layout
-
-Arrays = tuple[np.ndarray, np.ndarray]  # images N H W C uint8, labels N int64
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A data set in memory."""
-
-    classes: tuple[str, ...]
-    splits: dict[str, Arrays]
+from writers.outputs import LabelledImages
 
 
 @dataclass(frozen=True)
@@ -46,8 +38,8 @@ class Source:
         """How many images the split has."""
         return self.layouts[0].samples(split)
 
-    def load(self) -> Loaded:
-        """Read and check all files."""
+    def load(self) -> dict[str, LabelledImages]:
+        """Read and check all files; images N H W C in uint8, by split."""
         if self.path.is_dir():
             batches = _Batches(self.layouts[0], self.path)
             for name in self.layouts[0].files:
@@ -55,7 +47,7 @@ class Source:
             return batches.finish()
         return self._load_archive()
 
-    def _load_archive(self) -> Loaded:
+    def _load_archive(self) -> dict[str, LabelledImages]:
         [digest] = self.digests.values()
         published = {layout.archive_digest: layout for layout in self.layouts}.get(digest)
         candidates = {file: layout for layout in self.layouts for file in layout.files}
@@ -91,7 +83,7 @@ def locate(path: Path, dataset: str, layouts: Sequence[Layout] = LAYOUTS) -> Sou
     if kind == "file":
         if not path.stat().st_size:
             raise UserError(f"{path}: empty; expected an archive of {dataset}")
-        return Source(path, fitting, {path.name: digest_of(path, "md5")})
+        return Source(path, fitting, {path.name: f"md5:{digest_of(path, 'md5')}"})
     if kind != "folder":
         raise UserError(f"{path}: {kind}; expected a folder or an archive of {dataset}")
     match = find(path, fitting)
@@ -123,15 +115,6 @@ def find(folder: Path, layouts: Sequence[Layout]) -> tuple[Path, Layout | None] 
     return None
 
 
-def digest_of(path: Path, algorithm: str) -> str:
-    """`algorithm:hex` of a file's bytes."""
-    with open(path, "rb") as file:
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return f"{algorithm}:{digest.hexdigest()}"
-
-
 def _folder_digests(folder: Path, layout: Layout) -> dict[str, str]:
     problems = []
     digests = {}
@@ -146,7 +129,8 @@ def _folder_digests(folder: Path, layout: Layout) -> dict[str, str]:
                 f"{layout.most_bytes(name):,}, as published"
             )
         else:
-            digests[name] = digest_of(path, published.partition(":")[0] or "sha256")
+            algorithm = published.partition(":")[0] or "sha256"
+            digests[name] = f"{algorithm}:{digest_of(path, algorithm)}"
             if published and digests[name] != published:
                 problems.append(_mismatch(path, digests[name], published))
     if problems:
@@ -177,7 +161,7 @@ class _Batches:
         self.layout, self.path = layout, path
         self.classes: tuple[str, ...] = ()
         self.missing = list(layout.files)
-        self.splits: dict[str, Arrays] = {}
+        self.splits: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for split, names in (("train", layout.train), ("test", layout.test)):
             count = sum(map(layout.records_of, names))
             images = np.empty((count, SIDE, SIDE, 3), np.uint8)
@@ -201,11 +185,13 @@ class _Batches:
         except ValueError as error:
             raise UserError(f"{where}: not a file of {self.layout.dataset}: {error}") from None
 
-    def finish(self) -> Loaded:
+    def finish(self) -> dict[str, LabelledImages]:
         """The whole data set; missing files are an error."""
         if self.missing:
             raise UserError(f"{self.path}: no {', '.join(self.missing)} in it")
-        return Loaded(self.classes, self.splits)
+        return {
+            split: LabelledImages(*arrays, self.classes) for split, arrays in self.splits.items()
+        }
 
     def _names(self, content: bytes) -> tuple[str, ...]:
         if self.layout.meta_key:

@@ -72,12 +72,7 @@ def _cifar_input(data: Data, console: Console) -> Input:
     samples = {split: _limited(source.samples(split), data.limit) for split in ("train", "test")}
 
     def load() -> dict[str, LabelledImages]:
-        loaded = source.load()
-        classes = loaded.classes
-        return {
-            split: LabelledImages(images[: samples[split]], labels[: samples[split]], classes)
-            for split, (images, labels) in loaded.splits.items()
-        }
+        return {split: each.first(samples[split]) for split, each in source.load().items()}
 
     return Input(data.name, samples, source.digests, load)
 
@@ -122,9 +117,9 @@ def _npy_input(data: Data) -> Input:
     images = npy_files.load_images(paths[0])
     labels_path = Path(data.labels) if data.labels else None
     labels, classes = npy_files.load_labels(labels_path, len(images), data.name)
-    sources = {path.name: cifar_files.digest_of(path, "sha256") for path in paths}
+    sources = {path.name: f"sha256:{sidecar.digest_of(path)}" for path in paths}
     count = _limited(len(images), data.limit)
-    content = LabelledImages(images[:count], labels[:count], classes)
+    content = LabelledImages(images, labels, classes).first(count)
     return Input(data.name, {data.split: count}, sources, lambda: {data.split: content})
 
 

@@ -48,6 +48,10 @@ class LabelledImages:
     labels: np.ndarray
     classes: tuple[str, ...]
 
+    def first(self, count: int) -> LabelledImages:
+        """The first `count` of them."""
+        return LabelledImages(self.images[:count], self.labels[:count], self.classes)
+
 
 def is_right(target: Target) -> bool:
     """Whether the file exists, was written from these sources and is undamaged, by its sidecar."""
@@ -64,7 +68,7 @@ def is_right(target: Target) -> bool:
         and (known.dataset, known.split) == (target.dataset, target.split)
         and (known.samples, known.sources) == (target.samples, target.sources)
         and known.bytes == target.path.stat().st_size
-        and known.sha256 == sidecar.sha256_of(target.path)
+        and known.sha256 == sidecar.digest_of(target.path)
     )
 
 
@@ -160,7 +164,7 @@ def _write(
 
 def _differs(path: Path, new: sidecar.Sidecar) -> bool:
     return path.exists() and (
-        path.stat().st_size != new.bytes or sidecar.sha256_of(path) != new.sha256
+        path.stat().st_size != new.bytes or sidecar.digest_of(path) != new.sha256
     )
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import mmap
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,13 +77,12 @@ def read(beton: Path) -> Sidecar | None:
         raise UserError(f"{path}: not a sidecar of a .beton file ({error}); {_advice()}") from None
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """The digest of a file's bytes, in hex."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
-        if path.stat().st_size:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                digest.update(view)
+        while piece := file.read(1 << 20):
+            digest.update(piece)
     return digest.hexdigest()
 
 

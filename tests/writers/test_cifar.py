@@ -35,7 +35,7 @@ def test_the_synthetic_set_is_written_with_true_sidecars_and_its_paths_printed(t
         assert known.class_counts == tuple(np.bincount(labels, minlength=10))
         assert known.image_shape == (32, 32, 3)
         assert known.bytes == path.stat().st_size
-        assert known.sha256 == sidecar.sha256_of(path)
+        assert known.sha256 == sidecar.digest_of(path)
         assert np.allclose(known.mean, images.reshape(-1, 3).mean(0) / 255)
         assert np.allclose(known.std, images.reshape(-1, 3).std(0) / 255)
         assert set(known.versions) == {"ffcv", "numpy", "python"}

@@ -104,16 +104,16 @@ def test_every_form_gives_the_same_images_and_labels(tmp_path, form, way):
         own = dataclasses.replace(small.layout, archive_digest=digest(path.read_bytes()))
         small.layout = own
     loaded = small.located(tmp_path if "parent" in way else path).load()
-    assert loaded.classes == cifar_layouts.CLASSES[small.layout.dataset]
     for split, names in (("train", small.layout.train), ("test", small.layout.test)):
-        images, labels = loaded.splits[split]
+        images, labels = loaded[split].images, loaded[split].labels
+        assert loaded[split].classes == cifar_layouts.CLASSES[small.layout.dataset]
         pixels = np.concatenate([small.pixels[name] for name in names])
         assert np.array_equal(images, pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         assert labels.tolist() == [label for name in names for label in small.labels[name]]
 
 
 def test_an_archive_packed_again_is_taken_when_each_file_is_the_published_one(tmp_path, small):
-    assert small.located(small.archive(tmp_path)).load().splits["test"][0].shape == (3, 32, 32, 3)
+    assert small.located(small.archive(tmp_path)).load()["test"].images.shape == (3, 32, 32, 3)
 
 
 def test_an_unknown_archive_whose_files_have_no_published_digest_is_refused(tmp_path):

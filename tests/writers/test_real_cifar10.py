@@ -14,14 +14,14 @@ from tests.support.paths import ROOT
 from tests.support.processes import python, succeed
 from tests.support.written import contents, images_and_labels, times, write
 from writers import cifar_files, cifar_layouts, download
-from writers.cifar_files import Loaded
 from writers.cifar_layouts import LAYOUTS
+from writers.outputs import LabelledImages
 
 PYTHON_FORM, BINARY_FORM = LAYOUTS[:2]
 
 
 @pytest.fixture(scope="module")
-def loaded(cifar10: Path) -> Loaded:
+def loaded(cifar10: Path) -> dict[str, LabelledImages]:
     return cifar_files.locate(cifar10.parent, "cifar10").load()
 
 
@@ -33,9 +33,9 @@ def folder(cifar10: Path, tmp_path: Path) -> Path:
 
 
 def test_it_reads_as_the_plain_pickle_does(cifar10, loaded):
-    assert loaded.classes == cifar_layouts.CIFAR10_CLASSES
+    assert loaded["train"].classes == cifar_layouts.CIFAR10_CLASSES
     plain = pickle.loads((cifar10 / "data_batch_3").read_bytes(), encoding="bytes")
-    images, labels = loaded.splits["train"]
+    images, labels = loaded["train"].images, loaded["train"].labels
     planes = images[20_000:30_000].transpose(0, 3, 1, 2).reshape(-1, 3072)
     assert np.array_equal(planes, plain[b"data"])
     assert labels[20_000:30_000].tolist() == plain[b"labels"]
@@ -44,7 +44,7 @@ def test_it_reads_as_the_plain_pickle_does(cifar10, loaded):
 
 def test_its_binary_version_has_the_digests_that_are_built_in(loaded):
     for split, files in (("train", BINARY_FORM.train), ("test", BINARY_FORM.test)):
-        images, labels = loaded.splits[split]
+        images, labels = loaded[split].images, loaded[split].labels
         planes = images.transpose(0, 3, 1, 2).reshape(-1, 3072)
         records = np.concatenate([labels.astype(np.uint8)[:, None], planes], axis=1)
         for batch, digest in zip(np.split(records, len(files)), files.values(), strict=True):
@@ -62,8 +62,8 @@ def test_it_is_found_and_what_was_written_stays_right_without_it(
     known = sidecar.read(folder / "cifar10_train.beton")
     assert known is not None and known.sources == dict(PYTHON_FORM.files)
     images, labels = images_and_labels(folder / "cifar10_train.beton")
-    assert np.array_equal(images, loaded.splits["train"][0][:100])
-    assert np.array_equal(labels, loaded.splits["train"][1][:100])
+    assert np.array_equal(images, loaded["train"].images[:100])
+    assert np.array_equal(labels, loaded["train"].labels[:100])
 
     (folder / "cifar-10-batches-py").unlink()
     before = times(folder)
