@@ -107,11 +107,12 @@ def test_ten_real_signals_at_random_moments_change_nothing(files: Files, tmp_pat
     whole, parts = _two_roots(files, tmp_path, 16, *seldom)
     moments = random.Random(0)
     stopped: list[int] = []
-    for number in range(10):
+    while len(stopped) < 10 or len(set(stopped)) < 6:  # where nothing else runs, ten are enough
+        assert len(stopped) < 40, "the signals came at the same steps: nothing was proved"
         process = _start(parts)
         _wait_for(process, "writing to")
         time.sleep(moments.uniform(0.0, 0.15))
-        process.send_signal(SIGNALS[number % len(SIGNALS)])
+        process.send_signal(SIGNALS[len(stopped) % len(SIGNALS)])
         _, output = process.communicate()
         assert process.returncode == 75, output
         assert "the same command continues" in output
@@ -125,7 +126,6 @@ def test_ten_real_signals_at_random_moments_change_nothing(files: Files, tmp_pat
     assert f"continuing after step {stopped[-1]:,}" in output
     assert run_command(train.main, whole) == 0
     assert stopped == sorted(stopped)
-    assert len(set(stopped)) > 5, "the signals came at the same steps: nothing was proved"
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 

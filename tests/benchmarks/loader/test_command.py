@@ -75,7 +75,7 @@ def test_a_small_run_gives_every_figure_it_measured_and_a_reason_for_every_other
     assert verdicts["different_digests"] == "met"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_whole_small_run_has_all_keys_that_stay(tmp_path):
     target = tmp_path / "results.json"
