@@ -140,7 +140,7 @@ def _write(
 ) -> sidecar.Sidecar:
     show = console.progress(str(target.path))
     ffcv_files.write(partial, content.images, content.labels, show)
-    written = ffcv_files.verify(partial, content.images, content.labels, show)
+    size, digest = ffcv_files.verify(partial, content.images, content.labels, show)
     mean, std = dataset_statistics.mean_and_std(content.images)
     return sidecar.Sidecar(
         dataset=target.dataset,
@@ -151,8 +151,8 @@ def _write(
         mean=mean,
         std=std,
         image_shape=content.images.shape[1:],
-        bytes=written.bytes,
-        sha256=written.sha256,
+        bytes=size,
+        sha256=digest,
         sources=target.sources,
         versions={
             "ffcv": ffcv_files.VERSION,

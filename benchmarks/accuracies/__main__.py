@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -53,8 +52,11 @@ def main(argv: Sequence[str]) -> int:
             if results["runs"] and left < results["runs"][-1]["wall_seconds"] * 1.2:
                 results["left_out"].append(f"{variant} {' '.join(flags)}")
                 continue
+            print(f"{variant}: {' '.join(flags)}", file=sys.stderr, flush=True)
+            where = variant, args.data, args.device
             try:
-                results["runs"].append(_run(args, variant, flags, left, Path(cache)))
+                done = run(*where, *flags, seconds=max(left, 1.0), cache=Path(cache))
+                results["runs"].append(done)
             except (RunFailed, OSError) as error:
                 results["failed"].append({"variant": variant, "flags": flags, "error": str(error)})
             results |= summary(results["runs"], ladder=bool(args.ladder))
@@ -144,16 +146,6 @@ def _shortest(runs: list[dict[str, Any]], target: float) -> dict[str, Any] | Non
     best = min(reached, key=lambda each: float(each["without_compiling_seconds"]))
     kept = ("epochs", "seed", "test_accuracy", "wall_seconds", "without_compiling_seconds")
     return {key: best[key] for key in kept}
-
-
-def _run(
-    args: argparse.Namespace, variant: str, flags: list[str], left: float, cache: Path
-) -> dict[str, Any]:
-    print(f"{variant}: {' '.join(flags)}", file=sys.stderr, flush=True)
-    try:
-        return run(variant, args.data, args.device, *flags, seconds=max(left, 1.0), cache=cache)
-    except subprocess.TimeoutExpired:
-        raise RunFailed("stopped at the end of its time") from None
 
 
 def _empty(args: argparse.Namespace) -> dict[str, Any]:

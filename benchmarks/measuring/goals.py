@@ -22,19 +22,16 @@ class Goal:
     unit: str = ""
     variant: str = ""  # where the figure is that of one network
 
-    def verdict(self, value: float | None) -> str:
-        """`met`, `missed`, or `not measured`."""
-        if value is None:
-            return "not measured"
-        reached = value >= self.limit if self.at_least else value <= self.limit
-        return "met" if reached else "missed"
-
 
 def judged(goals: Iterable[Goal], results: Results) -> list[dict[str, Any]]:
-    """Every goal with what was measured."""
+    """Every goal with what was measured: `met`, `missed` or `not measured`."""
     rows = []
     for goal in goals:
         value, key = results.value(goal.key, goal.variant), f"{goal.key} {goal.variant}".rstrip()
+        verdict = "not measured"
+        if value is not None:
+            reached = value >= goal.limit if goal.at_least else value <= goal.limit
+            verdict = "met" if reached else "missed"
         rows.append(
             {
                 "goal": goal.name,
@@ -44,7 +41,7 @@ def judged(goals: Iterable[Goal], results: Results) -> list[dict[str, Any]]:
                 f"{in_unit(goal.limit, goal.unit)}",
                 "unit": goal.unit,
                 "measured": value,
-                "verdict": goal.verdict(value),
+                "verdict": verdict,
                 "reason": results.missing.get(key),
             }
         )

@@ -35,9 +35,10 @@ def load() -> float:
 def describe(device: str) -> dict[str, Any]:
     """What a figure depends on besides the code."""
     from engine.runs.environment import versions
+    from engine.step.device import cpu_facts
 
     description = {
-        "cpu": _cpu(),
+        "cpu": cpu_facts()[0],
         "cores": cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "governor": _text(GOVERNOR),
@@ -76,15 +77,6 @@ def _status(key: str) -> int:
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/self/status has no {key}")
-
-
-def _cpu() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or "unknown"
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
-    return names[0] if names else platform.machine()
 
 
 def _text(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -35,7 +36,10 @@ def run(
         command += ["--run.root", folder, "--run.name", "run", "--runtime.device", device]
         command += ["--runtime.cache", str(cache), *flags]
         began = time.monotonic()
-        done = run_python(*command, cache=cache, seconds=seconds)
+        try:
+            done = run_python(*command, cache=cache, seconds=seconds)
+        except subprocess.TimeoutExpired:
+            raise RunFailed("stopped at the end of its time") from None
         wall = time.monotonic() - began
         if done.returncode:
             raise RunFailed(f"engine.train ended with {done.returncode}: {last_error(done)}")

@@ -21,7 +21,6 @@ import contextlib
 import hashlib
 import queue
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing import Value
 from pathlib import Path
@@ -42,14 +41,6 @@ VERSION = metadata.version("ffcv")  # ffcv.__version__ says 0.0.3rc1
 FIELDS = ("image", "label")
 PAGE_BYTES = 1 << 23  # FFCV's default, in every file
 RAW = 1  # FFCV's mode of an image that is not compressed
-
-
-@dataclass(frozen=True)
-class Written:
-    """Size and digest of a verified file."""
-
-    bytes: int
-    sha256: str
 
 
 def write(
@@ -76,8 +67,8 @@ def decode_jpeg(content: np.ndarray, image: np.ndarray) -> bool:
 
 def verify(
     path: Path, images: np.ndarray, labels: np.ndarray, progress: Progress | None = None
-) -> Written:
-    """Read `path` back through FFCV's `Reader` and compare every sample; its size and digest.
+) -> tuple[int, str]:
+    """Read `path` back through FFCV's `Reader` and compare every sample; its size and SHA-256.
 
     The pixels are read in pages, not mapped, so that the memory in use stays small.
     """
@@ -108,7 +99,7 @@ def verify(
             if progress is not None:
                 progress(done, len(images))
     _expect(path, done == len(images), f"ends before sample {done:,}")
-    return Written(size, digest.hexdigest())
+    return size, digest.hexdigest()
 
 
 def size_of(samples: int, image_bytes: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Machine:
         """The model of the processor, for records."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return _cpu_facts()[0]
+        return cpu_facts()[0]
 
 
 def cache_folder(config: Config) -> Path:
@@ -89,7 +90,7 @@ def has_bf16_units(device: torch.device) -> bool:
     """Whether the hardware has bfloat16 units."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return not _cpu_facts()[1].isdisjoint(CPU_BF16_UNITS)
+    return not cpu_facts()[1].isdisjoint(CPU_BF16_UNITS)
 
 
 def select(runtime: Runtime) -> torch.device:
@@ -118,7 +119,7 @@ def precision_of(runtime: Runtime, device: torch.device, cache: Path | None) -> 
         device.type == "cuda" or runtime.exact
     ):  # the bits of an exact run must not depend on a timing
         return "bf16"
-    return "bf16" if bf16_probe.bf16_is_faster(_cpu_facts()[0], cache) else "fp32"
+    return "bf16" if bf16_probe.bf16_is_faster(cpu_facts()[0], cache) else "fp32"
 
 
 def _compile(runtime: Runtime, device: torch.device) -> bool:
@@ -159,9 +160,9 @@ def _set_switches(runtime: Runtime) -> None:
 
 
 @functools.cache
-def _cpu_facts() -> tuple[str, frozenset[str]]:
+def cpu_facts() -> tuple[str, frozenset[str]]:
     """The CPU's name and feature flags, where the system reports them."""
-    name, flags = "unknown CPU", frozenset[str]()
+    name, flags = platform.machine() or "unknown CPU", frozenset[str]()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

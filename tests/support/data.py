@@ -81,7 +81,7 @@ def write_beton(
     from engine.data import ffcv_files, sidecar
 
     ffcv_files.write(path, images, labels)
-    written = ffcv_files.verify(path, images, labels)
+    size, digest = ffcv_files.verify(path, images, labels)
     counts = np.bincount(labels[labels >= 0], minlength=len(CLASSES))
     sidecar.write(
         path,
@@ -94,8 +94,8 @@ def write_beton(
             mean=tuple(float(m) for m in images.mean((0, 1, 2)) / 255),
             std=tuple(float(s) for s in images.std((0, 1, 2)) / 255),
             image_shape=images.shape[1:],
-            bytes=written.bytes,
-            sha256=written.sha256,
+            bytes=size,
+            sha256=digest,
             sources={},
             versions={},
         ),

@@ -101,7 +101,9 @@ def test_what_was_measured_is_written_after_every_section_and_row(bench):
      (None, True, "not measured")],
 )  # fmt: skip
 def test_a_goal_is_judged_by_what_was_measured(value, at_least, verdict):
-    assert Goal("L0", "x", "x", 1.0, at_least).verdict(value) == verdict
+    results = Results() if value is None else Results({"x": value})
+    (row,) = judged([Goal("L0", "x", "x", 1.0, at_least)], results)
+    assert row["verdict"] == verdict
 
 
 def test_a_goal_of_one_network_is_judged_by_the_figure_of_that_network():
