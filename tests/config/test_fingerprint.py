@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -22,19 +23,18 @@ WITHOUT_EFFECT = {
 }
 
 
-def with_value(key: str, value: Any) -> Config:
+def changed(key: str, value: Any, digests: Mapping[str, str] = DIGESTS) -> str:
+    """The fingerprint of a configuration with one value changed."""
     section, _, name = key.partition(".")
-    changed = dataclasses.replace(getattr(Config(), section), **{name: value})
-    return dataclasses.replace(Config(), **{section: changed})
+    other = dataclasses.replace(getattr(Config(), section), **{name: value})
+    return fingerprint(dataclasses.replace(Config(), **{section: other}), digests)
 
 
 @pytest.mark.parametrize("key", settings_of(Config))
 def test_each_setting_counts_exactly_if_it_can_change_the_result(key: str) -> None:
     default = settings_of(Config)[key].default
-    other = {bool: not default, int: 7, float: 0.123, str: "other", tuple: (1, 2, 3)}.get(
-        type(default), 7
-    )
-    same = fingerprint(with_value(key, other), DIGESTS) == fingerprint(Config(), DIGESTS)
+    others = {bool: not default, int: 7, float: 0.123, str: "other", tuple: (1, 2, 3)}
+    same = changed(key, others.get(type(default), 7)) == fingerprint(Config(), DIGESTS)
     assert same == (key in WITHOUT_EFFECT)
 
 
@@ -45,12 +45,12 @@ def test_the_data_counts_by_its_digests() -> None:
 
 
 def test_weights_to_start_from_count_by_their_digest_and_their_classifier() -> None:
-    drawn, loaded = fingerprint(Config(), DIGESTS), DIGESTS | {"weights": "c" * 64}
-    one, other = (with_value("model.weights", path) for path in ("runs/a", "elsewhere.safetensors"))
-    assert fingerprint(one, loaded) == fingerprint(other, loaded) != drawn
-    assert fingerprint(one, DIGESTS | {"weights": "d" * 64}) != fingerprint(one, loaded)
-    new = with_value("model.weights_classifier", "new")
-    assert fingerprint(new, loaded) != fingerprint(one, loaded)
+    loaded = DIGESTS | {"weights": "c" * 64}
+    one = changed("model.weights", "runs/a", loaded)
+    assert one == changed("model.weights", "elsewhere.safetensors", loaded)
+    assert one != fingerprint(Config(), DIGESTS)
+    assert one != changed("model.weights", "runs/a", DIGESTS | {"weights": "d" * 64})
+    assert one != changed("model.weights_classifier", "new", loaded)
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,12 @@ def test_weights_to_start_from_count_by_their_digest_and_their_classifier() -> N
     ],
 )
 def test_equal_numbers_count_as_equal(key: str, one: Any, other: Any) -> None:
-    assert fingerprint(with_value(key, one), DIGESTS) == fingerprint(
-        with_value(key, other), DIGESTS
-    )
+    assert changed(key, one) == changed(key, other)
 
 
 def test_what_is_not_given_differs_from_zero_and_false() -> None:
     for key in ("model.dropout", "model.preactivation"):
-        assert fingerprint(with_value(key, None), DIGESTS) != fingerprint(
-            with_value(key, 0), DIGESTS
-        )
+        assert changed(key, None) != changed(key, 0)
 
 
 def test_it_is_the_same_on_every_machine_and_day() -> None:

@@ -88,8 +88,7 @@ def test_batches_seeds_and_epochs_compile_nothing_anew(pretend_gpu: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "capability",
-    [pytest.param(90, id="H200"), pytest.param(80, id="A100", marks=pytest.mark.slow)],
+    "capability", [pytest.param(90, id="H200"), pytest.param(80, id="A100", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("dtype", gpu.DTYPES, ids=str)
 def test_the_compiled_kernel_stores_16_bytes_at_once_and_spills_nothing(

@@ -70,15 +70,11 @@ def test_each_level_equals_torchvisions(
         augment=augment,
     )
     sets = open_sets(config, torch.device("cpu"))
-    pixels = sets.train.beton.images()
-    for epoch in (0, 1):
-        ids = sets.train.ids(epoch)
-        images = torch.cat([batch.images for batch in sets.train.epoch(epoch)])
-        expected = _expected(augment, pixels[ids], ids, epoch)
-        torch.testing.assert_close(images.double(), expected, rtol=1e-6, atol=1e-6)
     # Test images are only normalised, or not even that.
     plain = Augment(crop_padding=0, flip="none", **constants)  # type: ignore[arg-type]
-    ids = sets.test.ids(0)
-    images = torch.cat([batch.images for batch in sets.test.epoch(0)])
-    expected = _expected(plain, sets.test.beton.images()[ids], ids, 0)
-    torch.testing.assert_close(images.double(), expected, rtol=1e-6, atol=1e-6)
+    for loader, setting in ((sets.train, augment), (sets.test, plain)):
+        for epoch in (0, 1):
+            ids = loader.ids(epoch)
+            images = torch.cat([batch.images for batch in loader.epoch(epoch)])
+            expected = _expected(setting, loader.beton.images()[ids], ids, epoch)
+            torch.testing.assert_close(images.double(), expected, rtol=1e-6, atol=1e-6)

@@ -60,15 +60,12 @@ def _answer(package: Path, **environment: str) -> str:
     home.mkdir(exist_ok=True)
     inherited = [key for key in os.environ if key.startswith(("NUMBA", "XDG", "PYTHON"))]
     unset = [word for key in inherited for word in ("-u", key)]
+    wanted = [f"{key}={value}" for key, value in {"HOME": home, **environment}.items()]
     command = python("-W", "error", "-c", "import kernel; print(kernel.answer(20))")
-    done = run("env", *unset, *_pairs(HOME=str(home), **environment), *command, cwd=package)
+    done = run("env", *unset, *wanted, *command, cwd=package)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(home.iterdir()) == []
     return done.stdout.strip()
-
-
-def _pairs(**environment: str) -> list[str]:
-    return [f"{key}={value}" for key, value in environment.items()]
 
 
 def _kept(folder: Path) -> dict[str, tuple[int, bytes]]:

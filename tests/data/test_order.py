@@ -65,11 +65,7 @@ def test_a_seed_or_an_epoch_out_of_range_is_refused(seed: int, epoch: int) -> No
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=200),
-    st.integers(0, 2**63 - 1),
-    st.data(),
-)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.integers(0, 2**63 - 1), st.data())
 def test_a_limit_takes_equal_shares_of_the_classes(
     classes: list[int], seed: int, data: st.DataObject
 ) -> None:

@@ -46,11 +46,17 @@ def test_the_split_follows_the_seed(files: Files) -> None:
     assert splits[0] == splits[1] != splits[2]
 
 
-def test_watched_images_are_only_normalised(files: Files) -> None:
-    sets = _sets(files, 0.2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    images = torch.cat([batch.images for batch in sets.watched.epoch(0)])
-    pixels = torch.from_numpy(sets.watched.beton.images()[sets.watched.ids(0)])
-    torch.testing.assert_close(images, pixels.permute(0, 3, 1, 2) / 255)
+@pytest.mark.parametrize(
+    "augment",
+    [{"mean": (0.0,) * 3, "std": (1.0,) * 3}, {"normalize": False, "mean": (0.5,) * 3}],
+)
+def test_watched_images_are_only_normalised(files: Files, augment: dict[str, object]) -> None:
+    sets = _sets(files, 0.2, **augment)
+    assert (sets.mean, sets.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    for loader in (sets.watched, sets.test):
+        images = torch.cat([batch.images for batch in loader.epoch(0)])
+        pixels = torch.from_numpy(loader.beton.images()[loader.ids(0)])
+        torch.testing.assert_close(images, pixels.permute(0, 3, 1, 2) / 255)
 
 
 @pytest.mark.parametrize("validation", [60.0, 75.0, 0.9, 0.001])
@@ -148,15 +154,6 @@ def test_a_limit_below_a_batch_still_trains_and_holds_out(files: Files) -> None:
     assert (sets.train.samples, sets.watched.samples, len(sets.train)) == (8, 2, 1)
     with pytest.raises(UserError, match=r"data\.validation 0\.01: holds out 0 of 10"):
         _sets(files, 0.01, limit=10)
-
-
-def test_without_normalising_images_are_pixels_divided_by_255(files: Files) -> None:
-    sets = _sets(files, normalize=False, mean=(0.5, 0.5, 0.5), crop_padding=0, flip="none")
-    assert (sets.mean, sets.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    for loader in (sets.train, sets.test):
-        images = torch.cat([batch.images for batch in loader.epoch(0)])
-        pixels = torch.from_numpy(loader.beton.images()[loader.ids(0)])
-        torch.testing.assert_close(images, pixels.permute(0, 3, 1, 2) / 255)
 
 
 def test_settings_larger_than_the_images_are_named(files: Files, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from engine.data.loader import Loader
 from engine.errors import UserError
 from tests.support.data import TRAIN_IMAGES, Files, coloured, stock_write
 from tests.support.resources import resident_bytes, threads_and_files
+from tests.support.runs import Command, record_of
 
 
 def _open(files: Files, batch: int = 8, **more: Any) -> Loader:
@@ -160,19 +161,13 @@ def test_jpeg_files_are_streamed_and_resident(tmp_path: Path) -> None:
             assert (images.numpy() == pixels[loader.ids(0)]).all()
 
 
-def test_a_stream_trains_as_a_resident_set(files: Files, tmp_path: Path) -> None:
-    from engine import train
-    from engine.errors import run_command
-    from engine.runs.directory import RunFolder
-    from tests.support.runs import SHORT
-
+def test_a_stream_trains_as_a_resident_set(command: Command, tmp_path: Path) -> None:
     digests = set()
+    more = ["--data.validation", "0.2", "--augment.autoaugment", "--augment.cutout", "4"]
     for mode in ("resident", "stream"):
-        root = ["--run.root", str(tmp_path / mode), "--run.name", "x", "--data.mode", mode]
-        more = ["--data.validation", "0.2", "--augment.autoaugment", "--augment.cutout", "4"]
-        assert run_command(train.main, [*SHORT, *files.flags(), *root, *more]) == 0
-        record = RunFolder(tmp_path / mode / "x").read_record()
-        assert record is not None
+        root = tmp_path / mode
+        assert command("--run.root", str(root / "runs"), "--data.mode", mode, *more) == 0
+        record = record_of(root)
         assert record["train_images"] == TRAIN_IMAGES - 15
         digests.add((record["weights_sha256"], record["sample_trace"], record["fingerprint"]))
     assert len(digests) == 1

@@ -59,13 +59,14 @@ def test_updates_equal_the_textbook(optim: Optim) -> None:
     torch.testing.assert_close(layer.weight.detach(), textbook(start, optim, gradients, lrs))
 
 
+def _fresh(optim: Optim, cycles: bool = False) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(1)
+    layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    return layer, optimizers.make(layer, optim, cycles=cycles)
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_a_saved_state_continues_to_the_bit(name: str) -> None:
-    def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(1)
-        layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-        return layer, optimizers.make(layer, Optim(name=name))
-
     def advance(layer: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
         torch.manual_seed(seed)
         for p in layer.parameters():
@@ -74,10 +75,10 @@ def test_a_saved_state_continues_to_the_bit(name: str) -> None:
             )
         optimizer.step()
 
-    one, optimizer = fresh()
+    one, optimizer = _fresh(Optim(name=name))
     for seed in range(3):
         advance(one, optimizer, seed)
-    other, restored = fresh()
+    other, restored = _fresh(Optim(name=name))
     other.load_state_dict(one.state_dict())
     saved = {k: v.clone().contiguous() for k, v in optimizers.state_tensors(optimizer).items()}
     optimizers.restore(restored, saved)
@@ -101,12 +102,7 @@ def test_a_saved_state_continues_to_the_bit(name: str) -> None:
     ],
 )
 def test_an_update_with_rates_in_device_memory_equals_torchs(optim: Optim, cycles: bool) -> None:
-    def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(2)
-        layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-        return layer, optimizers.make(layer, optim, cycles=cycles)
-
-    (plain, torchs), (ours, held) = fresh(), fresh()
+    (plain, torchs), (ours, held) = (_fresh(optim, cycles) for _ in range(2))
     update = Update(held, optim, cycles=cycles)
     steady = optim.betas[0] if optim.name == "adam" else optim.momentum
     for number in range(50):

@@ -167,11 +167,7 @@ def dummy_wheel(folder: Path, tag: str) -> None:
 
 @pytest.mark.parametrize(
     ("tag", "fits"),
-    [
-        (f"cp310-abi3-{PLATFORM}", True),
-        (f"cp27-cp27m-{PLATFORM}", False),
-        (None, False),
-    ],
+    [(f"cp310-abi3-{PLATFORM}", True), (f"cp27-cp27m-{PLATFORM}", False), (None, False)],
 )
 def test_a_wheel_is_used_only_if_it_fits_this_interpreter_and_machine(
     tmp_path: Path, tag: str | None, fits: bool
