@@ -11,6 +11,7 @@ import html
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,34 +81,23 @@ def rooms() -> Graph:
 
 def reduced(graph: Graph) -> Graph:
     """Without the arrows that follow from two others; a circle is an error."""
-    reach: dict[str, set[str]] = {}
-
-    def below(room: str, path: tuple[str, ...] = ()) -> set[str]:
-        if room in path:
-            raise ValueError(f"a circle of imports: {' -> '.join((*path, room))}")
-        if room not in reach:
-            direct = (below(other, (*path, room)) for other in graph[room])
-            reach[room] = graph[room].union(*direct)
-        return reach[room]
-
+    below: Graph = {}
+    for room in TopologicalSorter(graph).static_order():
+        below[room] = graph[room].union(*(below[other] for other in graph[room]))
     return {
-        room: {each for each in others if not any(each in below(o) for o in others)}
+        room: {each for each in others if not any(each in below[other] for other in others)}
         for room, others in graph.items()
     }
 
 
 def floors(graph: Graph) -> list[list[str]]:
     """Rooms by floor, the highest first: each stands below all that import it."""
-    importers = {room: {other for other in graph if room in graph[other]} for room in graph}
     level: dict[str, int] = {}
-
-    def depth(room: str) -> int:
-        if room not in level:
-            level[room] = max((1 + depth(other) for other in importers[room]), default=0)
-        return level[room]
-
-    lowest = max(map(depth, graph))
-    return [sorted(r for r in graph if level[r] == floor) for floor in range(lowest + 1)]
+    for room in reversed([*TopologicalSorter(graph).static_order()]):
+        importers = (other for other in graph if room in graph[other])
+        level[room] = max((1 + level[other] for other in importers), default=0)
+    numbers = range(max(level.values()) + 1)
+    return [sorted(room for room in graph if level[room] == number) for number in numbers]
 
 
 def text_of(room: str) -> str:
