@@ -23,7 +23,7 @@ from benchmarks.report.verdicts import (
 )
 from engine.runs.progress import duration
 from engine.statistics import Summary
-from engine.sweep.reported import ACCURACIES, LOSSES, ReportedValue
+from engine.sweep.reported import ACCURACIES, LOSSES, NOT_STATED, ReportedValue
 
 __all__ = ["change", "interval"]  # of `benchmarks.compare`; all else is defined here
 NONE = "–"
@@ -43,7 +43,7 @@ STATISTIC = {
     "to the best epoch",
 }
 MEASURED_AS = {"best": "best epoch", "last": "last epoch", "moving": "moving average",
-               "unknown": "last epoch"}  # fmt: skip
+               NOT_STATED: "last epoch"}  # fmt: skip
 SIGNS = {  # so that no verdict depends on its colour alone
     AGREES: "≈", EQUAL: "=", HIGHER: "▲", LOWER: "▼", NOT_RUN: "·", NOTHING: "•", SCALED: "≠",
     NOT_JUDGED: "•", INCOMPLETE: "◐", "failed": "✕", "broken": "✕", "running": "▶",

@@ -18,6 +18,7 @@ ESTIMATORS = ("exact", "running_mean")
 READINGS = ("printed", "figure")
 RUNS = ("planned", "other")
 
+NOT_STATED = "epoch not stated"
 ALWAYS = ("value", "evidence", "statistic", "note")  # in plan.json, whatever their values
 
 
@@ -59,10 +60,11 @@ class ReportedValue:
         """The number with the digits that it was printed with."""
         if self.measure == PARAMETERS:
             return f"{self.value:,.0f}"
-        for digits in range(5):
-            if self.precision is not None and self.precision == half_a_unit(digits):
+        shortest = f"{self.value:g}"
+        for digits in range(len(shortest.partition(".")[2]) + 1, 5):  # zeros at its end
+            if self.precision == half_a_unit(digits):
                 return f"{self.value:.{digits}f}"
-        return f"{self.value:g}"
+        return shortest
 
     @property
     def about(self) -> str:
@@ -71,27 +73,24 @@ class ReportedValue:
             return PARAMETERS
         if self.measure == EPOCHS and self.threshold is not None:
             return f"epochs to {self.threshold[0].replace('_', ' ')} {self.threshold[1]:g}"
-        words = list(self._which())
+        words = [self.statistic] if self.statistic in ("best", "last", "moving") else []
         if self.measure != ACCURACIES[0]:
             words.append(self.measure.replace("_", " "))
-        if self.best_over:
-            words.append(f"over {', '.join(self.best_over)}")
-        return " ".join(words)
+        if self.selection == "validation":
+            words.append("of the weights kept by validation")
+        elif self.statistic == "at":
+            words.append(f"at epoch {self.epoch}")
+        elif not words or self.statistic not in words:
+            words.append(NOT_STATED if self.statistic == "unknown" else self.statistic)
+        if self.until is not None:
+            words.append(f"of {self.until} epochs")
+        panel = f", best over {', '.join(self.best_over)}" if self.best_over else ""
+        return " ".join(words) + panel
 
     @property
     def text(self) -> str:
         """`95.66 best`, `0.42 last test loss`, `89.21 best of 50 epochs`."""
         return f"{self.number} {self.about}"
-
-    def _which(self) -> Iterator[str]:
-        if self.selection == "validation":
-            yield "of the weights kept by validation"
-        elif self.statistic == "at":
-            yield f"at epoch {self.epoch}"
-        else:
-            yield self.statistic
-        if self.until is not None:
-            yield f"of {self.until} epochs"
 
 
 def in_todays_words(parts: dict[str, Any]) -> dict[str, Any]:

@@ -227,3 +227,17 @@ def test_the_picture_of_the_rooms_shows_the_imports_of_today() -> None:
     drawn = architecture.TARGET.read_text("utf-8")
     assert drawn == architecture.svg(), "draw it again: python -m tools.architecture"
     assert os.path.getsize(architecture.TARGET) > 1000
+
+
+def test_the_page_on_the_reports_has_every_experiment_and_reported_value() -> None:
+    from tools import fidelity
+
+    text = fidelity.TARGET.read_text("utf-8")
+    reports = [match[2] for match in fidelity.BLOCK.finditer(text)]
+    assert reports == ["000", "001", "002", "003", "004"]
+    assert text == fidelity.page(text), "write it again: python -m tools.fidelity"
+    for report in reports:
+        for line in fidelity.table(report).splitlines()[4:]:
+            identity = line.split(" | ")[0].removeprefix("| ")
+            stories = fidelity.BLOCK.sub("", text)
+            assert re.search(rf"\b{re.escape(identity)}\b", stories), f"{identity} has no row"

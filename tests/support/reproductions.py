@@ -38,9 +38,10 @@ def plan() -> Plan:
     argv = ["--sweep-file", str(ROOT / "configs" / "sweeps" / "reports.yaml"), "--dry-run"]
     argv += ["--data.train", "no/cifar10_train.beton", "--data.test", "no/cifar10_test.beton"]
     known = read(argv).plan
-    runs = (
-        dataclasses.replace(run, fingerprint=fingerprint(run.config, DATA)) for run in known.runs
-    )
+    runs = []
+    for run in known.runs:
+        digests = DATA | ({"weights": run.weights} if run.weights else {})
+        runs.append(dataclasses.replace(run, fingerprint=fingerprint(run.config, digests)))
     return dataclasses.replace(known, runs=tuple(runs))
 
 
