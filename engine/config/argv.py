@@ -27,7 +27,7 @@ class Flag:
     doc: str
     value: str | None = None  # metavar of an optional value, e.g. "GLOB"; None: a plain switch
     needs: bool = False  # the value may not be left out
-    many: bool = False  # may be repeated; its values are in `lists`
+    many: bool = False  # may be repeated; its value is the list of all
     read: Callable[[str], Any] = str  # turns the text into a value; see `readers`
 
 
@@ -37,8 +37,7 @@ class CommandLine:
 
     files: list[Path] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
-    flags: dict[str, Any] = field(default_factory=dict)  # True without a value
-    lists: dict[str, list[str]] = field(default_factory=dict)
+    flags: dict[str, Any] = field(default_factory=dict)  # True, or the value
     problems: list[str] = field(default_factory=list)
 
 
@@ -107,7 +106,7 @@ class _Scanner:
         if flag.needs and not attached:
             self.line.problems.append(f"{option}: expected {flag.value} after it")
         elif flag.many:
-            self.line.lists.setdefault(flag.name, []).append(attached or "")
+            self.line.flags.setdefault(flag.name, []).append(attached or "")
         elif attached is None:
             self.line.flags[flag.name] = True
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +40,6 @@ class Parsed(Generic[T]):
     origins: dict[str, str]  # "train.epochs": "default", "configs/x.yaml, line 4", "--train.epochs"
     files: tuple[Path, ...]  # config files in order
     flags: dict[str, Any]  # only those given: True, or the value
-    lists: dict[str, list[str]] = field(default_factory=dict)  # of flags that may be repeated
     entries: tuple[Entry, ...] = ()  # every setting given, unparsed
 
 
@@ -81,9 +80,8 @@ def read(
         problems += wrong
     elif wrong:
         raise UserError(*wrong)
-    return Parsed(
-        merged.config, merged.origins, tuple(line.files), line.flags, line.lists, tuple(entries)
-    )
+    files = tuple(line.files)
+    return Parsed(merged.config, merged.origins, files, line.flags, tuple(entries))
 
 
 @dataclass(frozen=True)

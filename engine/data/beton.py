@@ -186,18 +186,15 @@ def _fields(path: Path, fields: Any) -> tuple[str, str, np.dtype[Any]]:
     """The keys of image and label in a record, and the layout of a record."""
     types = fields["type"].tolist()
     if sorted(types) != [INT_FIELD, IMAGE_FIELD]:
+        known = dict(enumerate(FIELD_TYPES))
         present = ", ".join(
-            f"{name.decode('ascii', 'replace')} ({_type_name(kind)})"
+            f"{name.decode('ascii', 'replace')} ({known.get(kind, f'type {kind}')})"
             for name, kind in zip(fields["name"].tolist(), types, strict=True)
         )
         raise UserError(f"{path}: expected one RGB image and one int field, found {present[:200]}")
     parts = {INT_FIELD: LABEL, IMAGE_FIELD: IMAGE}
     layout = np.dtype([(f"f{i}", parts[kind]) for i, kind in enumerate(types)], align=True)
     return f"f{types.index(IMAGE_FIELD)}", f"f{types.index(INT_FIELD)}", layout
-
-
-def _type_name(kind: int) -> str:
-    return FIELD_TYPES[kind] if kind < len(FIELD_TYPES) else f"type {kind}"
 
 
 def _records(path: Path, view: Any, header: Any, layout: np.dtype[Any]) -> Any:

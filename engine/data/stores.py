@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engine.config.wording import either
 from engine.data.beton import Beton, open_beton
 from engine.data.counter import Ids
 from engine.data.source import SourceBatch, Store
@@ -54,7 +55,7 @@ def open_store(
 def choose_mode(mode: str, beton: Beton, device: torch.device) -> str:
     """`resident` or `stream`; `auto` is `resident` if the decoded images fit into free memory."""
     if mode not in MODES:
-        raise UserError(f"mode {mode!r}: expected {', '.join(MODES[:-1])} or {MODES[-1]}")
+        raise UserError(f"mode {mode!r}: expected {either(MODES)}")
     if mode != "auto":
         return mode
     fits = len(beton) * beton.image_bytes <= SHARE_OF_MEMORY * free_bytes(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.config.wording import either
 from engine.errors import UserError
 
 PADDING_MODES = ("zeros", "reflect", "edge")
@@ -24,9 +25,9 @@ class Transform:
         wrong = []
         side = min(height, width)
         if self.padding_mode not in PADDING_MODES:
-            wrong.append(f"padding_mode {self.padding_mode!r}: expected {_any_of(PADDING_MODES)}")
+            wrong.append(f"padding_mode {self.padding_mode!r}: expected {either(PADDING_MODES)}")
         if self.flip not in FLIPS:
-            wrong.append(f"flip {self.flip!r}: expected {_any_of(FLIPS)}")
+            wrong.append(f"flip {self.flip!r}: expected {either(FLIPS)}")
         if self.crop_padding < 0:
             wrong.append(f"crop_padding {self.crop_padding}: expected 0 or more")
         elif self.padding_mode == "reflect" and self.crop_padding >= side:
@@ -41,7 +42,3 @@ class Transform:
 
 
 IDENTITY = Transform(crop_padding=0, flip="none")  # evaluation: nothing is drawn
-
-
-def _any_of(choices: tuple[str, ...]) -> str:
-    return ", ".join(choices[:-1]) + " or " + choices[-1]

@@ -104,7 +104,7 @@ def read(argv: Sequence[str]) -> Arguments:
     )
     flags = parsed.flags
     problems += _contradictions(flags)
-    paths = [Path(text) for text in parsed.lists.get("sweep-file", [])]
+    paths = [Path(text) for text in flags.get("sweep-file", [])]
     if not paths and not any("--sweep-file" in problem for problem in problems):
         problems.append("--sweep-file: missing; expected the name of a YAML file after it")
     sweep_files = read_files(paths)
@@ -113,7 +113,7 @@ def read(argv: Sequence[str]) -> Arguments:
     seeds = tuple(range(flags["seeds"])) if "seeds" in flags else None
     overrides = Overrides(parsed.entries, seeds, flags.get("epochs-scale", 1.0))
     plan = make_plan(paths, sweep_files, overrides, data, problems)
-    only = parsed.lists.get("only", [])
+    only = flags.get("only", [])
     problems += _unmatched(only, plan.runs) if not problems else []
     if flags.keys().isdisjoint({"dry-run", "summary"}):
         problems += data.missing.values()
