@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from benchmarks import tables
 from benchmarks.report import formats
 from benchmarks.report.content import Report
+from benchmarks.report.markdown import escaped, markdown_table
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would execute
 REPORTED = (
@@ -27,16 +27,16 @@ def markdown(report: Report) -> str:
     """The tables and texts; its plots are the files in `plots/`."""
     states = ", ".join(f"{number} {state}" for state, number in report.states.items())
     parts = [
-        f"# Benchmark report of {_escaped(str(report.root))}",
+        f"# Benchmark report of {escaped(str(report.root))}",
         f"{len(report.runs)} runs{f': {states}' if states else ''}.",
-        *(f"- {_escaped(problem)}" for problem in report.problems),
+        *(f"- {escaped(problem)}" for problem in report.problems),
         "## Reported against measured",
     ]
     if not report.results:
         parts.append("There is no sweep here, so there is nothing to compare the runs with.")
     for section, by_conditions in report.tables.items():
         for conditions, results in by_conditions.items():
-            parts.append(f"### Report {_escaped(section)}: {_escaped(conditions.words)}")
+            parts.append(f"### Report {escaped(section)}: {escaped(conditions.words)}")
             rows = [
                 (
                     result.plan.heading, result.plan.label, formats.count(result.plan.params),
@@ -49,13 +49,12 @@ def markdown(report: Report) -> str:
                 )
                 for result in results
             ]  # fmt: skip
-            parts.append(_table(REPORTED, rows))
+            parts.append(markdown_table(REPORTED, rows))
     parts.append("## Plots")
     for plot in report.plots:
-        alt = _escaped(plot.alt).replace("[", "(").replace("]", ")")
+        alt = escaped(plot.alt).replace("[", "(").replace("]", ")")
         parts.append(
-            f"![{alt}](plots/{plot.name}.svg)\n\n"
-            f"**{_escaped(plot.title)}** {_escaped(plot.caption)}"
+            f"![{alt}](plots/{plot.name}.svg)\n\n**{escaped(plot.title)}** {escaped(plot.caption)}"
         )
     parts.append("## Runs")
     runs = [
@@ -68,7 +67,7 @@ def markdown(report: Report) -> str:
         )
         for run in report.runs
     ]  # fmt: skip
-    parts.append(_table(RUNS, runs))
+    parts.append(markdown_table(RUNS, runs))
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,17 +118,6 @@ def _reported(report: Report) -> Iterator[tuple[Any, ...]]:
             result.difference, result.verdict, "; ".join(result.flags), result.basis,
             "; ".join(result.notes), "; ".join(result.errors), "; ".join(result.runs),
         )  # fmt: skip
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_escaped(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows unchanged: no markup, no HTML, one line."""
-    text = re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", " ".join(text.split()))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _csv(frame: pd.DataFrame) -> str:

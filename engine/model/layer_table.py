@@ -54,22 +54,23 @@ def layer_table(variant: Variant, classes: int = 10, side: int = 32) -> str:
         )
         for row in rows
     ]
+    return "\n".join([columns(head, lines, right=(2, 3, 4)), "", *totals(rows, side)])
+
+
+def totals(rows: list[LayerRow], side: int = 32) -> list[str]:
+    """The sums over all rows in words: parameters, FLOPs, memory."""
     parameters = sum(row.parameters for row in rows)
     images = 3 * side**2 * BYTES
     # Twice the outputs: torchsummary counts a gradient for each.
     passes = 2 * sum(row.bytes for row in rows)
     weights = BYTES * parameters
-    return "\n".join(
-        [
-            columns(head, lines, right=(2, 3, 4)),
-            "",
-            f"parameters: {parameters:,}",
-            f"forward: {sum(row.flops for row in rows) / 1e9:.3f} GFLOPs per image",
-            f"memory in float32, MiB: input {images / MIB:.2f}, forward and backward "
-            f"{passes / MIB:.2f}, parameters {weights / MIB:.2f}, "
-            f"total {(images + passes + weights) / MIB:.2f}",
-        ]
-    )
+    return [
+        f"parameters: {parameters:,}",
+        f"forward: {sum(row.flops for row in rows) / 1e9:.3f} GFLOPs per image",
+        f"memory in float32, MiB: input {images / MIB:.2f}, forward and backward "
+        f"{passes / MIB:.2f}, parameters {weights / MIB:.2f}, "
+        f"total {(images + passes + weights) / MIB:.2f}",
+    ]
 
 
 def _rows(variant: Variant, classes: int, side: int) -> Iterator[LayerRow]:
