@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
 
 from engine.errors import UserError
 from writers import synthetic
@@ -14,6 +17,21 @@ USUAL = ("data/cifar10_train.beton", "data/synthetic_train.beton")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # of CIFAR-10
 PADDING = 4
 SEED = 1
+
+
+class InMemory(Dataset[tuple[Any, int]]):
+    """Images in memory, transformed one by one as torchvision's users do, and their labels."""
+
+    def __init__(
+        self, images: Sequence[Any], labels: Sequence[int], transform: Callable[[Any], Any]
+    ) -> None:
+        self._images, self._labels, self._transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, sample: int) -> tuple[Any, int]:
+        return self._transform(self._images[sample]), self._labels[sample]
 
 
 def find(named: str | None) -> Path | None:

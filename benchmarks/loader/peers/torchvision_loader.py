@@ -7,36 +7,22 @@ the pixels of the file that the others read. Workers stay alive from epoch to ep
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.transforms import v2
 
 from benchmarks.loader.peers import Batches, Feed
-from benchmarks.measuring.data import PADDING
+from benchmarks.measuring.data import PADDING, InMemory
 
 KINDS = ("v1, PIL", "v1, tensors", "v2, tensors")
 WORKERS = (0, 2)
 BATCHES_AHEAD = 4  # per worker; 2, the default, was never faster
-
-
-class Samples(Dataset[tuple[Any, int]]):
-    """Images in memory, each with its id for a label."""
-
-    def __init__(self, images: Sequence[Any], transform: Callable[[Any], Any]) -> None:
-        self._images, self._transform = images, transform
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, sample: int) -> tuple[Any, int]:
-        return self._transform(self._images[sample]), sample
 
 
 def feed(images: npt.NDArray[np.uint8], batch_size: int, kind: str, workers: int) -> Feed:
@@ -54,7 +40,7 @@ def feed(images: npt.NDArray[np.uint8], batch_size: int, kind: str, workers: int
     return Feed(f"torchvision {kind}", setting, lambda _: _epoch(loader), lambda: _stop(loader))
 
 
-def _samples(images: npt.NDArray[np.uint8], kind: str) -> Samples:
+def _samples(images: npt.NDArray[np.uint8], kind: str) -> InMemory:
     side = (images.shape[1], images.shape[2])
     if kind == "v1, PIL":
         steps = [
@@ -62,11 +48,12 @@ def _samples(images: npt.NDArray[np.uint8], kind: str) -> Samples:
             transforms.RandomHorizontalFlip(),
             transforms.PILToTensor(),
         ]
-        return Samples([Image.fromarray(image) for image in images], transforms.Compose(steps))
+        pictures = [Image.fromarray(image) for image in images]
+        return InMemory(pictures, range(len(images)), transforms.Compose(steps))
     tensors = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     kit: Any = transforms if kind == "v1, tensors" else v2
     steps = [kit.RandomCrop(side, padding=PADDING), kit.RandomHorizontalFlip()]
-    return Samples(list(tensors), kit.Compose(steps))
+    return InMemory(list(tensors), range(len(images)), kit.Compose(steps))
 
 
 def _epoch(loader: DataLoader[Any]) -> Batches:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from benchmarks.measuring.data import MEAN, PADDING, STD
+from benchmarks.measuring.data import MEAN, PADDING, STD, InMemory
 from benchmarks.measuring.results import Unavailable
 from benchmarks.step.peers import Workload, usual_switches, wait
 from benchmarks.step.peers.plain_loop import make_step, network_of, sgd
@@ -22,20 +22,6 @@ from engine.data.beton import open_beton
 
 WORKERS, TEST_BATCH = 2, 100  # of report 004
 TEST_STRIDE = 5  # every fifth image is evaluated: 10,000 of 50,000, as in CIFAR-10
-
-
-class Pictures(Dataset[tuple[Any, int]]):
-    """PIL images in memory, transformed one by one."""
-
-    def __init__(self, pixels: Any, labels: Any, transform: Any) -> None:
-        self._images = [Image.fromarray(image) for image in pixels]
-        self._labels, self._transform = [int(label) for label in labels], transform
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, sample: int) -> tuple[Any, int]:
-        return self._transform(self._images[sample]), self._labels[sample]
 
 
 def epochs(workload: Workload, count: int, workers: int = WORKERS) -> list[float]:
@@ -83,9 +69,10 @@ def _loaders(workload: Workload, workers: int) -> tuple[DataLoader[Any], DataLoa
         transforms.RandomCrop(beton.height, padding=PADDING),
         transforms.RandomHorizontalFlip(),
     ]
-    training = Pictures(beton.images(), beton.labels, transforms.Compose([*augment, *plain]))
+    pictures, labels = [Image.fromarray(image) for image in beton.images()], beton.labels.tolist()
+    training = InMemory(pictures, labels, transforms.Compose([*augment, *plain]))
     some = slice(None, None, TEST_STRIDE)
-    testing = Pictures(beton.images()[some], beton.labels[some], transforms.Compose(plain))
+    testing = InMemory(pictures[some], labels[some], transforms.Compose(plain))
     return (
         DataLoader(training, workload.batch_size, shuffle=True, num_workers=workers),
         DataLoader(testing, TEST_BATCH, num_workers=workers),
