@@ -91,6 +91,13 @@ def test_what_a_run_cannot_give_is_said_and_not_judged(
     assert reason in result.basis
 
 
+def test_a_plan_in_older_words_reads_as_one_of_today(tmp_path: Path) -> None:
+    old = result_of(tmp_path / "mean", reported(85.15, "batchmean")).reported
+    assert old is not None and (old.statistic, old.estimator) == ("last", "running_mean")
+    old = result_of(tmp_path / "best", reported(91.5, "validation_best")).reported
+    assert old is not None and (old.statistic, old.measure) == ("best", "validation_accuracy")
+
+
 def test_weights_kept_by_validation_are_compared_with_kept_weights(tmp_path: Path) -> None:
     best = {"epoch": 4, "validation_accuracy": 0.93, "test_accuracy": 0.91, "test_loss": 0.3}
     value = reported(91.01, "unknown", selection="validation")
