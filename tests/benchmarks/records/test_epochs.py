@@ -24,7 +24,7 @@ def test_an_epoch_takes_less_than_150_bytes() -> None:
     tracemalloc.start()
     epochs = Epochs()
     for epoch in range(5000):
-        epochs.add(epoch, {key: epoch / 7 for key in EPOCH_NUMBERS})
+        epochs.add(epoch, dict.fromkeys(EPOCH_NUMBERS, epoch / 7))
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used / 5000 < 150
