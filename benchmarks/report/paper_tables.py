@@ -30,13 +30,15 @@ class PaperTable(NamedTuple):
     note: str = ""
 
 
-def paper_tables() -> list[PaperTable]:
-    """All tables of the reports, in their order; none where there are no sweep files."""
+def paper_tables(report: str = "") -> list[PaperTable]:
+    """The tables of a report, or of all; none where there are no sweep files."""
     if not SWEEPS.is_dir():
         return []
-    return [
-        final_beside_resnet18(), hyperparameters(), layers_of_002(), five_models(), layers_of_004(),
-    ]  # fmt: skip
+    tables = {
+        "000": (final_beside_resnet18,), "001": (hyperparameters,), "002": (layers_of_002,),
+        "004": (five_models, layers_of_004),
+    }  # fmt: skip
+    return [make() for name, makers in tables.items() if report in ("", name) for make in makers]
 
 
 def final_beside_resnet18() -> PaperTable:

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.records.conditions import Conditions
 from benchmarks.report.content import Report
 from benchmarks.report.experiments import ExperimentResult
+from benchmarks.report.paper_tables import paper_tables
 from benchmarks.report.verdicts import NOT_RUN
 
 
@@ -50,6 +51,7 @@ def _section(
         "curves": report.curves.get(name, []),
         "ablations": report.ablations.get(name, []),
         "recipes": recipes,
+        "papers": paper_tables(name) if begun and name.isdigit() else [],
         "notes": {  # that all results of an experiment share: shown once, below the tables
             heading: notes
             for heading, results in by_experiment.items()

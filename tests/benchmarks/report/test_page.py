@@ -127,6 +127,7 @@ def test_reported_values_are_shown_beside_measured_ones_with_their_evidence(
         "95.66", "report, best", "epoch 189 of 200", "95.60 ± 0.10", "n = 3",
         "agrees within noise", "not run", "over budget", "5,139,018", "3 of 3 finished",
         "Epochs × 0.05", "not comparable with reported values", "4 of 4", "1 planned, not started",
+        "Table 1: ResNet-18 and the five models", "<td>4,992,586</td><td>95.66 %</td><td>√</td>",
     ):  # fmt: skip
         assert words in text, words
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "reported.csv").read_text())))
