@@ -25,6 +25,7 @@ def test_thirty_steps_give_the_golden_losses(optimizer: str, files: Files) -> No
     assert losses == golden(optimizer)
 
 
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("capability", "names"),  # without Lookahead: it adds no sums, whose order is what differs
     [

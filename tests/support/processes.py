@@ -21,7 +21,7 @@ from typing import IO, Any
 from tests.support.paths import ROOT
 
 Words = str | Path
-SECONDS = 50  # a stuck process must fail its test, not hang it
+SECONDS = 120  # a stuck process must fail its test, not hang it
 
 
 def python(*words: Words) -> list[str]:

@@ -20,7 +20,7 @@ from benchmarks.step.peers import Workload
 from benchmarks.step.peers.plain_loop import Plain
 from benchmarks.step.turns import StepTurns
 from engine.errors import RunFailed, run_command
-from engine.step import profile
+from engine.step import rates
 from tests.support.data import Files
 
 
@@ -91,7 +91,7 @@ def test_a_small_run_has_the_keys_that_stay_and_its_conditions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(benchmark, "PeerProcess", trainer)
-    monkeypatch.setitem(profile.PRODUCT, "cpu", 32)
+    monkeypatch.setitem(rates.PRODUCT, "cpu", 32)
     target = tmp_path / "results.json"
     argv = ["--quick", "--data", str(files.train), "--variants", QUICKSTART, "--batch", "8"]
     argv += ["--pairs", "2", "--threads", "1", "--only", "pairs", "--json", str(target)]

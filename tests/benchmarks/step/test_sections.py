@@ -15,7 +15,7 @@ from benchmarks.step.goals import KEYS, QUICKSTART
 from benchmarks.step.peers import reports_loop
 from benchmarks.step.peers.ours import Ours
 from engine.config.schema import Runtime
-from engine.step import profile
+from engine.step import profile, rates
 from tests.support.data import Files
 
 EAGER = Runtime(compile=False, precision="fp32")
@@ -23,7 +23,7 @@ EAGER = Runtime(compile=False, precision="fp32")
 
 @pytest.fixture
 def bench(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StepBenchmark:
-    monkeypatch.setitem(profile.PRODUCT, "cpu", 32)
+    monkeypatch.setitem(rates.PRODUCT, "cpu", 32)
     monkeypatch.setattr(profile, "MOST", 3)
     return StepBenchmark(
         path=files.train, device="cpu", threads=1, batch_size=4, variants=(QUICKSTART,), pairs=2,
