@@ -78,7 +78,9 @@ class Overview:
                 | {
                     "state": status.state,
                     "epochs_done": status.epochs,
-                    "estimated_hours": None if seconds is None else seconds / 3600,
+                    "estimated_hours": _in_hours(seconds),
+                    "estimated_hours_by_others": _in_hours(self.speeds.seconds(run, own=False)),
+                    "measured_hours": _in_hours(status.seconds),
                 }
                 for run, status, seconds in self.lines
             ],
@@ -87,9 +89,7 @@ class Overview:
                 "different_runs": self.different,
                 "petaflops": self.petaflops,
                 "petaflops_left": self.petaflops_left,
-                "estimated_hours_left": (
-                    None if self.seconds_left is None else self.seconds_left / 3600
-                ),
+                "estimated_hours_left": _in_hours(self.seconds_left),
                 "runs_without_estimate": self.unknown,
                 "states": dict(self.states),
             },
@@ -100,6 +100,10 @@ class Overview:
 
 def _petaflops(value: float) -> str:
     return f"{value:,.3f}" if value >= 0.01 or not value else f"{value:.1e}"
+
+
+def _in_hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 3600
 
 
 def _hours(seconds: float | None) -> str:

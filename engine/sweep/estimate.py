@@ -117,14 +117,18 @@ class Speeds:
             for precision, each in rates.items()
         }  # fmt: skip
 
-    def seconds(self, run: PlannedRun) -> float | None:
-        """Of the whole run; an evaluation takes as long per operation as training."""
+    def seconds(self, run: PlannedRun, *, own: bool = True) -> float | None:
+        """Of the whole run; an evaluation takes as long per operation as training.
+
+        Without its `own` runs, a measured network is estimated like any other.
+        """
         measured = self.measured.get(run.config.runtime.precision)
         if measured is None:
             return None
         variant = resolve(run.config.model)
         cost = _cost(variant, run.image_side, measured.rates.precision)
-        return run.petaflops * 1e15 / cost.operations * measured.seconds(cost)
+        per_image = measured.seconds(cost) if own else measured.estimated(cost)
+        return run.petaflops * 1e15 / cost.operations * per_image
 
     def total(self, runs: Sequence[PlannedRun]) -> tuple[float, int]:
         """Seconds of all whose time is known, and how many are not."""

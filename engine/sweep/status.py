@@ -27,6 +27,7 @@ class Status:
     accuracy: float | None = None  # on the test set, after the last epoch
     error: str = ""  # last lines of its output
     after: str = ""  # the run that it waits for
+    seconds: float | None = None  # that it took, if it is done
 
     def text(self, epochs: int) -> str:
         """In a few words."""
@@ -43,7 +44,8 @@ def status_of(run: PlannedRun, records: Records, rows: Mapping[str, QueueRow]) -
         return Status(TO_DO, after=run.weights_from)
     record = records.of(run.fingerprint)
     if record is not None and records.finished(run.fingerprint):
-        return Status(DONE, record["epochs"], record.get("test_accuracy"))
+        accuracy, seconds = record.get("test_accuracy"), record.get("seconds")
+        return Status(DONE, record["epochs"], accuracy, seconds=seconds)
     epochs = 0 if record is None else int(record.get("epochs") or 0)
     if records.running(run.fingerprint):
         return Status(RUNNING, epochs)

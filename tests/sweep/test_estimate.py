@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,27 @@ def test_only_runs_of_two_epochs_on_this_device_in_this_precision_count(
         assert speeds.content()[0]["networks"] == 1
     else:
         assert speeds.seconds(run) == Speeds([], RATES).seconds(run)
+
+
+def test_the_dry_run_has_measured_hours_beside_those_estimated_without_them(
+    tmp_path: Path,
+) -> None:
+    run = run_of("resnet453")
+    own = record_of("resnet453", 0.02) | {
+        "fingerprint": run.fingerprint, "status": "finished", "seconds": 7200.0,
+        "test_accuracy": 0.9,
+    }  # fmt: skip
+    other = record_of("resnet224", 2 * by_rates("resnet224"))
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "record.json").write_text(json.dumps(own))
+    records, speeds = Records(tmp_path), Speeds([own, other], RATES)
+    overview = Overview([run], records, {}, speeds)
+    (content,) = overview.content(Plan("x", "x", "x", 1.0, 0, (run,)))["runs"]
+    assert content["measured_hours"] == 2
+    assert content["estimated_hours"] == pytest.approx(500_000 * 0.02 / 3600)
+    by_others = Speeds([other], RATES).seconds(run)
+    assert by_others is not None
+    assert content["estimated_hours_by_others"] == pytest.approx(by_others / 3600)
 
 
 def test_the_dry_run_shows_hours_of_each_run_and_of_all_that_is_left(tmp_path: Path) -> None:
