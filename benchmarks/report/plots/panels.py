@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from markupsafe import escape
-
 from benchmarks.report.plots.style import (
-    INK,
     LINE,
     MUTED,
     PAPER,
@@ -23,12 +20,21 @@ from benchmarks.report.plots.style import (
     is_wide,
     short,
 )
+from benchmarks.report.plots.svg import (
+    FONT,
+    LETTER,
+    SMALL,
+    WIDTH,
+    Place,
+    between,
+    document,
+    step,
+    text,
+)
 
-WIDTH, FONT, SMALL = 518.0, 9.0, 8.0  # points, as Matplotlib's figures
 HEIGHT = 112.0  # of a panel's axes
 LEFT, RIGHT, TOP, BOTTOM = 32.0, 8.0, 18.0, 27.0  # around the axes
 LEGEND_ROW, SAMPLE = 13.0, 30.0
-LETTER = 0.6  # of the font's size: how wide a letter is, at most on average
 MARKS = 6  # markers on a line
 TICK = 11.0  # between the ticks of a vertical axis, at least
 MARKERS = (
@@ -36,7 +42,6 @@ MARKERS = (
     "m0-3l3 3l-3 3l-3-3z", "m0-2.8l2.8 5h-5.6z", "m0 2.8l2.8-5h-5.6z",
     "m-.9-2.7h1.8v1.8h1.8v1.8h-1.8v1.8h-1.8v-1.8h-1.8v-1.8h1.8z",
 )  # fmt: skip
-Place = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -79,39 +84,35 @@ def figure(rows: Sequence[Sequence[Panel]], legend: Sequence[tuple[str, Line]]) 
         parts.append(_stroke(sample, line))
         if line.marker is not None:
             parts.append(_markers(sample[1:2], line))
-        parts.append(_text(x + SAMPLE, y, cut(label, letters), baseline="middle"))
+        parts.append(text(x + SAMPLE, y, cut(label, letters), baseline="middle"))
     height = bottom + -(-len(legend) // columns) * LEGEND_ROW + 2
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}pt" height="{height:g}pt" '
-        f'viewBox="0 0 {WIDTH:g} {height:g}" font-family="DejaVu Sans, sans-serif" '
-        f'font-size="{SMALL:g}" fill="{INK}">{"".join(parts)}</svg>\n'
-    )
+    return document(height, "".join(parts))
 
 
 def _axes(panel: Panel, left: float, top: float, width: float) -> str:
     x0, x1 = left + LEFT, left + width - RIGHT
     y0, y1 = top + TOP + HEIGHT, top + TOP
     points = [point for line in panel.lines for point in line.points]
-    parts = [_text(left + 2, top + 10, panel.title, size=FONT)]
+    parts = [text(left + 2, top + 10, panel.title, size=FONT)]
     if not points:
-        return parts[0] + _text(x0, (y0 + y1) / 2, "not recorded")
+        return parts[0] + text(x0, (y0 + y1) / 2, "not recorded")
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     ys = [y for _, y in points]
     ys += [y for line in panel.lines for _, low, high in line.band for y in (low, high)]
-    across = _between(first, max(last, first + 1), x0 + 3, x1 - 3)
+    across = between(first, max(last, first + 1), x0 + 3, x1 - 3)
     up, ticks = _vertical(min(ys), max(ys), y0, y1, accuracy=panel.accuracy)
     for tick in ticks:
         y = up(tick)
         parts.append(f'<path stroke="{LINE}" stroke-width=".7" d="M{x0:g} {y:.1f}H{x1:g}"/>')
-        parts.append(_text(x0 - 4, y, short(tick), anchor="end", baseline="middle"))
+        parts.append(text(x0 - 4, y, short(tick), anchor="end", baseline="middle"))
     parts.append(
         f'<path stroke="{MUTED}" stroke-width=".8" fill="none" d="M{x0:g} {y0:g}H{x1:g}"/>'
     )
     for number in _epochs(int(first), int(last), x1 - x0):
         x = across(number)
         parts.append(f'<path stroke="{MUTED}" stroke-width=".8" d="M{x:.1f} {y0:g}v3"/>')
-        parts.append(_text(x, y0 + 12, f"{number:,}", anchor="middle"))
-    parts.append(_text((x0 + x1) / 2, y0 + 22, "epoch", anchor="middle"))
+        parts.append(text(x, y0 + 12, f"{number:,}", anchor="middle"))
+    parts.append(text((x0 + x1) / 2, y0 + 22, "epoch", anchor="middle"))
     for line in sorted(panel.lines, key=lambda line: not line.faint):  # what matters on top
         placed = [(across(x), up(y)) for x, y in line.points]
         if line.band:
@@ -133,13 +134,13 @@ def _vertical(
     """Where a value lies, and the values that are marked."""
     if accuracy and is_wide(low, high):
         low, high = low - 3, high + (100 - high) * 0.35
-        place = _between(by_errors(low), by_errors(high), bottom, top)
+        place = between(by_errors(low), by_errors(high), bottom, top)
         return (lambda value: place(by_errors(value))), _apart(
             [float(share) for share in SHARES if low <= share <= high],
             lambda value: place(by_errors(value)),
         )
     if not accuracy and low > 0 and high > 20 * low:  # a loss from 2.3 to 0.001
-        place = _between(math.log(low * 0.9), math.log(high * 1.1), bottom, top)
+        place = between(math.log(low * 0.9), math.log(high * 1.1), bottom, top)
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         room = abs(place(math.log(2)) - place(0))
         factors = (1, 2, 5) if room >= TICK else (1, 3) if room >= TICK / 1.5 else (1,)
@@ -148,19 +149,9 @@ def _vertical(
         return (lambda value: place(math.log(value))), _apart(ticks, lambda v: place(math.log(v)))
     pad = (high - low) * 0.06 or 0.5 * 10.0 ** math.floor(math.log10(abs(high) or 1))
     low, high = low - pad, high + pad
-    step = _step((high - low) / 5)
-    marks = range(math.ceil(low / step), math.floor(high / step) + 1)
-    return _between(low, high, bottom, top), [mark * step for mark in marks]
-
-
-def _between(low: float, high: float, start: float, end: float) -> Place:
-    return lambda value: start + (value - low) / (high - low) * (end - start)
-
-
-def _step(least: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ..."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * 0.999)
+    every = step((high - low) / 5)
+    marks = range(math.ceil(low / every), math.floor(high / every) + 1)
+    return between(low, high, bottom, top), [mark * every for mark in marks]
 
 
 def _apart(ticks: Sequence[float], place: Place, least: float = TICK) -> list[float]:
@@ -175,9 +166,9 @@ def _apart(ticks: Sequence[float], place: Place, least: float = TICK) -> list[fl
 def _epochs(first: int, last: int, width: float) -> Iterator[int]:
     """Whole numbers for the axis, with room between them."""
     room = (len(f"{last:,}") + 2) * LETTER * SMALL
-    step = max(1, int(_step(max(1.0, (last - first) * room / width))))
-    start = first if last - first < step else -(-first // step) * step
-    yield from range(start, last + 1, step)
+    every = max(1, int(step(max(1.0, (last - first) * room / width))))
+    start = first if last - first < every else -(-first // every) * every
+    yield from range(start, last + 1, every)
 
 
 def _stroke(points: Sequence[tuple[float, float]], line: Line) -> str:
@@ -203,12 +194,3 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     for (x0, y0), (x1, y1) in itertools.pairwise(tenths):
         parts.append(f"l{(x1 - x0) / 10:g} {(y1 - y0) / 10:g}".replace(" -", "-"))
     return "".join(parts)
-
-
-def _text(
-    x: float, y: float, text: str, *, anchor: str = "", baseline: str = "", size: float = SMALL
-) -> str:
-    more = f' text-anchor="{anchor}"' if anchor else ""
-    more += f' font-size="{size:g}"' if size != SMALL else ""
-    y += 0.35 * size if baseline else 0.0  # not every program knows dominant-baseline
-    return f'<text x="{x:.1f}" y="{y:.1f}"{more}>{escape(text)}</text>'

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.records.conditions import Conditions
 from benchmarks.report.formats import measured
@@ -44,9 +45,11 @@ def against_parameters(
     axes = drawn.add_subplot()
     front = _scatter(axes, known, lambda group: group.params)
     axes.axvline(BUDGET, color=INK, linestyle=(0, (1, 2)), linewidth=1.2)
+    low, high = axes.get_xlim()
+    side = "right" if low * high < BUDGET**2 else "left"
     axes.annotate(
-        "5 M: the limit of the reports", (BUDGET, 0.02), xycoords=axes.get_xaxis_transform(),
-        textcoords="offset points", xytext=(3, 0), rotation=90, fontsize=8, color=INK,
+        "5 M: the limit of the reports", (BUDGET, 1), xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points", xytext=(0, 3), ha=side, fontsize=8, color=INK,
     )  # fmt: skip
     axes.set_xlabel("parameters")
     axes.set_ylabel("test accuracy, last epoch (%)")
@@ -139,7 +142,9 @@ def _scatter(
     space_by_errors(axes, min(ys), max(ys))
     plain_ticks(axes.xaxis)
     if legend and len(reports) > 1:
-        axes.legend(loc="lower right")
+        drawn = axes.get_figure()
+        assert isinstance(drawn, Figure)
+        drawn.legend(loc="outside upper left", ncols=5)  # over no point
     return front
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 INK, MUTED, LINE, PAPER = "#1b1f24", "#5c6671", "#d5dbe1", "#fefefe"
 COLOURS = ("#0072b2", "#c24e00", "#007a5a", "#a8457f", "#806600", "#47525e")
@@ -132,12 +132,31 @@ def point_style(number: int) -> dict[str, Any]:
 
 
 def plain_ticks(axis: Any) -> None:
-    """Ticks of a logarithmic axis as 1,000 or 2.5 M, not 10^3."""
+    """Ticks of a logarithmic axis as 1,000 or 2.5 M, not 10^3, with room between them."""
     low, high = axis.get_view_interval()
-    if 0 < low < high < 200 * low:  # powers of ten alone would be too few
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if not 0 < low < high:
+        return
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axis.set_minor_formatter(NullFormatter())
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` to `high`, each a tenth of the way or more from the last."""
+    if high > 8 * low:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        factors = (1, 2, 5) if high < 1000 * low else (1,)
+        values = [factor * 10.0**power for power in powers for factor in factors]
+    else:
+        step = 10.0 ** math.floor(math.log10((high - low) / 3))
+        step *= max(factor for factor in (1, 2, 5) if factor * step <= (high - low) / 3)
+        values = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    kept: list[float] = []
+    least = 0.13 * math.log(high / low)
+    for value in values:
+        if low <= value <= high and (not kept or math.log(value / kept[-1]) >= least):
+            kept.append(value)
+    return kept
 
 
 def space_by_errors(axes: Axes, low: float, high: float) -> None:

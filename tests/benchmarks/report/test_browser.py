@@ -200,6 +200,46 @@ def test_the_page_prints_on_white_without_controls(opened: Open) -> None:
         assert len(page.pdf()) > 20_000
 
 
+def test_on_a_phone_the_accuracy_stays_in_sight(opened: Open) -> None:
+    with opened(PHONE) as page:
+        for table in ("#best .wide", "#reported-tables .wide", "#runs-table"):
+            cell = page.locator(f"{table} tbody td.kept").first
+            for scrolled in (0, 150, 400):
+                page.locator(table).first.evaluate(f"each => each.scrollLeft = {scrolled}")
+                box = cell.bounding_box()
+                assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= PHONE[0]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_jump_to_a_run_shows_its_name_below_the_bar(opened: Open, size: tuple[int, int]) -> None:
+    with opened(size) as page:
+        page.locator("#runs-table").get_by_role("link", name="resnet1111-s0").click()
+        page.wait_for_timeout(100)
+        name = page.locator("#run-resnet1111-s0 > summary").bounding_box()
+        bar = page.locator("nav").bounding_box()
+        assert name is not None and bar is not None
+        assert bar["y"] + bar["height"] <= name["y"] < size[1] / 2
+
+
+def test_the_texts_of_hand_drawn_plots_do_not_overlap(opened: Open) -> None:
+    with opened() as page:
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        overlaps = page.evaluate(
+            """() => [...document.querySelectorAll('.plot > svg')].flatMap(svg => {
+                const boxes = [...svg.querySelectorAll('text')].map(
+                    text => [text.textContent, text.getBoundingClientRect()]);
+                const inside = svg.getBoundingClientRect();
+                const clipped = boxes.filter(([, box]) =>
+                    box.left < inside.left - 1 || box.right > inside.right + 1);
+                const pairs = boxes.flatMap(([one, a], i) => boxes.slice(i + 1).filter(([, b]) =>
+                    a.left < b.right - 1 && b.left < a.right - 1 &&
+                    a.top < b.bottom - 3 && b.top < a.bottom - 3).map(([two]) => [one, two]));
+                return [...clipped.map(([words]) => words), ...pairs];
+            })"""
+        )
+        assert overlaps == []
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_nothing_is_wider_than_the_screen(opened: Open, size: tuple[int, int]) -> None:
     with opened(size) as page:

@@ -14,7 +14,7 @@ from benchmarks.report import content
 from benchmarks.report.error_analysis import Allowance
 from benchmarks.report.groups import RunGroup, run_groups
 from benchmarks.report.plots import scatters
-from benchmarks.report.plots.style import INK, Plot, short, style
+from benchmarks.report.plots.style import INK, Plot, log_ticks, short, style
 from tests.support.records import record, write_run
 
 
@@ -86,6 +86,21 @@ def test_data_sets_of_one_name_keep_the_plots_of_each(tmp_path: Path) -> None:
     report = content.read(tmp_path / "runs", nowhere, nowhere, Allowance(0.0), notify=str)
     assert [len(plots) for plots in report.overview.values()] == [2, 2, 2]
     assert len({plot.name for plot in report.plots}) == len(report.plots) == 9
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (280, 710, [300, 400, 500, 600, 700]),
+        (4.88e6, 5.05e6, [4.9e6, 4.95e6, 5e6, 5.05e6]),
+        (290, 5200, [500, 1000, 2000, 5000]),
+        (0.5, 3e6, [1, 10, 100, 1000, 1e4, 1e5, 1e6]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_round_and_apart(
+    low: float, high: float, ticks: list[float]
+) -> None:
+    assert log_ticks(low, high) == pytest.approx(ticks)
 
 
 def test_numbers_are_short() -> None:
