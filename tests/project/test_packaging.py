@@ -146,7 +146,7 @@ def test_make_lists_every_target() -> None:
 
 def test_tools_run_on_a_bare_interpreter() -> None:
     for path in (ROOT / "tools").glob("*.py"):
-        if path.name == "roundtrip.py":  # it runs in a finished environment
+        if path.stem in ("roundtrip", "fidelity"):  # they run in a finished environment
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
