@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +11,17 @@ import pandas as pd
 from benchmarks import tables
 from benchmarks.report import formats
 from benchmarks.report.content import Report
+from benchmarks.report.leaderboard import Leaderboard
 from benchmarks.report.markdown import escaped, markdown_table
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would execute
 REPORTED = (
     "experiment", "variant", "parameters", "recipe", "reported", "evidence",
     "measured (last epoch)", "n", "measured as reported", "difference", "verdict", "notes",
+)  # fmt: skip
+BEST = (
+    "network", "experiments", "accuracy", "n", "settings", "parameters", "PFLOPs", "time",
+    "training",
 )  # fmt: skip
 RUNS = (
     "run", "status", "network", "parameters", "epochs", "test %", "best %", "time", "images/s",
@@ -30,6 +36,8 @@ def markdown(report: Report) -> str:
         f"# Benchmark report of {escaped(str(report.root))}",
         f"{len(report.runs)} runs{f': {states}' if states else ''}.",
         *(f"- {escaped(problem)}" for problem in report.problems),
+        "## The best of these runs",
+        *itertools.chain(*(_board(report, board) for board in report.boards if board.leaders)),
         "## Reported against measured",
     ]
     if not report.results:
@@ -69,6 +77,25 @@ def markdown(report: Report) -> str:
     ]  # fmt: skip
     parts.append(markdown_table(RUNS, runs))
     return "\n\n".join(parts) + "\n"
+
+
+def _board(report: Report, board: Leaderboard) -> Iterator[str]:
+    """The finished runs under one set of conditions, best first."""
+    yield f"### {escaped(board.conditions.words.capitalize())}"
+    rows = []
+    for leader in board.leaders:
+        group = leader.group
+        chance = report.chance.get(group.runs[0].folder)
+        rows.append(
+            (
+                group.runs[0].name, group.experiments, formats.measured(group.accuracy)
+                + ("" if chance is None else f" (chance: {chance:g})"), str(group.accuracy.n),
+                " ".join(leader.settings), formats.count(group.params),
+                formats.work(group.median("petaflops")), formats.time(group.median("seconds")),
+                formats.training(group.runs[0]),
+            )
+        )  # fmt: skip
+    yield markdown_table(BEST, rows)
 
 
 def runs_csv(report: Report) -> str:

@@ -203,6 +203,8 @@ def test_the_page_begins_with_the_runs_that_are_there(tmp_path: Path, report_of:
     ]
     mine = text[text.index("<h3>Sweep mine</h3>") : text.index("<h3>Report 004</h3>")]
     assert "Difference" not in mine  # nothing was reported of it
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    assert markdown.index("31.00 ± 1.00") < markdown.index("## Reported against measured")
 
 
 def test_a_result_no_better_than_guessing_says_so(tmp_path: Path, report_of: Report) -> None:
