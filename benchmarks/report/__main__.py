@@ -48,7 +48,6 @@ def main(argv: Sequence[str]) -> int:
         "index.html": page.html(report),
         "report.md": text.markdown(report),
         "runs.csv": text.runs_csv(report),
-        "epochs.csv": text.epochs_csv(report),
         "reported.csv": text.reported_csv(report),
         **{f"plots/{plot.name}.svg": plot.svg for plot in report.plots},
     }
@@ -57,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
             old.unlink()
     for name, written in files.items():
         atomic.write_text(out / name, written)
+    with atomic.replacing(out / "epochs.csv") as partial, open(partial, "w") as file:
+        file.writelines(text.epochs_csv(report))
     print(out / "index.html")
     return OK
 

@@ -14,6 +14,7 @@ from benchmarks.report.content import Report
 from benchmarks.report.leaderboard import Leaderboard
 from benchmarks.report.markdown import escaped, markdown_table
 
+RUNS_AT_ONCE = 100  # whose epochs are a table
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would execute
 REPORTED = (
     "experiment", "variant", "parameters", "recipe", "reported", "evidence",
@@ -103,9 +104,11 @@ def runs_csv(report: Report) -> str:
     return _csv(tables.frame(report.runs))
 
 
-def epochs_csv(report: Report) -> str:
-    """The table of all epochs."""
-    return _csv(tables.epochs_of(report.runs))
+def epochs_csv(report: Report) -> Iterator[str]:
+    """The table of all epochs, in parts: whole it may be larger than all else."""
+    for start in range(0, max(1, len(report.runs)), RUNS_AT_ONCE):
+        part = tables.epochs_of(report.runs[start : start + RUNS_AT_ONCE])
+        yield _csv(part, header=start == 0)
 
 
 def reported_csv(report: Report) -> str:
@@ -147,14 +150,14 @@ def _reported(report: Report) -> Iterator[tuple[Any, ...]]:
         )  # fmt: skip
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def _csv(frame: pd.DataFrame, *, header: bool = True) -> str:
     texts = {
         name: frame[name].map(_cell)
         for name in frame.columns
         if not pd.api.types.is_numeric_dtype(frame[name])
     }
     cells = frame.assign(**texts).rename(columns=_cell)  # numbers are written as they are
-    return str(cells.to_csv(index=False, lineterminator="\n"))
+    return str(cells.to_csv(index=False, header=header, lineterminator="\n"))
 
 
 def _cell(value: Any) -> Any:
