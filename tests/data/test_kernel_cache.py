@@ -99,7 +99,7 @@ def test_without_a_writable_folder_nothing_is_kept_and_all_works(package: Path) 
     assert not _kept(package.parent)
 
 
-@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("kind", ["nbi", pytest.param("nbc", marks=pytest.mark.slow)])
 def test_damaged_code_is_compiled_and_kept_anew(compiled: Path, tmp_path: Path, kind: str) -> None:
     package = Path(shutil.copytree(compiled, tmp_path / "package"))
     [file] = (package / "__pycache__").glob(f"*.{kind}")

@@ -29,7 +29,7 @@ def test_thirty_steps_give_the_golden_losses(optimizer: str, files: Files) -> No
 @pytest.mark.parametrize(
     ("capability", "names"),  # without Lookahead: it adds no sums, whose order is what differs
     [
-        ("default", ["sgd"]),
+        pytest.param("default", ["sgd"], marks=pytest.mark.slow),
         pytest.param("default", ["adam"], marks=pytest.mark.slow),
         pytest.param("avx2", ["sgd", "adam"], marks=pytest.mark.slow),
     ],

@@ -133,7 +133,7 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
     [
         pytest.param(Optim(lr=0.01), marks=pytest.mark.slow),
         pytest.param(Optim(name="adam", lr=0.01), marks=pytest.mark.slow),
-        Optim(lr=0.01, lookahead_k=3),
+        pytest.param(Optim(lr=0.01, lookahead_k=3), marks=pytest.mark.slow),
         Optim(name="adam", lr=0.01, lookahead_k=4, lookahead_start="k"),
     ],
     ids=["sgd", "adam", "sgd, lookahead", "adam, lookahead"],

@@ -80,6 +80,7 @@ def test_a_damaged_or_cut_download_is_refused_and_removed(tmp_path, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_sending_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT_SECONDS", 1.0)
     with (

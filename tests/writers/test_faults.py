@@ -46,7 +46,10 @@ def grows(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-@pytest.mark.parametrize("moment", ["importing ffcv", "writing", "writing the second file"])
+@pytest.mark.parametrize(
+    "moment",
+    ["importing ffcv", pytest.param("writing", marks=pytest.mark.slow), "writing the second file"],
+)
 def test_ctrl_c_leaves_the_old_files_and_exits_130(folder, good, moment):
     process = start_warm("write", *flags(folder, 8000))
     maps = Path(f"/proc/{process.pid}/maps")
