@@ -266,6 +266,7 @@ def test_the_worst_images_of_a_trained_run_are_pictures(opened: Open) -> None:
         assert len(colours) > 1000  # a picture of noise, not an empty square
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "size"), [("light", PHONE), ("dark", DESKTOP)])
 def test_axe_reports_no_serious_violation(opened: Open, scheme: str, size: tuple[int, int]) -> None:
     if not AXE.is_file():
