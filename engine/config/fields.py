@@ -10,6 +10,9 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 Problems = Iterable[tuple[str, str]]  # dotted key, what is wrong with it
 
+POSITIVE = {"low": 0.0, "above": True}  # limits of an option
+BETWEEN_0_AND_1 = {"low": 0.0, "above": True, "high": 1.0, "below": True}
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -17,6 +17,32 @@ FORMAT = 3  # increase it with every change of what is hashed, or how: old runs 
 WITHOUT_EFFECT = (
     "run.", "checkpoint.", "data.mode", "runtime.threads", "runtime.cache", "model.budget",
 )  # fmt: skip
+# Settings that are newer than the format: each counts where it differs from its default, so that
+# the runs of before keep their names.
+ADDED = frozenset(
+    "augment." + name
+    for name in (
+        "cutout_fill", "erasing", "brightness", "contrast", "saturation", "mixup", "cutmix",
+        "sizes", "sizes_until",
+    )
+) | frozenset(
+    "model." + name
+    for name in (
+        "stem", "transition", "activation", "norm_scale", "norm_eps", "norm_momentum", "pool_kind",
+        "classifier_bias", "logit_scale", "classifier_std",
+    )
+) | frozenset(
+    "train." + name
+    for name in ("drop_last", "label_smoothing", "freeze_layers", "freeze_from", "tta")
+) | frozenset(
+    "optim." + name
+    for name in (
+        "decay_biases", "norm_lr", "norm_weight_decay", "head_lr", "head_weight_decay", "rest_lr",
+        "rest_weight_decay", "rest_momentum", "stem_bias_epochs", "muon_steps", "muon_normalise",
+        "lookahead_power", "lookahead_buffers", "lookahead_end", "ema_decay", "ema_every",
+        "ema_start",
+    )
+) | frozenset(("schedule.warmup", "schedule.warmup_start", "schedule.decay"))  # fmt: skip
 # What is loaded counts by its bytes, and only where something is loaded.
 WEIGHTS = ("model.weights", "model.weights_classifier")
 
@@ -31,7 +57,11 @@ def fingerprint(config: Config, digests: Mapping[str, str]) -> str:
     for key, setting in settings_of(Config).items():
         if key.startswith(WITHOUT_EFFECT) or key in WEIGHTS:
             continue
-        settings[key] = _canonical(setting.of(config), setting.kind)
+        value = setting.of(config)
+        if key not in ADDED or value != setting.default:
+            settings[key] = _canonical(value, setting.kind)
+    if config.train.epochs == int(config.train.epochs):
+        settings["train.epochs"] = int(config.train.epochs)  # as before it could be a fraction
     settings["data.train"] = digests["train"]
     settings["data.test"] = digests["test"]
     if "weights" in digests:

@@ -1,0 +1,43 @@
+"""What changes over a run besides the rates: the size of the images, and which layers are frozen.
+
+Both are pure functions of the step, so that resuming needs no state.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.config.schema import Config
+
+
+class Stage(NamedTuple):
+    """A part of a run, whose steps all do the same work: one compiled network, one graph."""
+
+    side: int  # to which images are resized, in pixels; 0: their own
+    frozen: int  # the stem and so many layers are not trained; 0: none, not even the stem
+
+
+def steps_of(config: Config, steps_per_epoch: int) -> int:
+    """The steps of the whole run; a fraction of an epoch is rounded to whole steps, at least 1."""
+    return max(1, round(config.train.epochs * steps_per_epoch))
+
+
+def stage(config: Config, step: int, steps_per_epoch: int) -> Stage:
+    """The stage of step `step`, counted from the first of the run."""
+    share = step / steps_of(config, steps_per_epoch)
+    sizes = zip(config.augment.sizes, config.augment.sizes_until, strict=True)
+    side = next((size for size, until in sizes if share < until), 0)
+    frozen = config.train.freeze_layers if share >= config.train.freeze_from else 0
+    return Stage(side, frozen)
+
+
+def stages(config: Config, steps_per_epoch: int) -> list[tuple[Stage, int]]:
+    """The stages of the run in order, each with its number of steps."""
+    parts: list[tuple[Stage, int]] = []
+    for step in range(steps_of(config, steps_per_epoch)):
+        now = stage(config, step, steps_per_epoch)
+        if parts and parts[-1][0] == now:
+            parts[-1] = now, parts[-1][1] + 1
+        else:
+            parts.append((now, 1))
+    return parts
