@@ -29,8 +29,9 @@ from torch.nn.functional import cross_entropy
 from engine import atomic
 from engine.config.schema import Runtime, from_dict
 from engine.data.beton import Beton
-from engine.data.sets import class_names, evaluation_loader, tested_ids
+from engine.data.sets import class_names, evaluation_loader
 from engine.data.stores import open_store
+from engine.data.subsets import tested_ids
 from engine.errors import OK, UserError, run_command
 from engine.model import ResNet, resolve
 from engine.parser import Parser

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.records.conditions import Conditions
 from benchmarks.report.content import Report
 from benchmarks.report.experiments import ExperimentResult
+from benchmarks.report.paper_tables import paper_tables
 from benchmarks.report.verdicts import NOT_RUN
-
-if TYPE_CHECKING:
-    from benchmarks.report.paper_tables import PaperTable
 
 
 def sections(report: Report) -> list[dict[str, Any]]:
@@ -53,7 +51,7 @@ def _section(
         "curves": report.curves.get(name, []),
         "ablations": report.ablations.get(name, []),
         "recipes": recipes,
-        "papers": _papers(name) if begun and name.isdigit() else [],
+        "papers": paper_tables(name) if begun and name.isdigit() else [],
         "notes": {  # that all results of an experiment share: shown once, below the tables
             heading: notes
             for heading, results in by_experiment.items()
@@ -61,12 +59,6 @@ def _section(
             and (notes := [n for n in results[0].notes if all(n in r.notes for r in results)])
         },
     }
-
-
-def _papers(report: str) -> list[PaperTable]:
-    from benchmarks.report.paper_tables import paper_tables  # plans sweeps, which needs torch
-
-    return paper_tables(report)
 
 
 def _is_begun(result: ExperimentResult) -> bool:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from engine.config.schema import Augment, Config
-from engine.data import order
 from engine.data.beton import Beton
 from engine.data.counter import Ids
 from engine.data.loader import Loader
 from engine.data.source import Store
 from engine.data.stores import open_store
+from engine.data.subsets import augment_problems, tested_ids, training_ids
 from engine.errors import UserError
 
 NOT_NORMALISED = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that change nothing
@@ -50,7 +49,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
     if problems := augment_problems(config.augment, min(train.beton.height, train.beton.width)):
         raise UserError(*(f"{key} {message}" for key, message in problems))
     mean, std = mean_and_std(config.augment, train.beton)
-    train_ids, held_out = _split(config, train.beton)
+    train_ids, held_out = training_ids(config, train.beton)
     batch = config.train.evaluate_batch_size
 
     def plain(store: Store, subset: Ids | None = None) -> Loader:
@@ -104,23 +103,6 @@ def evaluation_loader(
     )
 
 
-def tested_ids(beton: Beton, limit: int) -> Ids | None:
-    """Which test images `data.limit` keeps, the same for all seeds; None: all."""
-    return order.limited(beton.labels, limit, seed=0) if 0 < limit < len(beton) else None
-
-
-def augment_problems(augment: Augment, side: int) -> list[tuple[str, str]]:
-    """Settings that images of this side are too small for, as (key, problem)."""
-    problems = []
-    if augment.crop_padding >= side:
-        text = f"{augment.crop_padding}: padding must be smaller than the image ({side}x{side})"
-        problems.append(("augment.crop_padding", text))
-    if augment.cutout > side:
-        text = f"{augment.cutout}: expected 0 to {side}, the side of the image"
-        problems.append(("augment.cutout", text))
-    return problems
-
-
 def class_names(beton: Beton) -> tuple[str, ...]:
     """The names of the classes; their numbers where the file has no sidecar."""
     if beton.sidecar is not None:
@@ -146,32 +128,6 @@ def mean_and_std(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tup
             "numbers"
         )
     return tuple(mean), tuple(std)
-
-
-def _split(config: Config, beton: Beton) -> tuple[Ids, Ids]:
-    """The ids to train on and the held-out ones, of those that `data.limit` keeps."""
-    limit = config.data.limit
-    used = np.arange(len(beton), dtype=np.int64)
-    if 0 < limit < len(beton):
-        used = order.limited(beton.labels, limit, config.train.seed)
-    held_out = held_out_of(config, len(used))
-    trained, watched = order.split(len(used), held_out, config.train.seed)
-    return used[trained], used[watched]
-
-
-def held_out_of(config: Config, samples: int) -> int:
-    """How many of `samples` images `data.validation` holds out; too many or none is an error."""
-    limit, validation = config.data.limit, config.data.validation
-    held_out = round(validation * samples) if validation < 1 else int(validation)
-    least, what = config.train.batch_size, "one batch"
-    if limit and samples // 2 < least:  # few images, for a rehearsal: their one batch is short
-        least, what = samples - samples // 2, "half of them"
-    if validation and not 0 < held_out <= samples - least:
-        raise UserError(
-            f"data.validation {validation:g}: holds out {held_out:,} of {samples:,} images; leave "
-            f"at least {what} ({least}) to train on, and hold out at least one"
-        )
-    return held_out
 
 
 def _check_pair(train: Beton, test: Beton) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from engine import model
 from engine.config.schema import Config
-from engine.data import sets
+from engine.data.subsets import augment_problems
 
 
 def problems(config: Config, classes: int, side: int, images: int) -> Iterator[tuple[str, str]]:
     """What prevents training on `images` square images of `side`, as (dotted key, message)."""
     of_network = model.problems(config.model, classes, side)
     yield from of_network
-    yield from sets.augment_problems(config.augment, side)
+    yield from augment_problems(config.augment, side)
     size = config.train.batch_size
     if not of_network and images % size == 1 and _one_pixel_at_the_end(config, side):
         what = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"

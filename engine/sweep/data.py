@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.config.schema import Config
 from engine.data.beton import open_beton
-from engine.data.sets import held_out_of
+from engine.data.subsets import held_out_of
 from engine.errors import UserError
 
 ASSUMED_TRAIN, ASSUMED_TEST = 50_000, 10_000  # of CIFAR-10, where its files are not there

@@ -13,7 +13,6 @@ from engine.config.schema import Config, Model
 from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
 from engine.model import resolve
-from engine.runs import initial_weights
 from engine.sweep.data import DataFile, DataFiles
 from engine.sweep.planned import Plan, PlannedRun, identified
 from engine.sweep.records import Records
@@ -35,8 +34,12 @@ class WeightsFiles:
 
     def digest(self, model: Model, train: DataFile) -> str:
         """The digest of the file, empty where no weights are loaded; may be refused."""
+        if not model.weights:
+            return ""
         key = (model.weights, model.weights_classifier, resolve(model), train.classes, train.side)
         if key not in self._known:
+            from engine.runs import initial_weights  # loads torch, for weights only
+
             try:
                 weights = initial_weights.read(model, train.classes, train.side)
                 self._known[key] = "" if weights is None else weights.sha256
@@ -66,10 +69,15 @@ def source_of(name: str, experiment: str, seed: int, runs: list[PlannedRun]) -> 
 
 def misfits(config: Config, source: PlannedRun, data: DataFiles) -> list[str]:
     """Why a network cannot start from the weights of the run `source`."""
-    layouts = []
+    networks = []
     for each in (source.config, config):
         train, _ = data.of(each)
-        layouts.append(initial_weights.layout_of(resolve(each.model), train.classes, train.side))
+        networks.append((resolve(each.model), train.classes, train.side))
+    if networks[0] == networks[1]:
+        return []
+    from engine.runs import initial_weights  # loads torch
+
+    layouts = [initial_weights.layout_of(*network) for network in networks]
     new = config.model.weights_classifier == "new"
     return list(initial_weights.misfits(*layouts, new_classifier=new))
 

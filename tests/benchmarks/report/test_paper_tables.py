@@ -12,6 +12,7 @@ from engine.errors import run_command
 from engine.model import VARIANTS
 from engine.model.layer_table import layer_rows
 from tests.support.paths import ROOT
+from tests.support.processes import python, succeed
 
 TABLE_4_OF_000 = """
 Number of residual layers | 3 | 4
@@ -117,3 +118,11 @@ def test_the_page_in_docs_is_the_one_that_its_command_prints(
 ) -> None:
     assert run_command(main, []) == 0
     assert capsys.readouterr().out == (ROOT / "docs" / "tables.md").read_text("utf-8")
+
+
+def test_the_tables_and_the_plans_behind_them_need_no_torch() -> None:
+    program = (
+        "import sys, benchmarks.report.__main__; from benchmarks.report import paper_tables; "
+        "print(len(paper_tables.paper_tables()), sorted({'torch', 'numba'} & {*sys.modules}))"
+    )
+    assert succeed(*python("-c", program)) == "5 []\n"
