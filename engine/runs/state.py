@@ -90,6 +90,7 @@ class State:
             machine,
             batch_size=config.train.batch_size,
             cycles=moves_momentum(config.schedule),
+            smoothing=config.train.label_smoothing,
         )
         self._config, self._machine = config, machine
         self._steps_per_epoch = len(sets.train)

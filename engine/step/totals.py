@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,6 +63,27 @@ class Totals:
         self.images = int(tensors["images"])
 
 
-def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy, in float32 at least, whatever the network computed in."""
-    return cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+class Mix(NamedTuple):
+    """What a mixed batch has beside its labels: those of the second images, and how much counts."""
+
+    labels: Tensor  # N
+    share: Tensor  # of the first image, from 0 to 1; 0-d or N
+
+
+def loss_of(
+    logits: Tensor, labels: Tensor, smoothing: float = 0.0, mix: Mix | None = None
+) -> Tensor:
+    """Mean cross-entropy, in float32 at least, whatever the network computed in.
+
+    `smoothing` is the share of the target that is spread over all classes; of mixed images the
+    loss is the sum of those for both labels by their shares.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if mix is None:
+        return cross_entropy(logits, labels, label_smoothing=smoothing)
+    first, second = (
+        cross_entropy(logits, each, reduction="none", label_smoothing=smoothing)
+        for each in (labels, mix.labels)
+    )
+    share = mix.share.to(logits.dtype)
+    return (share * first + (1 - share) * second).mean()

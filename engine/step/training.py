@@ -24,7 +24,8 @@ class TrainingStep:
     A non-finite loss or gradient is caught before the update, and no later update is made. On a
     GPU the updates are masked by a flag on the device, so that nothing waits;
     `first_bad_step` reads the flags when the caller is ready to wait. Where a `batch_size` is
-    given, batches of another size run uncompiled. `cycles` says that the momentum will move.
+    given, batches of another size run uncompiled. `cycles` says that the momentum will move;
+    `smoothing` is the label smoothing of the loss, which `totals` sum as well.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class TrainingStep:
         *,
         batch_size: int = 0,
         cycles: bool = False,
+        smoothing: float = 0.0,
     ) -> None:
         self.network = network
         self.totals = Totals(machine.device)
@@ -45,7 +47,7 @@ class TrainingStep:
         self._update_on_device = Update(self._optimizer, optim, cycles=cycles)
         self._lookahead = Lookahead(self._parameters, optim) if optim.lookahead_k else None
         self._compiled = compiled.forward(network, machine)
-        self._batch_size = batch_size
+        self._batch_size, self._smoothing = batch_size, smoothing
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
         self._bad_loss = torch.zeros((), device=machine.device)
@@ -70,7 +72,7 @@ class TrainingStep:
         self._optimizer.zero_grad(set_to_none=True)
         with self._machine.autocast():
             logits = self._forward(images)
-        loss = loss_of(logits, labels)
+        loss = loss_of(logits, labels, self._smoothing)
         scaled: Tensor = loss if self._scaling is None else loss * self._scaling.scale
         torch.autograd.backward(scaled)
         skip = self._check(loss.detach(), number)
