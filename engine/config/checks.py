@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from engine.config.augment_checks import AUGMENT, STAGES
 from engine.config.fields import Check, Problems, check
 from engine.config.schema import Config
 from engine.config.settings import settings_of
@@ -207,6 +208,8 @@ TRAINING: tuple[Check[Config], ...] = (
     best_is_chosen_on_validation_images,
     new_classifier_needs_weights,
     loaded_weights_are_not_drawn,
+    *AUGMENT,
+    *STAGES,
     device_is_known,
     run_name_is_a_folder,
 )

@@ -68,6 +68,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
             cutout=config.augment.cutout,
             mean=mean,
             std=std,
+            drop_last=config.train.drop_last,
             subset=train_ids,
         ),
         watched=plain(train, held_out) if len(held_out) else test_loader,

@@ -37,6 +37,11 @@ def held_out_of(config: Config, samples: int) -> int:
             f"data.validation {validation:g}: holds out {held_out:,} of {samples:,} images; leave "
             f"at least {what} ({least}) to train on, and hold out at least one"
         )
+    if config.train.drop_last and samples - held_out < config.train.batch_size:
+        raise UserError(
+            f"train.drop_last: leaves no batch: {samples - held_out:,} images to train on are "
+            f"fewer than train.batch_size, {config.train.batch_size:,}"
+        )
     return held_out
 
 

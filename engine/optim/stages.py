@@ -17,6 +17,9 @@ class Stage(NamedTuple):
     frozen: int  # the stem and so many layers are not trained; 0: none, not even the stem
 
 
+WHOLE = Stage(0, 0)  # the images' own size, everything trained
+
+
 def steps_of(config: Config, steps_per_epoch: int) -> int:
     """The steps of the whole run; a fraction of an epoch is rounded to whole steps, at least 1."""
     return max(1, round(config.train.epochs * steps_per_epoch))

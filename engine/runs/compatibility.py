@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from engine import model
 from engine.config.schema import Config
 from engine.data.subsets import augment_problems
+from engine.model import budget
 
 
 def problems(config: Config, classes: int, side: int, images: int) -> Iterator[tuple[str, str]]:
@@ -14,11 +15,38 @@ def problems(config: Config, classes: int, side: int, images: int) -> Iterator[t
     of_network = model.problems(config.model, classes, side)
     yield from of_network
     yield from augment_problems(config.augment, side)
+    if of_network:
+        return
+    yield from _of_stages(config, classes, side)
     size = config.train.batch_size
-    if not of_network and images % size == 1 and _one_pixel_at_the_end(config, side):
+    short = images % size == 1 and not config.train.drop_last
+    if short and _one_pixel_at_the_end(config, side):
         what = "leaves a last batch of one image, which cannot be normalised over a 1x1 map"
         yield "train.batch_size", f"{size} {what}; take another"
 
 
+def _of_stages(config: Config, classes: int, side: int) -> Iterator[tuple[str, str]]:
+    """Stages that the network cannot have."""
+    variant, frozen = model.resolve(config.model), config.train.freeze_layers
+    if frozen > len(variant.blocks):
+        yield (
+            "train.freeze_layers",
+            f"{frozen}: the network has {len(variant.blocks)} layers (see python -m engine.train "
+            "--describe)",
+        )
+    for size in config.augment.sizes:
+        wrong = model.problems(config.model, classes, size)
+        if wrong:
+            yield "augment.sizes", f"{size}: too small for the network: {wrong[0][1]}"
+        elif budget.pooled_side(variant, size) != budget.pooled_side(variant, side):
+            yield (
+                "augment.sizes",
+                f"{size}: the pool leaves another number of inputs to the classifier than at "
+                f"{side} pixels; give model.pool global",
+            )
+
+
 def _one_pixel_at_the_end(config: Config, side: int) -> bool:
-    return model.feature_maps(model.resolve(config.model), side)[-1] == 1
+    sides = (side, *config.augment.sizes)
+    variant = model.resolve(config.model)
+    return any(model.feature_maps(variant, each)[-1] == 1 for each in sides)

@@ -20,6 +20,7 @@ from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, initialise, resolve
 from engine.optim.schedules import Rates, moves_momentum, rates
+from engine.optim.stages import Stage, stage
 from engine.runs.checkpoint import Saved
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.timer import Timer
@@ -100,7 +101,13 @@ class State:
         self.evaluations: Evaluations | None = None  # where they are recorded
         if self._recorder is not None:
             self._train = GraphedTraining(
-                self.step, sets.train, self.rates, machine, self._recorder
+                self.step,
+                sets.train,
+                self.rates,
+                machine,
+                self._recorder,
+                stage=self.stage,
+                resizes=bool(config.augment.sizes),
             )
             self.evaluations = Evaluations(self.network, machine, self._recorder)
         self._counters, self._timer = Counters(), Timer()
@@ -126,6 +133,10 @@ class State:
         """Learning rate and momentum of step `number`."""
         return rates(self._config, number, self._steps_per_epoch)
 
+    def stage(self, number: int) -> Stage:
+        """The stage of step `number`."""
+        return stage(self._config, number, self._steps_per_epoch)
+
     def advance(self, batch: Batch) -> None:
         """Make one step over the next batch of `epoch`; a GPU is not waited for."""
         counters, size = self._counters, self._config.train.batch_size
@@ -134,7 +145,8 @@ class State:
         if isinstance(self._train, GraphedTraining):
             self._train(batch)
         else:
-            self.step(batch, self.rates(counters.step), counters.step)
+            number = counters.step
+            self.step(batch, self.rates(number), number, self.stage(number))
         if self._machine.device.type == "cpu":
             self.check()
         first = counters.step_in_epoch * size

@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def forward(network: nn.Module, machine: Machine) -> Forward:
     if machine.cache is not None:
         path = machine.cache / f"{_name(network, machine)}{ENDING}"
         load(path)
-        compiled = _saving(compiled, path)
+        compiled = _saving(compiled, network, path)
     if known is not None:
         known.forward = compiled
     return compiled
@@ -122,14 +123,16 @@ def save(path: Path) -> None:
         print(f"warning: {path}: not saved ({error})", file=sys.stderr)
 
 
-def _saving(compiled: Forward, path: Path) -> Forward:
-    """`compiled`, saved at its second call, when forward and backward are compiled."""
-    before, calls = _misses(), 0
+def _saving(compiled: Forward, network: nn.Module, path: Path) -> Forward:
+    """`compiled`, saved at the second call in a stage, when forward and backward are compiled."""
+    saved, calls = _misses(), Counter[Hashable]()
 
     def call(images: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 2 and _misses() > before:
+        nonlocal saved
+        stage = images.shape, getattr(network, "frozen_layers", 0)
+        calls[stage] += 1
+        if calls[stage] == 2 and (now := _misses()) > saved:
+            saved = now
             save(path)
         return compiled(images)
 

@@ -16,6 +16,7 @@ from engine.data.counter import Ids
 from engine.data.graph_inputs import graph_inputs
 from engine.data.loader import Batch, Loader
 from engine.optim.schedules import Rates
+from engine.optim.stages import WHOLE, Stage
 from engine.optim.update import DeviceRates
 from engine.step.device import Machine
 from engine.step.replay import GraphRecorder, RecordedWork
@@ -28,8 +29,9 @@ RATES_DTYPE = torch.float32  # as the optimizer's kernels read them
 class GraphedTraining:
     """Iterate over an epoch and call it with each batch, which is memory yet to be filled.
 
-    A short last batch has a graph of its own. The first steps of each graph are eager. `rates`
-    gives the learning rate and momentum of any step of the run.
+    Each stage has a graph of its own, and so has a short last batch. The first steps of each graph
+    are eager. `rates` gives the learning rate and momentum of any step of the run, `stage` its
+    stage; `resizes` says that some stages have images of another size.
     """
 
     def __init__(
@@ -39,15 +41,20 @@ class GraphedTraining:
         rates: Callable[[int], Rates],
         machine: Machine,
         recorder: GraphRecorder,
+        *,
+        stage: Callable[[int], Stage] = lambda number: WHOLE,
+        resizes: bool = False,
     ) -> None:
-        self._step, self._rates, self._recorder = step, rates, recorder
-        self._inputs = graph_inputs(loader, input_dtype(machine))
+        self._step, self._rates, self._recorder, self._stage = step, rates, recorder, stage
+        dtype = torch.float32 if resizes else input_dtype(machine)  # rounded only once
+        self._inputs = graph_inputs(loader, dtype)
         self._steps = len(loader)
         self._table = torch.zeros((self._steps, 2), dtype=RATES_DTYPE).to(machine.device)
         self._ready: dict[int, Tensor] = {}  # tables on the host
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
         self._number = torch.zeros_like(self._at)  # step of the run
-        self._recorded: dict[int, RecordedWork] = {}  # by batch size
+        self._next = 0  # the same, on the host
+        self._recorded: dict[tuple[int, Stage], RecordedWork] = {}  # by batch size and stage
 
     def ids(self, epoch: int) -> Ids:
         """The sample ids that the epoch visits, in order."""
@@ -57,7 +64,8 @@ class GraphedTraining:
         """A batch for each step; after the last one the next epoch is prepared."""
         self._table.copy_(self._prepared(epoch), non_blocking=True)
         self._at.fill_(skip)
-        self._number.fill_(epoch * self._steps + skip)
+        self._next = epoch * self._steps + skip
+        self._number.fill_(self._next)
         yield from self._inputs.epoch(epoch, skip)
         self._inputs.prepare(epoch + 1)
         self._ready = {epoch + 1: self._prepared(epoch + 1)}
@@ -65,11 +73,14 @@ class GraphedTraining:
     def __call__(self, batch: Batch) -> None:
         """Make the next step."""
         size = len(batch.labels)
-        if size not in self._recorded:
-            self._recorded[size] = RecordedWork(self._recorder, partial(self._queue, batch))
-        self._step.begin()
-        self._recorded[size]()
+        stage = self._stage(self._next)
+        work = size, stage
+        if work not in self._recorded:
+            self._recorded[work] = RecordedWork(self._recorder, partial(self._queue, batch))
+        self._step.begin(stage)
+        self._recorded[work]()
         self._step.totals.images += size
+        self._next += 1
 
     def _queue(self, batch: Batch) -> None:
         self._inputs.fill(batch, self._at)

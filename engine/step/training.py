@@ -12,14 +12,16 @@ from engine.data.loader import Batch
 from engine.optim import optimizers
 from engine.optim.lookahead import Lookahead
 from engine.optim.schedules import Rates
+from engine.optim.stages import WHOLE, Stage
 from engine.optim.update import DeviceRates, Update
 from engine.step import compiled
 from engine.step.device import Machine
+from engine.step.resizing import resized
 from engine.step.totals import Totals, loss_of
 
 
 class TrainingStep:
-    """Call it with a batch, its rates and its number; sums are kept in `totals`.
+    """Call it with a batch, its rates, its number and its stage; sums are kept in `totals`.
 
     A non-finite loss or gradient is caught before the update, and no later update is made. On a
     GPU the updates are masked by a flag on the device, so that nothing waits;
@@ -49,26 +51,30 @@ class TrainingStep:
         self._compiled = compiled.forward(network, machine)
         self._batch_size, self._smoothing = batch_size, smoothing
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
+        self._stage = WHOLE
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
         self._bad_loss = torch.zeros((), device=machine.device)
 
-    def __call__(self, batch: Batch, rates: Rates, number: int) -> None:
+    def __call__(self, batch: Batch, rates: Rates, number: int, stage: Stage = WHOLE) -> None:
         """Make step `number` over one batch."""
-        self.begin()
+        self.begin(stage)
         self.queue(batch, rates, number)
         self.totals.images += len(batch.labels)
 
-    def begin(self) -> None:
+    def begin(self, stage: Stage) -> None:
         """The host's part of a step, before that of the device."""
         if not self.network.training:
             self.network.train()
+        self._stage = stage
+        if getattr(self.network, "frozen_layers", 0) != stage.frozen:
+            self.network.frozen_layers = stage.frozen  # type: ignore[assignment]
 
     def queue(self, batch: Batch, rates: Rates | DeviceRates, number: int | Tensor) -> None:
         """The device's part of a step; with rates and number on the device a graph can record it.
 
         The images are not yet counted in `totals`: a graph knows no plain numbers.
         """
-        images, labels = batch
+        images, labels = resized(batch.images, self._stage.side), batch.labels
         self._optimizer.zero_grad(set_to_none=True)
         with self._machine.autocast():
             logits = self._forward(images)

@@ -324,3 +324,20 @@ def test_a_last_batch_of_one_image_is_refused_only_where_it_cannot_be_normalised
     flags = ["--train.batch_size", "37", "--dry-run", "--model.widths", "4", "--model.blocks"]
     assert "last batch of one image" in refused(*flags, "1,1,1,1,1,1")
     assert command(*flags, "1,1,1") == 0
+    assert command("--train.drop_last", *flags, "1,1,1,1,1,1") == 0
+
+
+def test_stages_that_the_network_or_the_data_do_not_allow_are_refused(
+    refused: Callable[..., str],
+) -> None:
+    sizes = ["--augment.sizes_until", "0.5", "--augment.sizes"]
+    assert "augment.sizes: 4: too small for the network" in refused(
+        *sizes, "4", "--model.blocks", "1,1,1,1,1"
+    )
+    pool = ["--model.blocks", "1,1", "--model.pool", "8"]
+    assert "another number of inputs to the classifier" in refused(*sizes, "20", *pool)
+    freeze = ["--train.freeze_from", "0.5", "--train.freeze_layers", "3", "--model.blocks", "1,1"]
+    assert "train.freeze_layers: 3: the network has 2 layers" in refused(*freeze)
+    assert "train.drop_last: leaves no batch" in refused(
+        "--train.drop_last", "--train.batch_size", "1024"
+    )

@@ -193,6 +193,26 @@ def test_recorded_steps_augment_and_drop_out_as_eager_ones(
     assert len(recorder.graphs) == 2
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_stage_of_a_run_is_recorded_once_and_equals_eager_steps(
+    files: Files, recorder: FakeRecorder, precision: str
+) -> None:
+    length = Train(epochs=EPOCHS, batch_size=BATCH, seed=3, drop_last=True)
+    frozen = dataclasses.replace(length, freeze_layers=1, freeze_from=0.8)
+    stages = Augment(sizes=(20, 28), sizes_until=(0.3, 0.5))
+    config = _config(files, train=frozen, augment=stages, optim=Optim(lookahead_k=3))
+
+    def use(state: State, sets: DataSets) -> tuple[Losses, dict[str, Tensor]]:
+        losses: Losses = []
+        return losses, _all(_train(state, losses))
+
+    (eager, expected), (graphed, result) = _both(config, _machine(precision), use)
+    assert graphed == eager
+    assert len(eager) == EPOCHS * (TRAIN_IMAGES // BATCH)
+    assert _same(result, expected)
+    assert len(recorder.graphs) == 4  # 20, 28, 32 pixels, frozen
+
+
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_a_recorded_evaluation_counts_each_image_once(
     files: Files, recorder: FakeRecorder, channels_last: bool
