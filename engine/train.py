@@ -70,14 +70,14 @@ def train(
         machine = run.machine  # a continued run keeps the precision of its first session
         state = State(config, machine, sets, weights)
         run.resume(state)
-        for epoch in range(state.counters.epoch, config.train.epochs):
+        for epoch in range(state.counters.epoch, state.epochs):
             for batch in state.epoch(epoch, skip=state.counters.step_in_epoch):
                 if stop.requested:
                     return run.interrupt(state)
                 state.advance(batch)  # nothing here waits for a GPU
                 run.end_step(state)
             with state.paused():  # waits for the device; a loss that is not finite ends the run
-                means, last = None, epoch + 1 == config.train.epochs
+                means, last = None, epoch + 1 == state.epochs
                 if last or (epoch + 1) % config.train.evaluate_every == 0:
                     means = evaluate(state.network, sets.watched, machine, stop, state.evaluations)
                 if stop.requested:  # first: the evaluation may have been cut short
@@ -120,7 +120,7 @@ def profile_steps(config: Config, label: str, stop: Stop) -> int:
                 raise KeyboardInterrupt
             batch = next(batches)
             state.advance(batch)
-            if state.counters.step_in_epoch == len(sets.train):
+            if state.counters.step_in_epoch == state.steps_of_epoch(state.counters.epoch):
                 state.counters.end_epoch(None, sets.train.samples)
             return len(batch.labels)
 

@@ -25,6 +25,11 @@ def steps_of(config: Config, steps_per_epoch: int) -> int:
     return max(1, round(config.train.epochs * steps_per_epoch))
 
 
+def epochs_of(config: Config, steps_per_epoch: int) -> int:
+    """The epochs of the whole run, of which the last may be a part."""
+    return -(-steps_of(config, steps_per_epoch) // steps_per_epoch)
+
+
 def stage(config: Config, step: int, steps_per_epoch: int) -> Stage:
     """The stage of step `step`, counted from the first of the run."""
     share = step / steps_of(config, steps_per_epoch)

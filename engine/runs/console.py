@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.config.schema import Config
 from engine.data.sets import DataSets
+from engine.optim.stages import steps_of
 from engine.runs.progress import duration
 from engine.step.totals import Means
 
@@ -30,10 +31,10 @@ def opening(
     )
 
 
-def epoch_line(line: dict[str, Any], epochs: int) -> str:
-    """One epoch as a readable line."""
+def epoch_line(line: dict[str, Any], epochs: float) -> str:
+    """One epoch as a readable line; the last of 8.5 is `8.5/8.5`."""
     text = (
-        f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
+        f"epoch {min(line['epoch'], epochs):>{len(str(epochs))}}/{epochs}"
         f"  lr {line['lr']:<8.4g}"
         f"  train {loss(line['train_loss'])} {percent(line['train_accuracy'])}"
     )
@@ -74,11 +75,17 @@ def result(folder: Path, record: dict[str, Any]) -> str:
             "on validation images)\n"
         )
     return (
-        f"test accuracy  {percent(record['test_accuracy'])}  (last of {record['epochs']} epochs"
+        f"test accuracy  {percent(record['test_accuracy'])}  (last of {_epochs(record)} epochs"
         f"{note})\n{best_weights}"
         f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
         f"run            {folder}"
     )
+
+
+def _epochs(record: dict[str, Any]) -> float:
+    """As they were set, where the last is a part; a record counts it like the others."""
+    epochs: float = record["config"]["train"]["epochs"]
+    return epochs if epochs != int(epochs) else record["epochs"]
 
 
 def next_steps(folder: Path) -> str:
@@ -103,6 +110,7 @@ def dry_run(config: Config, device: str, sets: DataSets, means: Means) -> str:
     return (
         f"{files}\n{device}: two steps, loss {loss(means.loss)}; nothing was written\n"
         f"a run would take {config.train.epochs} epochs of {len(sets.train):,} steps"
+        + (f", {steps_of(config, len(sets.train)):,} in all" * (config.train.epochs % 1 > 0))
     )
 
 

@@ -18,8 +18,11 @@ FILLED, EMPTY = "━", "─"
 class Progress:
     """The bar of one run; its loss is that of the last epoch, so it never waits for the device."""
 
-    def __init__(self, epochs: int, steps: int, samples: int, quiet: bool) -> None:
+    def __init__(
+        self, epochs: float, steps: int, all_steps: int, samples: int, quiet: bool
+    ) -> None:
         self._epochs, self._steps, self._samples = epochs, steps, samples
+        self._all_steps = all_steps  # of the run; `steps` are those of a whole epoch
         self._quiet = quiet
         self._live = not quiet and sys.stderr.isatty()
         self._started = self._drawn = time.monotonic()
@@ -47,14 +50,15 @@ class Progress:
         steps = done - self._first_step
         rate = steps / (now - self._started) if steps else 0.0
         images = rate * self._samples / self._steps
-        left = (self._epochs * self._steps - done) / rate if rate else 0.0
+        left = (self._all_steps - done) / rate if rate else 0.0
         text = (
-            f" epoch {epoch + 1}/{self._epochs}  {images:,.0f} images/s"
+            f" epoch {min(epoch + 1, self._epochs)}/{self._epochs}  {images:,.0f} images/s"
             f"  {duration(left)} left  {self._last}"
         )
         columns = shutil.get_terminal_size().columns
         width = max(8, min(30, columns - len(text) - 1))
-        filled = round(width * step / self._steps)
+        of = min(self._steps, self._all_steps - epoch * self._steps)  # the last may be a part
+        filled = round(width * step / of)
         bar = FILLED * filled + EMPTY * (width - filled)
         self._write("\r\x1b[2K" + (bar + text)[: columns - 1])
 

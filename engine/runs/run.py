@@ -16,6 +16,7 @@ from engine.config.schema import Config
 from engine.data.sets import DataSets
 from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
+from engine.optim.stages import steps_of
 from engine.runs import checkpoint, console, environment, records
 from engine.runs.background import BackgroundWriter
 from engine.runs.best_weights import BestWeights
@@ -48,7 +49,9 @@ class Run:
         self.machine = machine  # `is_finished` may change it to that of the run's first session
         self._config, self._sets = config, sets
         self._identity = identity
-        self._progress = Progress(config.train.epochs, len(sets.train), sets.train.samples, quiet)
+        per_epoch = len(sets.train)
+        steps = per_epoch, steps_of(config, per_epoch)
+        self._progress = Progress(config.train.epochs, *steps, sets.train.samples, quiet)
         self._board = Board(None)
         self._writer = BackgroundWriter(threaded=False)
         best = config.checkpoint.best
@@ -118,9 +121,10 @@ class Run:
         if saved is not None:
             state.restore(saved, self._identity)
             self._saved_step = state.counters.step
-            done, steps = state.counters, len(self._sets.train)
+            done = state.counters
+            steps = state.steps_of_epoch(done.epoch)
             place = f"step {done.step_in_epoch} of {steps} in epoch {done.epoch + 1}"
-            if done.epoch == self._config.train.epochs:
+            if done.epoch == state.epochs:
                 place = "the last"
             self._progress.say(f"continuing after step {done.step:,} ({place})")
         if self._best is not None:
@@ -170,7 +174,7 @@ class Run:
         epochs = self._config.train.epochs
         self._progress.epoch(console.epoch_line(line, epochs), console.short_line(line))
         every = self._config.checkpoint.every_epochs
-        due = counters.epoch == epochs or bool(every and counters.epoch % every == 0)
+        due = counters.epoch == state.epochs or bool(every and counters.epoch % every == 0)
         best = evaluated is not None and counters.best_epoch == counters.epoch
         best = best and self._best is not None
         if due or best:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, initialise, resolve
 from engine.optim.schedules import Rates, moves_momentum, rates
-from engine.optim.stages import Stage, stage
+from engine.optim.stages import Stage, epochs_of, stage, steps_of
 from engine.runs.checkpoint import Saved
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.timer import Timer
@@ -95,6 +96,8 @@ class State:
         )
         self._config, self._machine = config, machine
         self._steps_per_epoch = len(sets.train)
+        self._steps = steps_of(config, len(sets.train))
+        self.epochs = epochs_of(config, len(sets.train))  # the last may be a part
         self._draws_dropout = architecture[0].dropout > 0
         self._recorder = replay.recorder_for(machine)
         self._train: Loader | GraphedTraining = sets.train
@@ -127,7 +130,16 @@ class State:
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """A batch for each step of the epoch, without its first `skip`."""
         self._ids = self._train.ids(epoch)
-        yield from self._train.epoch(epoch, skip)
+        steps = self.steps_of_epoch(epoch)
+        if steps == self._steps_per_epoch:
+            yield from self._train.epoch(epoch, skip)
+        else:
+            yield from itertools.islice(self._train.epoch(epoch, skip), steps - skip)
+
+    def steps_of_epoch(self, epoch: int) -> int:
+        """Its steps, of which the run's last epoch may have fewer than the others."""
+        left = self._steps - epoch * self._steps_per_epoch
+        return min(left, self._steps_per_epoch) if left > 0 else self._steps_per_epoch
 
     def rates(self, number: int) -> Rates:
         """Learning rate and momentum of step `number`."""

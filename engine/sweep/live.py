@@ -130,7 +130,8 @@ class LiveView:
         for fingerprint, began in list(self._running.items())[:MOST_ROWS]:
             run = self._runs[fingerprint]
             record = records.of(fingerprint) or {}
-            epochs = f"epoch {record.get('epochs', 0)}/{run.config.train.epochs}"
+            whole = run.config.train.epochs
+            epochs = f"epoch {min(record.get('epochs', 0), whole)}/{whole}"
             rate = record.get("images_per_second")
             speed = f"{rate:,.0f} images/s" if isinstance(rate, (int, float)) else ""
             passed = duration(time.monotonic() - began)

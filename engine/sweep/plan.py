@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -182,7 +183,7 @@ def _started(
 def operations(config: Config, flops: budget.Flops, images: ImageCounts) -> float:
     """Floating-point operations of a whole run, its evaluations among them."""
     epochs, every = config.train.epochs, config.train.evaluate_every
-    evaluations = -(-epochs // every)  # the last epoch always has one
+    evaluations = -(-math.ceil(epochs) // every)  # the last epoch always has one
     tested = images.test if images.validated else 0
     evaluated = evaluations * images.watched + tested
     return float(flops.training * images.train * epochs + flops.forward * evaluated)

@@ -36,7 +36,7 @@ class PlannedRun:
     folder: str
     reported: tuple[ReportedValue, ...]
     notes: tuple[str, ...]
-    epochs_unscaled: int
+    epochs_unscaled: float
     image_side: int = 32
     weights_from: str = ""  # name of the run whose weights it starts from
     weights: str = ""  # digest of those it starts from, or what stands for it while it waits

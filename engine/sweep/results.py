@@ -26,8 +26,8 @@ UNFAIR = "best epoch, chosen on the test set: not a fair result"
 class Conditions:
     """What must be equal for accuracies to be averaged together."""
 
-    epochs: int
-    epochs_unscaled: int
+    epochs: float
+    epochs_unscaled: float
     data_limit: int
     precision: str
 

@@ -29,12 +29,12 @@ class Status:
     after: str = ""  # the run that it waits for
     seconds: float | None = None  # that it took, if it is done
 
-    def text(self, epochs: int) -> str:
+    def text(self, epochs: float) -> str:
         """In a few words."""
         if self.accuracy is not None:
             return f"{self.state}, {percent(self.accuracy)}"
         if self.epochs:
-            return f"{self.state}, epoch {self.epochs}/{epochs}"
+            return f"{self.state}, epoch {min(self.epochs, epochs)}/{epochs}"
         return f"{self.state}, after {self.after}" if self.after else self.state
 
 

@@ -34,22 +34,23 @@ FILES = [
     ("train: {epochs: 3}\ntrain.epochs: 4", "line 2: train.epochs: already given on line 1"),
     ('train: {epochs: 3}\n"train": {seed: 1}', "line 2: train: already given on line 1"),
     # wrong types
-    ("train: {epochs: 5.9}", "expected a whole number, 1 to 100,000, found 5.9"),
-    ("train: {epochs: 5.0}", "train.epochs: expected a whole number, 1 to 100,000, found 5.0"),
-    ("train: {epochs: 1e2}", "expected a whole number"),
-    ("train: {epochs: 010}", "expected a whole number"),
-    ("train: {epochs: 0x10}", "expected a whole number"),
-    ("train: {epochs: 1_0_}", "expected a whole number"),
+    ("train: {batch_size: 5.9}", "expected a whole number, 2 to 65,536, found 5.9"),
+    ("train: {batch_size: 5.0}", "batch_size: expected a whole number, 2 to 65,536, found 5.0"),
+    ("train: {batch_size: 1e2}", "expected a whole number"),
+    ("train: {batch_size: 010}", "expected a whole number"),
+    ("train: {batch_size: 0x10}", "expected a whole number"),
+    ("train: {batch_size: 1_0_}", "expected a whole number"),
+    ("train: {epochs: 0}", "expected a number, above 0 and at most 100,000, found 0"),
     ("train: {epochs: ten}", "found ten"),
-    ("train: {epochs: true}", "expected a whole number, 1 to 100,000, found true"),
+    ("train: {batch_size: true}", "expected a whole number, 2 to 65,536, found true"),
     ("train: {epochs: '5'}", 'found "5"; take the quotes off'),
-    ("train: {epochs: }", "expected a whole number, 1 to 100,000, found nothing"),
-    ("train: {epochs: ''}", 'expected a whole number, 1 to 100,000, found ""'),
-    ("train: {epochs: [5]}", "expected a whole number, 1 to 100,000, found [5]"),
+    ("train: {batch_size: }", "expected a whole number, 2 to 65,536, found nothing"),
+    ("train: {batch_size: ''}", 'expected a whole number, 2 to 65,536, found ""'),
+    ("train: {batch_size: [5]}", "expected a whole number, 2 to 65,536, found [5]"),
     ("train: {epochs: {a: 5}}", "found a nested mapping"),
     ("train: {epochs: |\n  5\n  }", "c.yaml"),
     ("train:\n  epochs: |\n    5", "take the quotes off"),
-    ("train: {epochs: ٣}", "expected a whole number"),
+    ("train: {batch_size: ٣}", "expected a whole number"),
     ("optim: {lr: fast}", "expected a number, above 0, found fast"),
     ("optim: {lr: yes}", "expected a number, above 0, found yes"),
     ("optim: {lr: '0.1'}", "take the quotes off"),
@@ -76,7 +77,7 @@ FILES = [
     ("augment: {mean: dat}", "expected data or a list of 3 numbers"),
     ("model: {pool: globl}", "expected global or a whole number, 1 to 32, found globl"),
     # out of range, not finite
-    ("train: {epochs: 0}", "expected a whole number, 1 to 100,000, found 0"),
+    ("train: {batch_size: 0}", "expected a whole number, 2 to 65,536, found 0"),
     ("train: {epochs: -3}", "found -3"),
     ("train: {epochs: 100001}", "found 100001"),
     ("train: {seed: 9223372036854775808}", "train.seed: expected"),
@@ -94,7 +95,7 @@ FILES = [
     ("augment: {mean: [0.1, 0.2, .nan]}", "entry 3 is .nan; it must be finite"),
     ("augment: {std: [0.1, 0.2, 0]}", "entry 3 is 0"),
     ("model: {blocks: [0]}", "entry 1 is 0"),
-    ("optim: {name: sdg}", "expected sgd or adam, found sdg; did you mean sgd?"),
+    ("optim: {name: sdg}", "expected sgd, adam, adamw or muon, found sdg; did you mean sgd?"),
     ("model: {se: on}", "expected none, stem or block, found on"),
     ('data: {train: "a\\0b"}', "it has a control character"),
     ('data: {train: "a\\ud800b"}', "is not UTF-8"),
@@ -142,7 +143,7 @@ FILES = [
     ("schedule: {name: cyclic, gamma: 0.85}", "only with exp_range; schedule.cycle is triangular"),
     ("schedule: {base_momentum: 0.5}", "base_momentum: only with onecycle or cyclic; schedule.na"),
     ("schedule: {period: 3}", "schedule.period: only with restarts; schedule.name is cosine"),
-    ("schedule: {name: linear}", "expected cosine, restarts, onecycle, cyclic, step, multistep"),
+    ("schedule: {name: lineal}", "expected cosine, restarts, onecycle, cyclic, step, multistep"),
     ("schedule: {name: step, gamma: 1.5}", "expected a number, above 0 and at most 1, found 1.5"),
     ("schedule: {name: multistep}", "milestones: multistep decays after these epochs; give"),
     ("schedule: {name: multistep, milestones: [6, 9, 8]}", "expected rising epochs, found [6, 9"),
@@ -176,12 +177,12 @@ FILES = [
 ]
 
 ARGUMENTS = [
-    ("--train.epochs 5.9", "--train.epochs 5.9: expected a whole number"),
-    ("--train.epochs", "--train.epochs: expected a whole number, 1 to 100,000 after it"),
-    ("--train.epochs --train.seed 3", "--train.epochs: expected a whole number"),
-    ("--train.epochs=", '--train.epochs "": expected a whole number'),
-    ("--train.epochs -5", "--train.epochs -5: expected a whole number, 1 to 100,000"),
-    ("--train.epochs null", "--train.epochs null: expected a whole number"),
+    ("--train.batch_size 5.9", "--train.batch_size 5.9: expected a whole number"),
+    ("--train.batch_size", "--train.batch_size: expected a whole number, 2 to 65,536 after it"),
+    ("--train.batch_size --train.seed 3", "--train.batch_size: expected a whole number"),
+    ("--train.batch_size=", '--train.batch_size "": expected a whole number'),
+    ("--train.batch_size -5", "--train.batch_size -5: expected a whole number, 2 to 65,536"),
+    ("--train.batch_size null", "--train.batch_size null: expected a whole number"),
     ("--train.epoch 3", "--train.epoch: no such option; did you mean --train.epochs?"),
     ("--train.epo 3", "--train.epo: no such option; did you mean --train.epochs?"),
     ("--train-epochs 3", "--train-epochs: no such option; did you mean --train.epochs?"),
@@ -268,5 +269,5 @@ def test_a_onecycle_is_refused_exactly_where_torchs_would_raise(tmp_path: Path) 
 
 
 def test_a_bad_value_is_reported_even_if_a_later_one_wins(tmp_path: Path) -> None:
-    path = file_of(tmp_path, "train: {epochs: 5.9}")
-    assert len(problems_of([f"--config-file={path}", "--train.epochs=5"])) == 1
+    path = file_of(tmp_path, "train: {batch_size: 5.9}")
+    assert len(problems_of([f"--config-file={path}", "--train.batch_size=5"])) == 1

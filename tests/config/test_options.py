@@ -157,7 +157,7 @@ def test_help_lists_every_option_with_default_and_limits(
         words = " ".join(printed.out.split())
         for setting in settings_of(Config).values():
             assert f"--{setting.key} {setting.limits.doc} ({setting.expected}; default: " in words
-        assert "a whole number, 1 to 100,000; default: 200" in words
+        assert "a number, above 0 and at most 100,000; default: 200)" in words
         assert "--list [GLOB] all variants" in words and "--config-file FILE, -C FILE" in words
         assert "python -m x" in words and " S. " in words
 

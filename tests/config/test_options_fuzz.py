@@ -72,7 +72,8 @@ def complete(config: Config) -> None:
     for setting in SETTINGS.values():
         value = setting.of(config)
         for item in value if isinstance(value, tuple) else (value,):
-            right = isinstance(item, setting.kind) or item in setting.limits.words
+            right = type(item) is int and setting.key == "train.epochs"  # where it is whole
+            right = right or isinstance(item, setting.kind) or item in setting.limits.words
             assert right or (item is None and setting.optional)
             assert not isinstance(item, float) or math.isfinite(item)
 

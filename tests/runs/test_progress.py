@@ -33,7 +33,7 @@ def test_the_bar_shows_epoch_speed_time_left_and_the_last_numbers(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "120")
-    bar = Progress(epochs=2, steps=10, samples=1000, quiet=False)
+    bar = Progress(epochs=2, steps=10, all_steps=20, samples=1000, quiet=False)
     bar.step(0, 1)
     for step in range(2, 6):
         moments[0] += 1.0
@@ -53,7 +53,7 @@ def test_the_bar_shows_epoch_speed_time_left_and_the_last_numbers(
 
 
 def test_a_log_gets_plain_lines_and_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Progress(epochs=2, steps=10, samples=1000, quiet=False)
+    bar = Progress(epochs=2, steps=10, all_steps=20, samples=1000, quiet=False)
     for step in range(1, 11):
         bar.step(0, step)
     bar.epoch("the epoch's line", "short")
@@ -62,7 +62,7 @@ def test_a_log_gets_plain_lines_and_no_bar(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Progress(epochs=2, steps=10, samples=1000, quiet=True)
+    bar = Progress(epochs=2, steps=10, all_steps=20, samples=1000, quiet=True)
     bar.step(0, 1)
     bar.epoch("line", "short")
     bar.say("something")
@@ -76,7 +76,7 @@ def test_a_closed_terminal_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Gone())
-    Progress(epochs=1, steps=1, samples=1, quiet=False).say("hello")
+    Progress(epochs=1, steps=1, all_steps=1, samples=1, quiet=False).say("hello")
 
 
 @pytest.mark.parametrize(

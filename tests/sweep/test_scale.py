@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from engine.config import checks
-from engine.config.schema import Config, Schedule, Train
+from engine.config.schema import Config, Optim, Schedule, Train
 from engine.config.settings import settings_of
 from engine.sweep.scale import LENGTHS, WHOLE_LENGTHS, scaled
 
 
-def _config(epochs: int, **schedule: Any) -> Config:
+def _config(epochs: float, **schedule: Any) -> Config:
     return Config(train=Train(epochs=epochs), schedule=Schedule(**schedule))
 
 
@@ -29,6 +30,11 @@ def test_a_rehearsal_shortens_everything_that_is_counted_in_epochs() -> None:
     assert scaled(_config(3), 0.001).train.epochs == 1
     whole = _config(101, name="onecycle", t_max=100.0, per="epoch")
     assert scaled(whole, 1.0) is whole
+    part = replace(_config(8.5, name="linear", warmup=2.0), optim=Optim(stem_bias_epochs=3.0))
+    assert scaled(part, 1.0) is part
+    config = scaled(part, 0.24)
+    assert (config.train.epochs, config.schedule.warmup) == (2, pytest.approx(2 * 2 / 8.5))
+    assert config.optim.stem_bias_epochs == pytest.approx(3 * 2 / 8.5)
     assert scaled(whole, 0.05).schedule.t_max + 1 >= scaled(whole, 0.05).train.epochs
 
 
@@ -42,6 +48,8 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "multistep": {"milestones": (6, 8, 9)},
     "exponential": {},
     "multiplicative": {},
+    "linear": {"warmup": 2.0},
+    "trapezoid": {"warmup": 2.0, "decay": 20.0},
 }
 
 
@@ -59,5 +67,6 @@ def test_no_setting_that_is_counted_in_epochs_is_forgotten() -> None:
         key for key, setting in settings_of(Config).items() if "epochs" in setting.limits.doc
     }
     scaled_ones = {f"schedule.{name}" for name in (*LENGTHS, *WHOLE_LENGTHS, "milestones")}
+    scaled_ones.add("optim.stem_bias_epochs")
     known = {"train.evaluate_every", "checkpoint.every_epochs", "schedule.period_factor"}
     assert counted - known == scaled_ones, "a new length has to be scaled, or named here"

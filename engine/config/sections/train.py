@@ -12,7 +12,7 @@ class Train:
     """Length, batch size and seed of training."""
 
     epochs: float = option(
-        200.0,
+        200,
         "passes over the training set; the last may be a part of one",
         low=0.0,
         above=True,
@@ -47,6 +47,11 @@ class Train:
     )
     evaluate_every: int = option(1, "evaluate after every N epochs, and after the last", low=1)
     evaluate_batch_size: int = option(512, "images per batch of evaluation", low=1, high=65536)
+
+    def __post_init__(self) -> None:
+        """Whole epochs are a whole number, so that files and messages show 200, not 200.0."""
+        if self.epochs == int(self.epochs):
+            object.__setattr__(self, "epochs", int(self.epochs))
 
 
 @dataclass(frozen=True)
