@@ -1,16 +1,50 @@
-"""The parts of residual layers: convolution, skip path, squeeze-and-excitation, block.
+"""The parts of a network: convolutions, skip path, squeeze-and-excitation, block, transition.
 
-Every convolution and pool turns a map of side n into one of ceil(n / stride), whatever the kernel,
-so that the two paths of a block always have the same size.
+Every convolution and pool of a block turns a map of side n into one of ceil(n / stride), whatever
+the kernel, so that its two paths always have the same size. The whitening stem alone has no
+padding, and the pool of a transition drops the last row and column of an odd map.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from engine.model.variants import Layer, Variant
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
+
+
+def batch_norm(variant: Variant, width: int) -> nn.BatchNorm2d:
+    """A batch norm as the variant has them; one without a scale keeps it at 1, untrained."""
+    norm = nn.BatchNorm2d(width, variant.norm_eps, variant.norm_momentum)
+    norm.weight.requires_grad_(variant.norm_scale)
+    return norm
+
+
+class Whitening(nn.Conv2d):
+    """The first convolution of fixed filters, without padding; only its bias is trained.
+
+    The bias is added apart: the backward pass of a convolution would compute the gradient of the
+    filters on the way to that of the bias.
+    """
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__(3, width, kernel)
+        self.weight.requires_grad_(False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # N C H W
+        """Return the responses of all filters, biased."""
+        assert self.bias is not None
+        responses = F.conv2d(input, self.weight)
+        return responses + self.bias.to(responses.dtype)[:, None, None]
 
 
 class Convolution(nn.Conv2d):
@@ -47,7 +81,10 @@ class Convolution(nn.Conv2d):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by a gate computed from all channels' means (Hu et al., 2018)."""
+    """Scale each channel by a gate computed from all channels' means (Hu et al., 2018).
+
+    Its inner activation is ReLU, as published, whatever that of the network.
+    """
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -73,25 +110,40 @@ def skip_path(variant: Variant, layer: Layer) -> nn.Sequential:
         stride = 1
     path.append(Convolution(layer.before, layer.width, layer.skip_kernel, stride))
     if not variant.preactivation:
-        path.append(nn.BatchNorm2d(layer.width))
+        path.append(batch_norm(variant, layer.width))
     return path
+
+
+class Transition(nn.Module):
+    """The beginning of a layer that halves the map: convolution, 2x2 max pool, norm, activation."""
+
+    def __init__(self, variant: Variant, layer: Layer) -> None:
+        super().__init__()
+        self.conv = Convolution(layer.before, layer.width, layer.kernel)
+        self.norm = batch_norm(variant, layer.width)
+        self.activation = ACTIVATIONS[variant.activation]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a map of half the side, rounded down."""
+        return self.activation(self.norm(F.max_pool2d(self.conv(x), 2)))
 
 
 class Block(nn.Module):
     """Two convolutions and a skip path: relu(x + norm(conv(relu(norm(conv(x)))))).
 
-    With `preactivation` (He et al., 2016, v2) batch norm and ReLU precede each convolution, and a
-    skip path that changes the size starts from the activated input.
+    With `preactivation` (He et al., 2016, v2) batch norm and activation precede each convolution,
+    and a skip path that changes the size starts from the activated input.
     """
 
     def __init__(self, variant: Variant, layer: Layer, first: bool) -> None:
         super().__init__()
         before, stride = (layer.before, layer.stride) if first else (layer.width, 1)
         self.preactivation = variant.preactivation
+        self.activation = ACTIVATIONS[variant.activation]
         self.conv1 = Convolution(before, layer.width, layer.kernel, stride)
-        self.norm1 = nn.BatchNorm2d(before if variant.preactivation else layer.width)
+        self.norm1 = batch_norm(variant, before if variant.preactivation else layer.width)
         self.conv2 = Convolution(layer.width, layer.width, layer.kernel)
-        self.norm2 = nn.BatchNorm2d(layer.width)
+        self.norm2 = batch_norm(variant, layer.width)
         squeezes = variant.se == "block"
         self.se = SqueezeExcite(layer.width, variant.se_reduction) if squeezes else None
         self.skip = skip_path(variant, layer) if first and layer.projects else None
@@ -101,17 +153,17 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the block's output, after dropout if there is any."""
         if self.preactivation:
-            active = F.relu(self.norm1(x))
+            active = self.activation(self.norm1(x))
             skipped: torch.Tensor = x if self.skip is None else self.skip(active)
-            out: torch.Tensor = self.conv2(F.relu(self.norm2(self.conv1(active))))
+            out: torch.Tensor = self.conv2(self.activation(self.norm2(self.conv1(active))))
         else:
             skipped = x if self.skip is None else self.skip(x)
-            out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+            out = self.norm2(self.conv2(self.activation(self.norm1(self.conv1(x)))))
         if self.se is not None:
             out = self.se(out)
         out = out + skipped
         if not self.preactivation:
-            out = F.relu(out)
+            out = self.activation(out)
         if self.dropout is not None:
             out = self.dropout(out)
         return out

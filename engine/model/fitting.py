@@ -25,7 +25,12 @@ class Fit(NamedTuple):
 
 def build_errors(variant: Variant, side: int) -> list[tuple[str, str]]:
     """Why the network cannot be built, as (field of the variant, reason and nearest that fits)."""
-    return [*_lost_layers(variant, side), *_lost_kernels(variant, side), *_lost_channels(variant)]
+    return [
+        *_contradictions(variant),
+        *_lost_layers(variant, side),
+        *_lost_kernels(variant, side),
+        *_lost_channels(variant),
+    ]
 
 
 def nearest(variant: Variant, limit: int, classes: int = 10, side: int = 32) -> list[Fit]:
@@ -53,10 +58,35 @@ def nearest(variant: Variant, limit: int, classes: int = 10, side: int = 32) -> 
     return sorted(fitting, key=lambda fit: -fit.parameters)
 
 
+def _contradictions(variant: Variant) -> Iterator[tuple[str, str]]:
+    """Parts that exclude each other, and parts that would have no effect."""
+    if variant.stem == "whiten" and variant.stem_stride != 1:
+        yield (
+            "stem_stride",
+            f"a whitening stem has stride 1, not {variant.stem_stride}",
+        )
+    if variant.transition != "pool":
+        return
+    if variant.preactivation:
+        yield (
+            "preactivation",
+            "a pool transition ends with batch norm and activation, which pre-activation blocks "
+            "begin with; give model.transition stride or model.preactivation false",
+        )
+    no_path = "no skip path has a convolution where model.transition is pool"
+    if variant.skip != "conv":
+        yield "skip", f"{no_path}; give model.skip conv"
+    if set(variant.skip_kernels) != {1}:
+        yield "skip_kernels", f"{no_path}; give model.skip_kernels [1]"
+
+
 def _lost_layers(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
     """Layers that would halve a map of 1x1, and a pool larger than the last map."""
     sides = budget.feature_maps(variant, side)
-    if sides[-2:] == [1, 1] and len(variant.blocks) > 1:
+    if 0 in sides:
+        yield _nothing_left(variant, side, sides)
+        return
+    if variant.transition == "stride" and sides[-2:] == [1, 1] and len(variant.blocks) > 1:
         room = sides.index(1) + (1 if sides[0] == 1 else 0)
         yield (
             "blocks",
@@ -72,6 +102,22 @@ def _lost_layers(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
         )
 
 
+def _nothing_left(variant: Variant, side: int, sides: list[int]) -> tuple[str, str]:
+    """Where a map without padding has become smaller than what reads it."""
+    images = f"images of {side}x{side}"
+    if sides[0] == 0:
+        kernel = variant.stem_kernel
+        text = f"a whitening stem of {kernel}x{kernel}, which has no padding, is larger than "
+        return "stem_kernel", f"{text}{images}"
+    room = sides.index(0) - 1
+    after = f" with a stem of {sides[0]}x{sides[0]}"
+    return (
+        "blocks",
+        f"the pool of layer {room + 1} would halve a map of 1x1: {images}{after} have room for "
+        f"{room} layers, not {len(variant.blocks)}",
+    )
+
+
 def _lost_kernels(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
     """Kernels larger than their map, which is padded by (kernel - 1) // 2."""
     sides = budget.feature_maps(variant, side)
@@ -80,7 +126,8 @@ def _lost_kernels(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
     for field, maps in smallest.items():
         for layer, (kernel, seen) in enumerate(zip(getattr(variant, field), maps, strict=True)):
             padded = seen + 2 * ((kernel - 1) // 2)
-            if kernel > padded and (field == "conv_kernels" or layer > 0):
+            counts = field == "conv_kernels" or variant.layers[layer].projects
+            if kernel > padded and counts:
                 yield (
                     field,
                     f"a kernel of {kernel} is larger than its padded map in layer {layer + 1} "
@@ -91,7 +138,8 @@ def _lost_kernels(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
 
 def _lost_channels(variant: Variant) -> Iterator[tuple[str, str]]:
     """An SE unit that reduces to less than one channel."""
-    squeezed = {"none": (), "stem": variant.widths[:1], "block": variant.widths}[variant.se]
+    widths = {"none": (), "stem": (variant.stem_width,), "block": variant.widths}
+    squeezed = widths[variant.se]
     if squeezed and min(squeezed) < variant.se_reduction:
         yield (
             "se_reduction",

@@ -13,19 +13,18 @@ PER_LAYER = ("blocks", "widths", "conv_kernels", "skip_kernels")
 
 
 class Layer(NamedTuple):
-    """One residual layer: `blocks` blocks, the first with the stride and the projection."""
+    """One residual layer: `blocks` blocks, the first with the stride and the projection.
+
+    Where the transition is a pool, it precedes the blocks, and all of them are of one size.
+    """
 
     blocks: int
     before: int  # input channels
     width: int  # output channels
     kernel: int
     skip_kernel: int
-    stride: int  # 1 in the first layer, 2 in the others
-
-    @property
-    def projects(self) -> bool:
-        """Whether the first block's skip path has a convolution: in all layers but the first."""
-        return self.stride != 1
+    stride: int  # 1 in the first layer, 2 in the others; of a pool always 2
+    projects: bool  # whether the first block's skip path has a convolution
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,15 @@ class Variant:
     stem_stride: int = 1
     dropout: float = 0.0
     dropout_place: str = "classifier"  # classifier or block
+    stem: str = "conv"  # conv or whiten
+    transition: str = "stride"  # stride or pool
+    activation: str = "relu"  # relu, gelu or silu
+    norm_scale: bool = True
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1
+    pool_kind: str = "mean"  # mean or max
+    classifier_bias: bool = True
+    logit_scale: float = 1.0
 
     def __post_init__(self) -> None:
         depth = len(self.blocks)
@@ -61,13 +69,25 @@ class Variant:
             raise ValueError(f"every list needs one entry per layer: {self}")
 
     @property
+    def stem_width(self) -> int:
+        """The channels after the stem; a whitening stem has two per value of a colour patch."""
+        return 2 * 3 * self.stem_kernel**2 if self.stem == "whiten" else self.widths[0]
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
-        """The residual layers, first to last."""
-        before = (self.widths[0], *self.widths)
-        strides = (1, *(2,) * (len(self.blocks) - 1))
+        """The residual layers, first to last.
+
+        All but the first project, and after a whitening stem that one does as well; where the
+        transition is a pool, none does.
+        """
+        before = (self.stem_width, *self.widths)
+        others = len(self.blocks) - 1
+        pools = self.transition == "pool"
+        strides = (2 if pools else 1, *(2,) * others)
+        projects = (self.stem == "whiten" and not pools, *(not pools,) * others)
         columns = zip(
             self.blocks, before, self.widths, self.conv_kernels, self.skip_kernels, strides,
-            strict=False,
+            projects, strict=False,
         )  # fmt: skip
         return tuple(Layer(*column) for column in columns)
 

@@ -1,4 +1,7 @@
-"""Initialisation of a network's weights: those that report 000 compares, and PyTorch's default."""
+"""Initialisation of a network's weights: those that report 000 compares, PyTorch's, dirac.
+
+The filters of a whitening stem are not drawn: `whitening` computes them from images.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 from torch import nn
 
 from engine.config.schema import Model
+from engine.model.blocks import Convolution, Whitening
 
 # with the gains of the code that report 000 builds on; `model.init_gain` overrides them
 GAINED = {
@@ -21,13 +25,35 @@ HE = {"he_uniform": nn.init.kaiming_uniform_, "he_normal": nn.init.kaiming_norma
 def initialise(network: nn.Module, model: Model, generator: torch.Generator) -> None:
     """Draw the weights of every convolution and linear layer as `model.init` says.
 
-    Biases and batch norm are left as they are; with `default`, so is everything.
+    Biases and batch norm are left as they are; with `default`, so is everything. The weights of
+    the classifier are scaled to `model.classifier_std` after that.
     """
-    if model.init == "default":
-        return
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, Whitening) or model.init == "default":
+            continue
+        if model.init == "dirac":
+            if isinstance(module, Convolution):
+                pass_through(module)
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
             _draw(module.weight, model, generator)
+    if model.classifier_std is not None:
+        weight = network.get_parameter("classifier.weight")
+        with torch.no_grad():
+            weight.mul_(model.classifier_std / weight.std())
+
+
+def pass_through(convolution: Convolution) -> None:
+    """Let the first filters return the input's channels unchanged; the others stay as drawn.
+
+    As `torch.nn.init.dirac_` of these filters, but that an even kernel's pixel is the one that
+    stands over the output's, with this convolution's padding.
+    """
+    weight, middle = convolution.weight, convolution.padding[0]
+    channels = min(weight.shape[:2])
+    assert isinstance(middle, int)
+    with torch.no_grad():
+        weight[:channels].zero_()
+        weight[range(channels), range(channels), middle, middle] = 1
 
 
 def _draw(weight: torch.Tensor, model: Model, generator: torch.Generator) -> None:
