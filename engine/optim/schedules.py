@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine.config.schema import Config, Schedule
+from engine.optim.stages import steps_of
 
 
 class Rates(NamedTuple):
@@ -52,8 +53,8 @@ def _constant(config: Config, n: int, unit: int) -> Point:
 
 
 def _cosine(config: Config, n: int, unit: int) -> Point:
-    half_wave = (config.schedule.t_max or config.train.epochs) * unit
-    return _half_cosine(config.optim.lr, config.schedule.minimum, n / half_wave), None
+    progress = n / _updates(config, unit)
+    return _half_cosine(config.optim.lr, config.schedule.minimum, progress), None
 
 
 def _restarts(config: Config, n: int, unit: int) -> Point:
@@ -71,7 +72,7 @@ def _onecycle(config: Config, n: int, unit: int) -> Point:
     schedule, peak = config.schedule, config.optim.lr
     anneal = _half_cosine if schedule.anneal == "cosine" else _linear
     low, high = schedule.momenta
-    total = (schedule.t_max or config.train.epochs) * unit
+    total = _updates(config, unit)
     top, last = schedule.pct_start * total - 1, total - 1
     first = peak / schedule.div_factor
     if n <= top or last <= top:
@@ -128,6 +129,15 @@ _CURVES: dict[str, Curve] = {
     "exponential": _exponential,
     "multiplicative": _multiplicative,
 }
+
+
+def _updates(config: Config, unit: int) -> float:
+    """The updates in `t_max` or the whole run, whose last epoch may be a part."""
+    if config.schedule.t_max:
+        return config.schedule.t_max * unit
+    if moves_every_step(config.schedule):
+        return steps_of(config, unit)
+    return math.ceil(config.train.epochs) * unit
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:

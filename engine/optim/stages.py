@@ -5,6 +5,8 @@ Both are pure functions of the step, so that resuming needs no state.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
 from typing import NamedTuple
 
 from engine.config.schema import Config
@@ -41,11 +43,15 @@ def stage(config: Config, step: int, steps_per_epoch: int) -> Stage:
 
 def stages(config: Config, steps_per_epoch: int) -> list[tuple[Stage, int]]:
     """The stages of the run in order, each with its number of steps."""
+    steps = steps_of(config, steps_per_epoch)
+    marks = (*config.augment.sizes_until, config.train.freeze_from)
+    changes = {bisect_left(range(steps), mark, key=lambda step: step / steps) for mark in marks}
+    firsts = sorted({0, *changes} - {steps})
     parts: list[tuple[Stage, int]] = []
-    for step in range(steps_of(config, steps_per_epoch)):
-        now = stage(config, step, steps_per_epoch)
+    for first, end in itertools.pairwise([*firsts, steps]):
+        now = stage(config, first, steps_per_epoch)
+        before = 0
         if parts and parts[-1][0] == now:
-            parts[-1] = now, parts[-1][1] + 1
-        else:
-            parts.append((now, 1))
+            before = parts.pop()[1]
+        parts.append((now, before + end - first))
     return parts

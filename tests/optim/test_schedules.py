@@ -264,3 +264,18 @@ def test_the_rates_of_very_long_runs_end_at_zero_without_an_error() -> None:
         assert 0 <= rates(config, 10**8, 1).lr < 0.011
     falling = Schedule("cyclic", "step", cycle="triangular2", rise=1)
     assert rates(replace(Config(), schedule=falling), 10**8 + 1, 1).lr == 0.0
+
+
+@pytest.mark.parametrize("name", ["cosine", "onecycle"])
+@pytest.mark.parametrize("epochs", [0.4, 1.5, 2.5, 8.5])
+def test_a_last_epoch_that_is_a_part_ends_the_schedule(name: str, epochs: float) -> None:
+    schedule = Schedule(name, per="step", anneal="linear")
+    config = Config(train=Train(epochs=epochs), optim=Optim(lr=PEAK), schedule=schedule)
+    steps, per_epoch = round(epochs * 5), 5
+    lrs = [rates(config, step, per_epoch).lr for step in range(steps)]
+    whole = replace(config, train=Train(epochs=steps))
+    assert lrs == [rates(whole, step, 1).lr for step in range(steps)]
+    per = [rates(replace(config, schedule=replace(schedule, per="epoch")), n, per_epoch).lr
+           for n in range(steps)]  # fmt: skip
+    assert min(*lrs, *per) >= 0
+    assert per == [per[n // per_epoch * per_epoch] for n in range(steps)]

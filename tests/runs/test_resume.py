@@ -31,19 +31,22 @@ from tests.support.runs import exact_flags, outcome
     "more",
     [
         [],
+        ["--schedule.name", "onecycle", "--train.epochs", "1.5"],
         ["--optim.name", "adam"],
         "--optim.lookahead_k 2 --model.init orthogonal --data.limit 70".split(),
         "--optim.name adam --optim.lookahead_k 3 --schedule.name cyclic".split(),
         "--augment.sizes 16,24 --augment.sizes_until 0.3,0.6 --train.drop_last".split(),
     ],
-    ids=["sgd", "adam", "lookahead", "adam, lookahead", "stages"],
+    ids=["sgd", "part of an epoch", "adam", "lookahead", "adam, lookahead", "stages"],
 )
 def test_a_run_stopped_after_every_step_ends_in_the_same_bits(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
-    epochs, batch = 2, 32
+    epochs, batch = 2.0, 32
     last = TRAIN_IMAGES % batch > 0 and "--train.drop_last" not in more
-    steps = epochs * (TRAIN_IMAGES // batch + last)
+    if "--train.epochs" in more:
+        epochs, more = float(more[-1]), more[:-2]
+    steps = round(epochs * (TRAIN_IMAGES // batch + last))
     more = [*more, "--optim.lr", "0.01"]
     whole = exact_flags(files, tmp_path / "whole", epochs, batch)
     assert run_command(train.main, [*whole, *more]) == 0

@@ -54,7 +54,7 @@ Losses = list[float]
 def _train(state: State, losses: Losses, until: int = EPOCHS * STEPS) -> State:
     """Steps to the `until`-th of the run; the sum of losses after each goes to `losses`."""
     counters = state.counters
-    for epoch in range(counters.epoch, EPOCHS):
+    for epoch in range(counters.epoch, state.epochs):
         for batch in state.epoch(epoch, skip=counters.step_in_epoch):
             if counters.step == until:
                 return state
@@ -211,6 +211,25 @@ def test_each_stage_of_a_run_is_recorded_once_and_equals_eager_steps(
     assert len(eager) == EPOCHS * (TRAIN_IMAGES // BATCH)
     assert _same(result, expected)
     assert len(recorder.graphs) == 4  # 20, 28, 32 pixels, frozen
+
+
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_a_last_epoch_that_is_a_part_is_recorded_like_the_others(
+    files: Files, recorder: FakeRecorder, mode: str
+) -> None:
+    config = _config(files, train=Train(epochs=2.5, batch_size=BATCH, seed=3), schedule=ONECYCLE)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, mode=mode))
+
+    def use(state: State, sets: DataSets) -> tuple[int, Losses, dict[str, Tensor]]:
+        losses: Losses = []
+        _train(state, losses)
+        assert state.epochs == 3
+        return state.counters.step, losses, _all(state)
+
+    eager, recorded = _both(config, _machine(), use)
+    assert eager[:2] == recorded[:2]
+    assert eager[0] == round(2.5 * STEPS)
+    assert _same(eager[2], recorded[2])
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

@@ -37,9 +37,9 @@ def record_of(tmp_path: Path) -> dict[str, Any]:
     return record
 
 
-def exact_flags(files: Files, root: Path, epochs: int, batch: int) -> list[str]:
+def exact_flags(files: Files, root: Path, epochs: float, batch: int) -> list[str]:
     """The flags of a run below `root` that gives the same bits every time."""
-    length = ["--train.epochs", str(epochs), "--train.batch_size", str(batch)]
+    length = ["--train.epochs", f"{epochs:g}", "--train.batch_size", str(batch)]
     return [*EXACT, *files.flags(), *length, "--run.root", str(root)]
 
 
