@@ -39,6 +39,7 @@ from engine.runs import checkpoint, console
 from engine.runs.directory import RunFolder
 from engine.step import device
 from engine.step.evaluation import forward_passes
+from engine.step.views import FLIP, NONE, SIX, WORDS
 
 PROGRAM = "python -m engine.evaluate"
 
@@ -46,7 +47,8 @@ PROGRAM = "python -m engine.evaluate"
 def main(argv: Sequence[str]) -> int:
     """The command."""
     args = _arguments(argv)
-    outputs = predictions(RunFolder(Path(args.run)), args.data, args.device, args.weights)
+    folder = RunFolder(Path(args.run))
+    outputs = predictions(folder, args.data, args.device, args.weights, args.tta)
     logits, labels = outputs.logits, outputs.labels
     labelled = labels >= 0
     if not labelled.any() and not args.predictions:
@@ -57,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         _write_predictions(Path(args.predictions), outputs.ids, logits)
         print(f"{args.predictions}: {len(logits):,} predictions", file=sys.stderr)
     if labelled.any():
-        result = {"run": str(Path(args.run)), "data": str(outputs.path)}
+        result = {"run": str(Path(args.run)), "data": str(outputs.path), "tta": args.tta}
         result |= _measure(logits[labelled], labels[labelled], outputs.classes)
         print(json.dumps(result, indent=2) if args.json else _text(result))
     return OK
@@ -76,11 +78,16 @@ class Predictions:
 
 
 def predictions(
-    folder: RunFolder, data: str | None = None, device_name: str = "auto", weights: str = "last"
+    folder: RunFolder,
+    data: str | None = None,
+    device_name: str = "auto",
+    weights: str = "last",
+    tta: str = NONE,
 ) -> Predictions:
     """Evaluate a finished run's network on `data`, by default the run's own test images.
 
     `weights` are those of the last epoch, or the best on validation images that the run kept.
+    With `tta` the logits are the mean over several views of each image.
     """
     record = folder.finished_record()
     config = from_dict(record["config"])
@@ -103,7 +110,7 @@ def predictions(
     )
     logits, labels = (
         torch.cat(parts).cpu()
-        for parts in zip(*forward_passes(network, loader, machine), strict=True)
+        for parts in zip(*forward_passes(network, loader, machine, tta), strict=True)
     )
     ids = loader.ids(0).tolist()
     return Predictions(ids, logits, labels, record["classes"], path, store.beton)
@@ -121,6 +128,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         choices=("last", "best"),
         default="last",
         help="those of the last epoch, or of the best on validation images (checkpoint.best)",
+    )
+    parser.add_argument(
+        "--tta",
+        choices=(NONE, FLIP, SIX),
+        default=NONE,
+        help="test-time augmentation, the mean over views of each image. flip: it and its mirror "
+        "image; six: both also shifted by one pixel in two directions, with half the weight",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -181,7 +195,8 @@ def _write_predictions(target: Path, ids: list[int], logits: Tensor) -> None:
 def _text(result: dict[str, Any]) -> str:
     width = max(len(name) for name in result["per_class_accuracy"])
     lines = [
-        f"accuracy  {console.percent(result['accuracy'])} of {result['images']:,} images",
+        f"accuracy  {console.percent(result['accuracy'])} of {result['images']:,} images"
+        + (f", mean of {WORDS[result['tta']]}" if result["tta"] in WORDS else ""),
         f"loss      {console.loss(result['loss'])}",
     ]
     for name, share in result["per_class_accuracy"].items():

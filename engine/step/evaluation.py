@@ -1,4 +1,7 @@
-"""Evaluation: every image once, without augmentation, with the running averages of training."""
+"""Evaluation: every image once, with the running averages of training.
+
+There is no augmentation but what `tta` names: see `engine.step.views`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from torch import Tensor, nn
 
 from engine.data.loader import Loader
 from engine.step.device import Machine
-from engine.step.graph import GraphedEvaluation, logits_of
+from engine.step.graph import GraphedEvaluation
 from engine.step.replay import GraphRecorder
 from engine.step.totals import Means, Totals, loss_of
+from engine.step.views import NONE, logits_of_views
 
 
 class Stoppable(Protocol):
@@ -43,27 +47,34 @@ def evaluate(
     machine: Machine,
     stop: Stoppable | None = None,
     graphed: Evaluations | None = None,
+    tta: str = NONE,
 ) -> Means | None:
-    """Loss and accuracy over all images of `loader`; None if it was stopped before the end."""
+    """Loss and accuracy over all images of `loader`; None if it was stopped before the end.
+
+    A recorded evaluation has a single view of each image.
+    """
+    assert graphed is None or tta == NONE
     totals = Totals(machine.device) if graphed is None else graphed.of(loader).totals
-    batches = _summed(network, loader, machine, totals)
+    batches = _summed(network, loader, machine, totals, tta)
     for _ in batches if graphed is None else graphed.of(loader).batches():
         if stop is not None and stop.requested:
             return None
     return totals.read()
 
 
-def _summed(network: nn.Module, loader: Loader, machine: Machine, totals: Totals) -> Iterator[None]:
-    for logits, labels in forward_passes(network, loader, machine):
+def _summed(
+    network: nn.Module, loader: Loader, machine: Machine, totals: Totals, tta: str
+) -> Iterator[None]:
+    for logits, labels in forward_passes(network, loader, machine, tta):
         totals.add(loss_of(logits, labels), logits, labels)
         yield
 
 
 @torch.no_grad()
 def forward_passes(
-    network: nn.Module, loader: Loader, machine: Machine
+    network: nn.Module, loader: Loader, machine: Machine, tta: str = NONE
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and labels, batch by batch, in the order of the file."""
     network.eval()
     for images, labels in loader.epoch(0):
-        yield logits_of(network, images, machine), labels
+        yield logits_of_views(network, images, machine, tta), labels

@@ -128,3 +128,22 @@ def test_a_limited_run_is_evaluated_on_its_own_test_images(
     assert max(ids) > 20  # ids of the file, not of the selection
     _, shown, _ = call(evaluate.main, run, "--data", files.test, "--json")
     assert json.loads(shown)["images"] == TEST_IMAGES
+
+
+def test_views_are_averaged_where_it_is_asked_for(
+    finished: RunFolder, tmp_path: Path, call: Call
+) -> None:
+    texts = {}
+    for tta in ("none", "flip", "six"):
+        out = tmp_path / f"{tta}.csv"
+        flags = [finished.path, "--device", "cpu", "--tta", tta]
+        code, printed, _ = call(evaluate.main, *flags, "--json", "--predictions", out)
+        assert code == 0
+        assert json.loads(printed)["tta"] == tta
+        assert len(out.read_text().splitlines()) == TEST_IMAGES + 1
+        texts[tta] = call(evaluate.main, *flags)[1]
+    plain = call(evaluate.main, finished.path, "--device", "cpu")[1]
+    assert texts["none"] == plain
+    assert "mean of two views" in texts["flip"]
+    assert "mean of six views" in texts["six"]
+    assert call(evaluate.main, finished.path, "--tta", "ten")[0] == 2
