@@ -29,6 +29,7 @@ from engine.signals import Stop
 from engine.step import device, profile
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
+from engine.step.views import NONE
 
 PROGRAM = "python -m engine.train"
 SUMMARY = "Train one network on a .beton data set; the same command continues where it stopped."
@@ -85,7 +86,9 @@ def train(
                 run.end_epoch(state, means)
         # With a validation split the test set is read here, once.
         tested = evaluate(state.network, sets.test, machine) if sets.validated else None
-        run.finish(state, tested)
+        tta = config.train.tta
+        viewed = evaluate(state.network, sets.test, machine, tta=tta) if tta != NONE else None
+        run.finish(state, tested, viewed)
     return OK
 
 

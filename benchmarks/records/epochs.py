@@ -11,7 +11,7 @@ from benchmarks.records.untrusted import number
 
 EPOCH_NUMBERS = (
     "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss",
-    "validation_accuracy", "images_per_second", "seconds",
+    "validation_accuracy", "images_per_second", "seconds", "training_flops",
 )  # fmt: skip
 
 

@@ -186,6 +186,9 @@ def _derived(
     file = data.get("train")
     flops = number(mapping(record.get("flops")).get("training"))
     factors = [flops, values["train_images"], values["epochs"]]
+    work = number(record.get("training_flops"))  # since runs may change it from step to step
+    if work is None and None not in factors:
+        work = math.prod(map(float, factors))
     return {
         "data": printable(Path(file).stem.removesuffix("_train"))
         if isinstance(file, str)
@@ -193,7 +196,7 @@ def _derived(
         "data_digest": printable(digests.get("test")) if isinstance(digests, dict) else None,
         "limit": number(data.get("limit", 0)),
         "epochs_planned": number(train.get("epochs")),
-        "petaflops": None if None in factors else math.prod(map(float, factors)) / 1e15,
+        "petaflops": None if work is None else work / 1e15,
         "moving_test_accuracy": moving_average(epochs.column("test_accuracy")),
     }
 

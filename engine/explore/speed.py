@@ -159,6 +159,8 @@ def trained_network(record: Mapping[str, Any]) -> TrainedNetwork | None:
         variant = resolve(config.model)
     except (AttributeError, KeyError, TypeError, ValueError, UserError):
         return None  # broken, or written by another version
+    if config.augment.sizes or config.train.freeze_layers:
+        return None  # of several speeds, one per stage
     usable = 0 < rate < math.inf and work > 0
     return TrainedNetwork(variant, work, rate, conditions) if usable else None
 

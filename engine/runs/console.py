@@ -11,11 +11,17 @@ from engine.config.schema import Config
 from engine.data.sets import DataSets
 from engine.optim.stages import steps_of
 from engine.runs.progress import duration
+from engine.runs.work import work_of
 from engine.step.totals import Means
+from engine.step.views import WORDS
 
 
 def opening(
-    say: Callable[[str], None], folder: Path, record: dict[str, Any], sets: DataSets
+    say: Callable[[str], None],
+    folder: Path,
+    record: dict[str, Any],
+    sets: DataSets,
+    petaflops: float,
 ) -> None:
     """Print what is about to be trained, on what data and device, and where it is written."""
     evaluated = f"{sets.test.samples:,} test images"
@@ -24,7 +30,8 @@ def opening(
     compiled = ", compiled" if record["compiled"] else ""
     say(
         f"{record['variant']}: {record['params']:,} parameters, "
-        f"{record['flops']['training'] / 1e9:.3f} GFLOPs per image in training\n"
+        f"{record['flops']['training'] / 1e9:.3f} GFLOPs per image in training, "
+        f"{petaflops:.3g} PFLOPs in all\n"
         f"{sets.train.samples:,} training images, {evaluated}, {len(sets.classes)} classes; "
         f"{sets.memory_bytes / 2**20:,.0f} MiB in memory\n"
         f"{record['device']}, {record['precision']}{compiled}; writing to {folder}"
@@ -68,6 +75,12 @@ def result(folder: Path, record: dict[str, Any]) -> str:
     else:
         note += ", chosen on the test set: not a fair result"
     speed = record["images_per_second"] or 0
+    views = "".join(
+        f"by {words}   {percent(record[f'test_accuracy_{tta}'])}  (test-time augmentation; the "
+        "result is that of one view)\n"
+        for tta, words in WORDS.items()
+        if f"test_accuracy_{tta}" in record
+    )
     best_weights = ""
     if kept is not None:
         best_weights = (
@@ -76,7 +89,7 @@ def result(folder: Path, record: dict[str, Any]) -> str:
         )
     return (
         f"test accuracy  {percent(record['test_accuracy'])}  (last of {_epochs(record)} epochs"
-        f"{note})\n{best_weights}"
+        f"{note})\n{views}{best_weights}"
         f"time           {duration(record['seconds'])} ({speed:,.0f} images/s in training)\n"
         f"run            {folder}"
     )
@@ -107,10 +120,12 @@ def dry_run(config: Config, device: str, sets: DataSets, means: Means) -> str:
         f"{path}: {loader.samples:,} images, {len(sets.classes)} classes"
         for path, loader in ((config.data.train, sets.train), (config.data.test, sets.test))
     )
+    work = work_of(config, sets.train.samples, classes=len(sets.classes), side=sets.side)
+    in_all = f", {steps_of(config, len(sets.train)):,} in all" * (config.train.epochs % 1 > 0)
     return (
         f"{files}\n{device}: two steps, loss {loss(means.loss)}; nothing was written\n"
-        f"a run would take {config.train.epochs} epochs of {len(sets.train):,} steps"
-        + (f", {steps_of(config, len(sets.train)):,} in all" * (config.train.epochs % 1 > 0))
+        f"a run would take {config.train.epochs} epochs of {len(sets.train):,} steps{in_all}: "
+        f"{work.total / 1e15:.3g} PFLOPs of training"
     )
 
 

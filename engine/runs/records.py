@@ -12,6 +12,7 @@ from engine.errors import UserError
 from engine.runs import environment
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.state import Counters
+from engine.runs.work import Work
 from engine.step.device import Machine
 
 FORMAT = 1
@@ -50,6 +51,7 @@ def begin(
         "compiled": machine.compile,
         "epochs": 0,
         "steps": 0,
+        "training_flops": 0,
         "seconds": 0.0,
         "images_per_second": None,
         "test_accuracy": None,
@@ -65,8 +67,8 @@ def begin(
     } | ({} if weights is None else {"initial_weights": weights.origin()})
 
 
-def updated(record: dict[str, Any], status: str, counters: Counters) -> dict[str, Any]:
-    """The record with the run's current `status` and `counters`."""
+def updated(record: dict[str, Any], status: str, counters: Counters, work: Work) -> dict[str, Any]:
+    """The record with the run's current `status` and `counters`, and their part of its `work`."""
     kind = "validation" if record["validation_images"] else "test"
     # The first epoch includes warm-up and compilation: it counts only if there is no other.
     speeds = counters.speeds[1:] or counters.speeds
@@ -74,6 +76,7 @@ def updated(record: dict[str, Any], status: str, counters: Counters) -> dict[str
         "status": status,
         "epochs": counters.epoch,
         "steps": counters.step,
+        "training_flops": work.until(counters.step),
         "seconds": round(counters.seconds, 3),
         "images_per_second": round(statistics.median(speeds), 1) if speeds else None,
         f"best_{kind}_accuracy": counters.best_accuracy,

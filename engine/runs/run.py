@@ -25,6 +25,7 @@ from engine.runs.initial_weights import InitialWeights
 from engine.runs.progress import Progress
 from engine.runs.state import Counters, State
 from engine.runs.tensorboard import Board
+from engine.runs.work import work_of
 from engine.step.device import PRECISIONS, Machine
 from engine.step.totals import Means
 
@@ -58,6 +59,7 @@ class Run:
         self._best = BestWeights(self.folder.best_weights) if best else None
         self._state: State | None = None
         self._saved_step: int | None = None
+        self._work = work_of(config, sets.train.samples, classes=len(sets.classes), side=sets.side)
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
         self._starts_from = "" if weights is None else weights.text()
         self._record = records.begin(config, identity, design, sets, machine, weights)
@@ -109,7 +111,8 @@ class Run:
         """Restore `state` from the newest checkpoint, cut the log to it, and begin the record."""
         for warning in self._sets.warnings:
             self._progress.warn(f"warning: {warning}")
-        console.opening(self._progress.say, self.folder.path, self._record, self._sets)
+        petaflops = self._work.total / 1e15
+        console.opening(self._progress.say, self.folder.path, self._record, self._sets, petaflops)
         if self._starts_from:
             self._progress.say(self._starts_from)
         saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.warn)
@@ -156,6 +159,7 @@ class Run:
         line: dict[str, Any] = {
             "epoch": counters.epoch,
             "step": counters.step,
+            "training_flops": self._work.until(counters.step),
             "lr": rate,
             "train_loss": trained.loss,
             "train_accuracy": trained.accuracy,
@@ -191,13 +195,20 @@ class Run:
         )
         return RESUMABLE
 
-    def finish(self, state: State, tested: Means | None) -> None:
-        """Write the weights and, last of all, the record of a finished run."""
+    def finish(self, state: State, tested: Means | None, viewed: Means | None) -> None:
+        """Write the weights and, last of all, the record of a finished run.
+
+        The last epoch was `tested` apart where its evaluation was on validation images, and
+        `viewed` with test-time augmentation where there is some.
+        """
         self._writer.wait()
         last = self.folder.last_log_line()
         result = {key: last[key] for key in last if key.endswith(("_loss", "_accuracy"))}
         if tested is not None:  # with a validation split this is the one time that it is read
             result |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
+        if viewed is not None:
+            tta = self._config.train.tta
+            result |= {f"test_loss_{tta}": viewed.loss, f"test_accuracy_{tta}": viewed.accuracy}
         weights = checkpoint.pack(state.network.state_dict())
         atomic.write_bytes(self.folder.weights, weights)
         result["weights_sha256"] = hashlib.sha256(weights).hexdigest()
@@ -250,7 +261,7 @@ class Run:
         """Write the record with `counters`, by default those of now."""
         assert self._state is not None
         counters = self._state.counters if counters is None else counters
-        record = records.updated(self._record, status, counters)
+        record = records.updated(self._record, status, counters, self._work)
         record |= {"saved_step": self._saved_step} | more
         atomic.write_json(self.folder.record, record)
         return record

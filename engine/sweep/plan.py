@@ -18,7 +18,8 @@ from engine.errors import UserError
 from engine.model import Variant, budget, resolve
 from engine.model.naming import name_of
 from engine.runs import compatibility
-from engine.sweep.data import DataFiles, ImageCounts, counts
+from engine.runs.work import VIEWS, work_of
+from engine.sweep.data import DataFile, DataFiles, ImageCounts, counts
 from engine.sweep.experiments import Experiment, SweepFiles
 from engine.sweep.planned import LONGEST_LABEL, Plan, PlannedRun, identified
 from engine.sweep.points import Point, points_of
@@ -131,7 +132,7 @@ def _planned(
     train, test = data.of(config)
     images = counts(config, train, test)
     variant = resolve(config.model)
-    label, params, flops = _cost(variant, train.classes, train.side)
+    label, params, forward = _cost(variant, train.classes, train.side)
     values = {
         f"{section}.{key}": value
         for section, settings in as_dict(config).items()
@@ -148,7 +149,7 @@ def _planned(
         why=point.why,
         variant=label,
         params=params,
-        petaflops=operations(config, flops, images) / 1e15,
+        petaflops=operations(config, train, forward, images) / 1e15,
         seed=seed,
         config=config,
         differs={key: values[key] for key in point.differing},
@@ -180,16 +181,18 @@ def _started(
     return identified(waiting, data)
 
 
-def operations(config: Config, flops: budget.Flops, images: ImageCounts) -> float:
+def operations(config: Config, file: DataFile, forward: int, images: ImageCounts) -> float:
     """Floating-point operations of a whole run, its evaluations among them."""
     epochs, every = config.train.epochs, config.train.evaluate_every
     evaluations = -(-math.ceil(epochs) // every)  # the last epoch always has one
     tested = images.test if images.validated else 0
-    evaluated = evaluations * images.watched + tested
-    return float(flops.training * images.train * epochs + flops.forward * evaluated)
+    evaluated = evaluations * images.watched + tested + VIEWS[config.train.tta] * images.test
+    work = work_of(config, images.train, classes=file.classes, side=file.side)
+    return float(work.total + forward * evaluated)
 
 
 @functools.cache
-def _cost(variant: Variant, classes: int, side: int) -> tuple[str, int, budget.Flops]:
+def _cost(variant: Variant, classes: int, side: int) -> tuple[str, int, int]:
     total = budget.parameters(variant, classes, side=side).total
-    return name_of(variant), total, budget.flops(variant, classes, side=side)
+    forward = budget.flops(variant, classes, side=side).forward
+    return name_of(variant), total, forward

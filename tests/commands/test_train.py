@@ -153,11 +153,52 @@ def test_with_a_validation_split_the_test_set_is_read_once(
     assert record["test_accuracy"] is not None
 
 
+@pytest.mark.parametrize("tta", ["flip", "six"])
+def test_the_final_weights_are_also_evaluated_by_several_views(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], tta: str
+) -> None:
+    assert command() == 0
+    plain = record_of(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    capsys.readouterr()
+    assert command("--train.tta", tta) == 0
+    record, printed = record_of(tmp_path), capsys.readouterr().out
+    assert record["fingerprint"] != plain["fingerprint"]
+    assert record["test_accuracy"] == plain["test_accuracy"]
+    assert record["weights_sha256"] == plain["weights_sha256"]
+    assert 0 <= record[f"test_accuracy_{tta}"] <= 1
+    assert record[f"test_loss_{tta}"] > 0
+    assert not [key for key in plain if key.endswith((f"_{tta}", "_six"))]
+    assert f"{100 * record[f'test_accuracy_{tta}']:.2f} %  (test-time augmentation" in printed
+
+
 def test_the_last_epoch_is_always_evaluated(command: Command, tmp_path: Path) -> None:
     flags = ["--model.dropout", "0.3", "--train.evaluate_every", "5", "--schedule.name", "onecycle"]
     assert command(*flags) == 0
     lines = [json.loads(x) for x in run_of(tmp_path).log.read_text().splitlines()]
     assert ["test_accuracy" in line for line in lines] == [False, True]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [("0.5", 2), ("1.3", 6)])
+def test_the_last_epoch_may_be_a_part_of_one(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], epochs: str, steps: int
+) -> None:
+    assert command("--train.epochs", epochs, "--train.evaluate_every", "5") == 0
+    out, err = capsys.readouterr()
+    record, run = record_of(tmp_path), run_of(tmp_path)
+    assert (record["epochs"], record["steps"]) == (-(-steps // STEPS), steps)
+    assert record["config"]["train"]["epochs"] == float(epochs)
+    lines = [json.loads(x) for x in run.log.read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, record["epochs"] + 1))
+    assert [line["step"] for line in lines] == [STEPS, steps][-len(lines) :]
+    assert ["test_accuracy" in line for line in lines] == [False, True][-len(lines) :]
+    images = 32 if steps == 2 else TRAIN_IMAGES + 16
+    assert record["training_flops"] == images * record["flops"]["training"]
+    assert lines[-1]["training_flops"] == record["training_flops"]
+    assert f"epoch {epochs}/{epochs}" in err
+    assert f"(last of {epochs} epochs" in out
+    assert command("--train.epochs", epochs, "--train.evaluate_every", "5") == 0
+    assert capsys.readouterr().out == out, "a finished run is not repeated"
 
 
 @pytest.mark.parametrize("every_steps", ["0", "3"])
