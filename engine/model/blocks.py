@@ -115,7 +115,11 @@ def skip_path(variant: Variant, layer: Layer) -> nn.Sequential:
 
 
 class Transition(nn.Module):
-    """The beginning of a layer that halves the map: convolution, 2x2 max pool, norm, activation."""
+    """The beginning of a layer that halves the map: convolution, 2x2 max pool, norm, activation.
+
+    The pool drops the last row and column of a map of odd side, so the convolution leaves them
+    out: the same result with fewer FLOPs (13 % of them for a map of 15).
+    """
 
     def __init__(self, variant: Variant, layer: Layer) -> None:
         super().__init__()
@@ -125,7 +129,14 @@ class Transition(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map of half the side, rounded down."""
-        return self.activation(self.norm(F.max_pool2d(self.conv(x), 2)))
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            kernel = self.conv.kernel_size[0]
+            before = (kernel - 1) // 2
+            right, bottom = (kernel - 1 - before - side % 2 for side in (x.shape[3], x.shape[2]))
+            x = F.conv2d(F.pad(x, (before, right, before, bottom)), self.conv.weight)
+        else:
+            x = self.conv(x)
+        return self.activation(self.norm(F.max_pool2d(x, 2)))
 
 
 class Block(nn.Module):

@@ -118,8 +118,8 @@ def flops(
     width = variant.stem_width
     stem = channels * width * variant.stem_kernel**2 * sides[0] ** 2
     squeeze = width * _squeezed(variant, width) if variant.se == "stem" else 0
-    pairs = zip(variant.layers, sides, sides[1:], strict=False)
-    layers = [_layer_adds(variant, layer, before, after) for layer, before, after in pairs]
+    pairs = zip(variant.layers, sides[1:], strict=True)
+    layers = [_layer_adds(variant, layer, map_side) for layer, map_side in pairs]
     head = variant.widths[-1] * pooled_side(variant, side) ** 2 * classes
     trained = sum(layer.all for layer in layers[frozen:]) + head
     forward = stem + 2 * squeeze + sum(layer.all for layer in layers) + head
@@ -150,11 +150,11 @@ def _first_inputs(variant: Variant, layers: list[_Adds], head: int) -> int:
     return layers[0].first if layers else head
 
 
-def _layer_adds(variant: Variant, layer: Layer, before: int, after: int) -> _Adds:
-    """The multiply-adds of one layer between maps of these sides."""
-    area, kernel = after**2, layer.kernel**2
+def _layer_adds(variant: Variant, layer: Layer, map_side: int) -> _Adds:
+    """The multiply-adds of one layer, whose maps have `map_side`."""
+    area, kernel = map_side**2, layer.kernel**2
     if variant.transition == "pool":
-        first = layer.before * layer.width * kernel * before**2
+        first = layer.before * layer.width * kernel * 4 * area  # as much as is pooled
         others = 2 * layer.blocks * layer.width**2 * kernel * area
     else:
         first = layer.before * layer.width * kernel * area
@@ -170,10 +170,9 @@ def values(variant: Variant, side: int = 32) -> int:
     """The values that the convolutions write per image, a measure of memory traffic."""
     sides = feature_maps(variant, side)
     total = variant.stem_width * sides[0] ** 2
-    for layer, before, after in zip(variant.layers, sides, sides[1:], strict=False):
-        if variant.transition == "pool":
-            total += layer.width * before**2
-        total += (2 * layer.blocks + layer.projects) * layer.width * after**2
+    for layer, map_side in zip(variant.layers, sides[1:], strict=True):
+        pools = 4 if variant.transition == "pool" else 0
+        total += (pools + 2 * layer.blocks + layer.projects) * layer.width * map_side**2
     return total
 
 
@@ -194,7 +193,7 @@ def training_traffic(variant: Variant, side: int = 32) -> int:
     for layer, before, after in zip(variant.layers, sides, sides[1:], strict=False):
         entering, inside = layer.before * before**2, layer.width * after**2
         if variant.transition == "pool":
-            wide = layer.width * before**2
+            wide = layer.width * (2 * after) ** 2
             moved += 3 * (entering + wide) + 2 * (wide + inside) + passes * inside
             moved += layer.blocks * 3 * 2 * inside
         else:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.model import ResNet, Variant, fitting
-from engine.model.blocks import Convolution, SqueezeExcite
+from engine.model.blocks import Convolution, SqueezeExcite, Transition
 from tests.support import processes
 from tests.support.networks import perturbed
 
@@ -91,3 +91,14 @@ def test_a_narrow_strided_1x1_convolution_is_one_without_stride_of_selected_pixe
             if channels < 16:  # oneDNN's strided kernel is never reached
                 patch.setattr(convolution, "_conv_forward", None)
             torch.testing.assert_close(convolution(images), expected)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("side", [5, 6, 15])
+def test_a_transition_leaves_out_only_what_its_pool_drops(side: int, kernel: int) -> None:
+    variant = Variant((1,), (8,), (kernel,), transition="pool", activation="gelu")
+    torch.manual_seed(0)
+    transition = Transition(variant, variant.layers[0]).double()
+    maps = torch.randn(3, 8, side, side, dtype=torch.float64)
+    whole = F.max_pool2d(transition.conv(maps), 2)
+    torch.testing.assert_close(transition(maps), F.gelu(transition.norm(whole)))
