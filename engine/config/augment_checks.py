@@ -30,5 +30,13 @@ def freezing_has_layers_and_a_start(config: Config) -> Problems:
         yield "train.freeze_from", "nothing is frozen; train.freeze_layers is 0"
 
 
-AUGMENT: tuple[Check[Config], ...] = ()
+@check("augment.cutout_fill", "augment.cutout", "augment.erasing")
+def fill_has_something_to_fill(config: Config) -> Problems:
+    """Without cutout and erasing the colour would silently do nothing."""
+    augment = config.augment
+    if augment.cutout_fill != "black" and not augment.cutout and not augment.erasing:
+        yield "augment.cutout_fill", "nothing is filled; augment.cutout and augment.erasing are 0"
+
+
+AUGMENT: tuple[Check[Config], ...] = (fill_has_something_to_fill,)
 STAGES: tuple[Check[Config], ...] = (sizes_have_ends, freezing_has_layers_and_a_start)

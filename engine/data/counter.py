@@ -35,6 +35,9 @@ class Purpose(IntEnum):
     DROPOUT = 5
     AUTOAUGMENT = 6  # words: sub-policy, whether each of its two operations is applied, signs
     LIMIT = 7  # which images a limited training set keeps
+    JITTER = 8  # words: factors of brightness, contrast and saturation
+    ERASING = 9  # words: whether, the rectangle's size, its row, its column
+    MIX = 10  # of two images, per step: MixUp's and CutMix's
 
 
 def draws(seed: int, purpose: Purpose, epoch: int, samples: Ids) -> Words:

@@ -7,14 +7,16 @@ comes next. Batches of other sets are made by their loader and copied.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from engine.data.augment import gpu
+from engine.data.augment import effects_gpu, gpu
 from engine.data.counter import Ids
 from engine.data.loader import Batch, Loader
 from engine.data.stores import Resident
+from engine.data.transform import NO_EFFECTS
 
 
 class GraphInputs:
@@ -61,6 +63,10 @@ class AugmentedInputs(GraphInputs):
         self._epoch = torch.zeros((), dtype=torch.int64, device=device)
         self._zero = torch.zeros((), dtype=torch.int64, device=device)
         self._epoch_on_device = -1
+        self._cropped: Tensor | None = None  # N H W C, between the two passes
+        if loader.augment_spec.effects != NO_EFFECTS:
+            shape = self._memory.images.permute(0, 2, 3, 1).shape
+            self._cropped = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._prepared: dict[int, tuple[Ids, Tensor]] = {}  # ids, also in memory a GPU can read
 
     def ids(self, epoch: int) -> Ids:
@@ -83,12 +89,16 @@ class AugmentedInputs(GraphInputs):
             yield self._first(min(size, samples - first))
 
     def fill(self, batch: Batch, step: Tensor) -> None:
-        """Gather, crop, flip, normalise and cast in one launch."""
+        """Gather, crop, flip, normalise and cast in one launch, or in two with effects."""
         count = len(batch.labels)
         order = self._order
         if count < self._loader.batch_size:  # the short last batch does not begin at step * count
             order, step = order[len(order) - count :], self._zero
-        transform, seed, constants = self._loader.augment_spec
+        spec, out, cropped = self._loader.augment_spec, batch.images, self._cropped
+        transform, seed, constants, *_ = spec
+        if cropped is not None:
+            transform = replace(transform, cutout=0)
+            out = cropped[:count].permute(0, 3, 1, 2)
         scale, shift = (each.tolist() for each in constants)
         gpu.augment(
             self._store.images,
@@ -97,14 +107,18 @@ class AugmentedInputs(GraphInputs):
             transform,
             seed,
             self._epoch,
-            batch.images.dtype,
+            out.dtype,
             scale,
             shift,
-            out=batch.images,
+            out=out,
             step=step,
             labels=self._store.labels,
             labels_out=batch.labels,
         )
+        if cropped is not None:
+            effects_gpu.finish_batch(
+                cropped[:count], order, spec.finish, self._epoch, batch.images, step=step
+            )
 
     def _prepare(self, epoch: int) -> tuple[Ids, Tensor]:
         if epoch not in self._prepared:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +21,13 @@ from engine.data import order
 from engine.data.augment import cpu, gpu
 from engine.data.augment.autoaugment import draw_steps
 from engine.data.augment.batch import AugmentSpec, augment_batch
+from engine.data.augment.effects import fill_values
 from engine.data.autoaugment_operations import Steps
 from engine.data.beton import open_beton
 from engine.data.counter import Ids
 from engine.data.source import Store
 from engine.data.stores import choose_mode, open_store
-from engine.data.transform import Transform
+from engine.data.transform import NO_EFFECTS, Effects, Transform
 from engine.errors import UserError
 
 REPORTS_MEAN, REPORTS_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -54,7 +56,8 @@ class Loader:
 
     `path` is a `.beton` file, or a store that several loaders share (from
     `engine.data.stores.open_store`). With dtype uint8 batches are pixels, else
-    (pixel / 255 - mean) / std. Padding and cutout are black, before normalising. The structure
+    (pixel / 255 - mean) / std. Padding is black, before normalising, and so is the cutout without
+    `effects`, which also has colour jitter and random erasing. The structure
     of a file is checked here, its digest when the pixels are first needed. `mode`: `resident`
     decodes the whole set once into memory of the device, `stream` reads it batch by batch,
     `auto` takes `resident` where that fits.
@@ -76,6 +79,7 @@ class Loader:
         flip: str = "random",
         autoaugment: bool = False,
         cutout: int = 0,
+        effects: Effects = NO_EFFECTS,
         mean: tuple[float, ...] = REPORTS_MEAN,
         std: tuple[float, ...] = REPORTS_STD,
         shuffle: bool = True,
@@ -109,8 +113,10 @@ class Loader:
         self._ahead: _Epoch | None = None
         self._closed = False
         transform = Transform(crop_padding, padding_mode, flip, cutout)
-        self._check(transform, seed, mean, std)
-        self.augment_spec = AugmentSpec(transform, seed, cpu.scale_and_shift(mean, std))
+        self._check(transform, effects, seed, mean, std)
+        fill = fill_values(effects, mean, std, dtype)
+        constants = cpu.scale_and_shift(mean, std)
+        self.augment_spec = AugmentSpec(transform, seed, constants, effects, fill)
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -218,7 +224,12 @@ class Loader:
         return memory.permute(0, 3, 1, 2)
 
     def _check(
-        self, transform: Transform, seed: int, mean: tuple[float, ...], std: tuple[float, ...]
+        self,
+        transform: Transform,
+        effects: Effects,
+        seed: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
     ) -> None:
         wrong = []
         if self.batch_size < 1:
@@ -238,10 +249,11 @@ class Loader:
         outside = self._all[(self._all < 0) | (self._all >= len(self.beton))]
         if len(outside):
             wrong.append(f"subset: id {outside[0]} is outside the {len(self.beton):,} samples")
-        try:
-            transform.check(self.beton.height, self.beton.width)
-        except UserError as error:
-            wrong += error.problems
+        for check in (partial(transform.check, self.beton.height, self.beton.width), effects.check):
+            try:
+                check()
+            except UserError as error:
+                wrong += error.problems
         if wrong:
             raise UserError(*wrong)
 

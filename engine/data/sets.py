@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +13,7 @@ from engine.data.loader import Loader
 from engine.data.source import Store
 from engine.data.stores import open_store
 from engine.data.subsets import augment_problems, tested_ids, training_ids
+from engine.data.transform import Effects
 from engine.errors import UserError
 
 NOT_NORMALISED = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that change nothing
@@ -66,6 +67,7 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
             flip=config.augment.flip,
             autoaugment=config.augment.autoaugment,
             cutout=config.augment.cutout,
+            effects=effects_of(config.augment, train.beton),
             mean=mean,
             std=std,
             drop_last=config.train.drop_last,
@@ -82,6 +84,14 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
         memory_bytes=train.memory_bytes + test.memory_bytes,
         warnings=tuple(_warnings(train.beton, test.beton)),
     )
+
+
+def effects_of(augment: Augment, beton: Beton) -> Effects:
+    """Jitter, erasing and the colour to fill with; the mean is that of `augment.mean`."""
+    fill = None
+    if augment.cutout_fill == "mean":
+        fill, _ = mean_and_std(replace(augment, normalize=True), beton)
+    return Effects(augment.brightness, augment.contrast, augment.saturation, augment.erasing, fill)
 
 
 def evaluation_loader(

@@ -9,6 +9,7 @@ from engine.errors import UserError
 
 PADDING_MODES = ("zeros", "reflect", "edge")
 FLIPS = ("random", "alternating", "none")
+GREY = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green and blue
 
 
 @dataclass(frozen=True)
@@ -41,4 +42,33 @@ class Transform:
             raise UserError(*wrong)
 
 
+@dataclass(frozen=True)
+class Effects:
+    """What comes after crop, flip and AutoAugment, beside a black cutout; off by default.
+
+    `augment.reference` specifies each. The jitter's strengths are how far a factor may be from 1.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erasing: float = 0.0  # probability of random erasing
+    fill: tuple[float, ...] | None = None  # of cutout and erasing, 0 to 1 per channel; None: black
+
+    def check(self) -> None:
+        """Raise a `UserError` if there is no such effect."""
+        wrong = [
+            f"{name} {value}: expected 0 to 1"
+            for name in ("brightness", "contrast", "saturation", "erasing")
+            if not 0 <= (value := getattr(self, name)) <= 1
+        ]
+        if self.fill is not None and (
+            len(self.fill) != 3 or not all(0 <= each <= 1 for each in self.fill)
+        ):
+            wrong.append(f"fill {self.fill}: expected three numbers from 0 to 1, or None")
+        if wrong:
+            raise UserError(*wrong)
+
+
 IDENTITY = Transform(crop_padding=0, flip="none")  # evaluation: nothing is drawn
+NO_EFFECTS = Effects()

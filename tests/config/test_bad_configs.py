@@ -155,6 +155,7 @@ FILES = [
     ("optim: {lookahead_alpha: 0.8}", "there is no Lookahead; optim.lookahead_k is 0"),
     ("optim: {lookahead_start: k}", "there is no Lookahead; optim.lookahead_k is 0"),
     ("augment: {sizes: [20, 24], sizes_until: [0.5]}", "one share of the run for each of"),
+    ("augment: {cutout_fill: mean}", "nothing is filled; augment.cutout and augment.erasing are"),
     ("augment: {sizes_until: [0.5]}", "for each of augment.sizes (0), found 1"),
     ("augment: {sizes: [20, 24], sizes_until: [0.5, 0.4]}", "expected rising shares of the run"),
     ("augment: {sizes: [3], sizes_until: [0.5]}", "augment.sizes: expected a list of whole"),

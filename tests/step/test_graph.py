@@ -30,6 +30,7 @@ BATCH = 16
 STEPS = -(-TRAIN_IMAGES // BATCH)
 EPOCHS = WARM_UPS + 2  # the short last batch comes once an epoch
 ONECYCLE = Schedule(name="onecycle")
+COLOURED = Augment(cutout=8, cutout_fill="mean", erasing=0.5, contrast=0.2, saturation=0.3)
 
 
 @pytest.fixture
@@ -167,6 +168,8 @@ def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
     [
         ({"augment": Augment(flip="alternating", padding_mode="reflect", cutout=8)}, "resident"),
         ({"augment": Augment(flip="alternating", padding_mode="reflect", cutout=8)}, "stream"),
+        ({"augment": COLOURED}, "resident"),
+        ({"augment": dataclasses.replace(COLOURED, autoaugment=True)}, "stream"),
         ({"augment": Augment(autoaugment=True)}, "resident"),
         ({"augment": Augment(autoaugment=True)}, "stream"),
         (

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from engine.data.augment import cpu, gpu
+from engine.data.augment import cpu, effects_gpu, gpu
+from engine.data.augment.effects import Finish, on_cpu
 from engine.data.transform import Transform
 from engine.optim import optimizers
 from engine.optim.schedules import Rates
@@ -175,6 +176,14 @@ def _augment(
     labels_out.numpy()[:] = labels.numpy()[rows.numpy()[here]]
 
 
+def _finish(
+    images: Tensor, ids: Tensor, finish: Finish, epoch: Tensor, out: Tensor, *, step: Tensor
+) -> None:
+    """`effects_gpu.finish_batch` by the CPU's kernel."""
+    first = int(step.numpy()) * len(out)
+    on_cpu(images, ids.numpy()[first : first + len(out)], finish, int(epoch.numpy()), out)
+
+
 def _update(update: Update, rates: DeviceRates, skip: Tensor) -> None:
     """`Update` by torch's own step on the CPU: it too reads the rates where they lie in memory."""
     lr, momentum = (float(each.numpy()) for each in rates)
@@ -188,5 +197,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
     monkeypatch.setattr(Update, "__call__", _update)
     monkeypatch.setattr(graph, "RATES_DTYPE", torch.float64)  # as an eager step has them
     monkeypatch.setattr(gpu, "augment", _augment)
+    monkeypatch.setattr(effects_gpu, "finish_batch", _finish)
     monkeypatch.setattr(replay, "recorder_for", lambda machine: recorder)
     return recorder

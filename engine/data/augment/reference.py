@@ -3,7 +3,7 @@
 Every other implementation gives the same uint8 pixels and, within one rounding, the same floats.
 A draw is Philox (`engine.data.counter`) of (seed, AUGMENT, epoch, sample): word 0 gives the
 crop's row, word 1 its column, the top bit of word 2 the flip, and the halves of word 3 the
-position of the cutout.
+position of the cutout. `reference_effects` has colour jitter and random erasing.
 """
 
 from __future__ import annotations
