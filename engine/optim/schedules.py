@@ -1,7 +1,8 @@
 """Learning rate and momentum as pure functions of the step, so that resuming needs no state.
 
 Each equals torch's own scheduler at every update, also where that is surprising: a cosine rises
-again after its minimum, and a linear OneCycle goes below zero one update after its end.
+again after its minimum, and a linear OneCycle goes below zero one update after its end. Only
+linear, trapezoid and the warm-up are of our own.
 """
 
 from __future__ import annotations
@@ -18,23 +19,26 @@ class Rates(NamedTuple):
     """Learning rate and momentum of one step."""
 
     lr: float
-    momentum: float  # of SGD, or beta1 of Adam
+    momentum: float  # of SGD or Muon, or beta1 of Adam
+    stem_bias: float = 0.0  # learning rate of a stem's bias that has its own curve
 
 
 def rates(config: Config, step: int, steps_per_epoch: int) -> Rates:
     """Learning rate and momentum of the step `step`, counted from the first of the run."""
-    schedule = config.schedule
-    momentum = config.optim.betas[0] if config.optim.name == "adam" else config.optim.momentum
+    optim, schedule, curve = config.optim, config.schedule, _CURVES[config.schedule.name]
+    momentum = optim.betas[0] if optim.name in ("adam", "adamw") else optim.momentum
     if moves_every_step(schedule):
-        lr, cycled = _CURVES[schedule.name](config, step, steps_per_epoch)
+        lr, cycled = curve(config, step, steps_per_epoch)
     else:
-        lr, cycled = _CURVES[schedule.name](config, step // steps_per_epoch, 1)
-    return Rates(lr, momentum if cycled is None else cycled)
+        lr, cycled = curve(config, step // steps_per_epoch, 1)
+    bias = _stem_bias(config, step, steps_per_epoch)
+    return Rates(lr, momentum if cycled is None else cycled, bias)
 
 
 def moves_every_step(schedule: Schedule) -> bool:
     """Whether the rate moves with each step, not with each epoch."""
-    return schedule.per == "step" or (schedule.per == "auto" and schedule.name == "onecycle")
+    by_default = schedule.name in ("onecycle", "linear", "trapezoid") or schedule.warmup > 0
+    return schedule.per == "step" or (schedule.per == "auto" and by_default)
 
 
 def moves_momentum(schedule: Schedule) -> bool:
@@ -48,13 +52,46 @@ Point = tuple[float, float | None]
 Curve = Callable[[Config, int, int], Point]
 
 
-def _constant(config: Config, n: int, unit: int) -> Point:
-    return config.optim.lr, None
+def _warmed(height: Callable[[Config, float, float, int], float]) -> Curve:
+    """A linear warm-up, then `height` of the updates since and of those that remain in all."""
+
+    def curve(config: Config, n: int, unit: int) -> Point:
+        schedule, peak = config.schedule, config.optim.lr
+        warm = schedule.warmup * unit
+        if n < warm:
+            return _linear(schedule.warmup_start * peak, peak, n / warm), None
+        return height(config, n - warm, _updates(config, unit) - warm, unit), None
+
+    return curve
 
 
-def _cosine(config: Config, n: int, unit: int) -> Point:
-    progress = n / _updates(config, unit)
-    return _half_cosine(config.optim.lr, config.schedule.minimum, progress), None
+def _constant(config: Config, n: float, length: float, unit: int) -> float:
+    return config.optim.lr
+
+
+def _cosine(config: Config, n: float, length: float, unit: int) -> float:
+    return _half_cosine(config.optim.lr, config.schedule.minimum, n / length)
+
+
+def _linear_fall(config: Config, n: float, length: float, unit: int) -> float:
+    """To the minimum, which the update after the last would have; there it stays."""
+    return _linear(config.optim.lr, config.schedule.minimum, min(n / length, 1.0))
+
+
+def _trapezoid(config: Config, n: float, length: float, unit: int) -> float:
+    """Constant, then a linear fall to the minimum at the end of the run."""
+    fall = config.schedule.decay * unit or _updates(config, unit) / 5
+    share = (n - length + fall) / fall
+    return _linear(config.optim.lr, config.schedule.minimum, min(max(share, 0.0), 1.0))
+
+
+def _stem_bias(config: Config, step: int, steps_per_epoch: int) -> float:
+    """The rate of a whitening stem's bias, which falls to 0 whatever the schedule is."""
+    optim, epochs = config.optim, config.optim.stem_bias_epochs
+    if epochs is None:
+        return 0.0
+    lr = optim.lr if optim.rest_lr is None else optim.rest_lr
+    return lr * max(1 - step / max(1, round(epochs * steps_per_epoch)), 0.0)
 
 
 def _restarts(config: Config, n: int, unit: int) -> Point:
@@ -119,8 +156,10 @@ def _multiplicative(config: Config, n: int, unit: int) -> Point:
 
 
 _CURVES: dict[str, Curve] = {
-    "constant": _constant,
-    "cosine": _cosine,
+    "constant": _warmed(_constant),
+    "cosine": _warmed(_cosine),
+    "linear": _warmed(_linear_fall),
+    "trapezoid": _warmed(_trapezoid),
     "restarts": _restarts,
     "onecycle": _onecycle,
     "cyclic": _cyclic,

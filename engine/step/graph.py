@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from engine.data.counter import Ids
 from engine.data.graph_inputs import graph_inputs
 from engine.data.loader import Batch, Loader
+from engine.optim.optimizer import DeviceRates
 from engine.optim.schedules import Rates
 from engine.optim.stages import WHOLE, Stage
-from engine.optim.update import DeviceRates
 from engine.step.device import Machine
 from engine.step.replay import GraphRecorder, RecordedWork
 from engine.step.totals import Totals, loss_of
@@ -49,7 +49,9 @@ class GraphedTraining:
         dtype = torch.float32 if resizes else input_dtype(machine)  # rounded only once
         self._inputs = graph_inputs(loader, dtype)
         self._steps = len(loader)
-        self._table = torch.zeros((self._steps, 2), dtype=RATES_DTYPE).to(machine.device)
+        self._table = torch.zeros((self._steps, len(Rates._fields)), dtype=RATES_DTYPE).to(
+            machine.device
+        )
         self._ready: dict[int, Tensor] = {}  # tables on the host
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
         self._number = torch.zeros_like(self._at)  # step of the run
@@ -84,8 +86,8 @@ class GraphedTraining:
 
     def _queue(self, batch: Batch) -> None:
         self._inputs.fill(batch, self._at)
-        lr, momentum = self._table.index_select(0, self._at.view(1))[0]
-        self._step.queue(batch, DeviceRates(lr, momentum), self._number)
+        rates = DeviceRates(*self._table.index_select(0, self._at.view(1))[0].unbind())
+        self._step.queue(batch, rates, self._number)
         self._at += 1
         self._number += 1
 

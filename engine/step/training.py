@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from engine.config.schema import Optim
 from engine.data.loader import Batch
-from engine.optim import optimizers
 from engine.optim.lookahead import Lookahead
+from engine.optim.optimizer import DeviceRates, Optimizer, clip
 from engine.optim.schedules import Rates
 from engine.optim.stages import WHOLE, Stage
-from engine.optim.update import DeviceRates, Update
 from engine.step import compiled
 from engine.step.device import Machine
 from engine.step.resizing import resized
@@ -45,8 +44,8 @@ class TrainingStep:
         self._machine = machine
         self._optim = optim
         self._parameters = list(network.parameters())
-        self._optimizer = optimizers.make(network, optim, cycles=cycles)
-        self._update_on_device = Update(self._optimizer, optim, cycles=cycles)
+        half = torch.bfloat16 if machine.precision == "bf16" else None
+        self._optimizer = Optimizer(network, optim, cycles=cycles, dtype=half)
         self._lookahead = Lookahead(self._parameters, optim) if optim.lookahead_k else None
         self._compiled = compiled.forward(network, machine)
         self._batch_size, self._smoothing = batch_size, smoothing
@@ -75,15 +74,15 @@ class TrainingStep:
         The images are not yet counted in `totals`: a graph knows no plain numbers.
         """
         images, labels = resized(batch.images, self._stage.side), batch.labels
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         with self._machine.autocast():
             logits = self._forward(images)
         loss = loss_of(logits, labels, self._smoothing)
         scaled: Tensor = loss if self._scaling is None else loss * self._scaling.scale
         torch.autograd.backward(scaled)
         skip = self._check(loss.detach(), number)
-        optimizers.clip(self._parameters, self._optim)
-        self._update(rates, skip)
+        clip(self._parameters, self._optim)
+        self._optimizer(rates, skip)
         if self._lookahead is not None:
             self._lookahead(skip)
         self.totals.sum(loss, logits, labels)
@@ -98,7 +97,7 @@ class TrainingStep:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, besides the network."""
-        named = {f"optimizer.{k}": v for k, v in optimizers.state_tensors(self._optimizer).items()}
+        named = {f"optimizer.{k}": v for k, v in self._optimizer.tensors().items()}
         named |= {f"totals.{k}": v for k, v in self.totals.tensors().items()}
         if self._lookahead is not None:
             named |= {f"lookahead.{k}": v for k, v in self._lookahead.tensors().items()}
@@ -108,7 +107,7 @@ class TrainingStep:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the result of `tensors`."""
-        optimizers.restore(self._optimizer, _under("optimizer.", tensors))
+        self._optimizer.restore(_under("optimizer.", tensors))
         self.totals.restore(_under("totals.", tensors))
         if self._lookahead is not None:
             self._lookahead.restore(_under("lookahead.", tensors))
@@ -137,17 +136,6 @@ class TrainingStep:
         self._bad_loss.copy_(torch.where(first, loss, self._bad_loss))
         self._bad_step.copy_(torch.where(first, number, self._bad_step))
         return skip | (self._bad_step >= 0)
-
-    def _update(self, rates: Rates | DeviceRates, skip: Tensor) -> None:
-        if isinstance(rates, DeviceRates):
-            self._update_on_device(rates, skip)
-            return
-        optimizers.set_rates(self._optimizer, rates)
-        if self._machine.device.type == "cpu":
-            if not skip:
-                self._optimizer.step()
-            return
-        optimizers.step_unless(self._optimizer, skip)
 
 
 class LossScale:

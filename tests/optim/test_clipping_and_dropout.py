@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from engine.config.schema import Optim
 from engine.data.loader import Batch
 from engine.model import ResNet, Variant
+from engine.optim.optimizer import DeviceRates
 from engine.optim.schedules import Rates
-from engine.optim.update import DeviceRates
 from engine.step.device import Machine
 from engine.step.replay import RecordedWork
 from engine.step.training import TrainingStep

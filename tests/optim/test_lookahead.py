@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from engine.config.schema import Optim
 from engine.data.loader import Batch
-from engine.optim import optimizers
 from engine.optim.lookahead import Lookahead
+from engine.optim.optimizer import Optimizer
 from engine.optim.schedules import Rates
 from engine.step.device import Machine
 from engine.step.training import TrainingStep
@@ -66,7 +66,8 @@ def test_lookahead_equals_a_slow_reference(name: str, k: int, alpha: float, star
         name, 0.05, weight_decay=1e-3, lookahead_k=k, lookahead_alpha=alpha, lookahead_start=start
     )
     ours, plain = _layer(), _layer()
-    optimizer, alone = optimizers.make(ours, optim), optimizers.make(plain, optim)
+    optimizer, alone = Optimizer(ours, optim), Optimizer(plain, optim)
+    rates = Rates(optim.lr, optim.momentum)
     lookahead = Lookahead(list(ours.parameters()), optim)
     kind = OfTheReports if start == "first" else Published
     slow = [kind(p.detach(), k, alpha) for p in plain.parameters()]
@@ -75,9 +76,9 @@ def test_lookahead_equals_a_slow_reference(name: str, k: int, alpha: float, star
             ours.parameters(), plain.parameters(), gradients, strict=True
         ):
             mine.grad, other.grad = gradient.clone(), gradient.clone()
-        optimizer.step()
+        optimizer(rates, UPDATED)
         lookahead(UPDATED)
-        alone.step()
+        alone(rates, UPDATED)
         with torch.no_grad():
             for parameter, each in zip(plain.parameters(), slow, strict=True):
                 parameter.copy_(each.after(parameter.detach()))

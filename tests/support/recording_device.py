@@ -20,9 +20,8 @@ from torch.utils._pytree import tree_leaves
 from engine.data.augment import cpu, effects_gpu, gpu
 from engine.data.augment.effects import Finish, on_cpu
 from engine.data.transform import Transform
-from engine.optim import optimizers
+from engine.optim.optimizer import DeviceRates, Optimizer
 from engine.optim.schedules import Rates
-from engine.optim.update import DeviceRates, Update
 from engine.step import graph, replay
 from engine.step.replay import Graph, Tensors, Work
 
@@ -184,17 +183,20 @@ def _finish(
     on_cpu(images, ids.numpy()[first : first + len(out)], finish, int(epoch.numpy()), out)
 
 
-def _update(update: Update, rates: DeviceRates, skip: Tensor) -> None:
-    """`Update` by torch's own step on the CPU: it too reads the rates where they lie in memory."""
-    lr, momentum = (float(each.numpy()) for each in rates)
-    optimizers.set_rates(update._optimizer, Rates(lr, momentum))
-    optimizers.step_unless(update._optimizer, skip)
+def _update(optimizer: Optimizer, rates: Rates | DeviceRates, skip: Tensor) -> None:
+    """An eager update: it too reads the rates where they lie in memory."""
+    if isinstance(rates, DeviceRates):
+        rates = Rates(*(float(each.numpy()) for each in rates if each is not None))
+    _eager_update(optimizer, rates, skip)
+
+
+_eager_update = Optimizer.__call__
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
     """From now on every run records its steps, by this recorder; CPU kernels stand for a GPU's."""
     recorder = FakeRecorder()
-    monkeypatch.setattr(Update, "__call__", _update)
+    monkeypatch.setattr(Optimizer, "__call__", _update)
     monkeypatch.setattr(graph, "RATES_DTYPE", torch.float64)  # as an eager step has them
     monkeypatch.setattr(gpu, "augment", _augment)
     monkeypatch.setattr(effects_gpu, "finish_batch", _finish)
