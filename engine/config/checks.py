@@ -165,12 +165,15 @@ def new_classifier_needs_weights(config: Config) -> Problems:
         yield "model.weights_classifier", "nothing is loaded; model.weights is empty"
 
 
-@check("model.weights", "model.weights_classifier", "model.init")
+@check("model.weights", "model.weights_classifier", "model.init", "model.classifier_std")
 def loaded_weights_are_not_drawn(config: Config) -> Problems:
     """The initialisation would silently do nothing."""
     model = config.model
-    if model.weights and model.weights_classifier == "loaded" and model.init != "default":
-        yield "model.init", "no weight is drawn; all are loaded from model.weights"
+    if not model.weights or model.weights_classifier != "loaded":
+        return
+    for key, default in (("init", "default"), ("classifier_std", None)):
+        if getattr(model, key) != default:
+            yield f"model.{key}", "no weight is drawn; all are loaded from model.weights"
 
 
 @check("runtime.device")

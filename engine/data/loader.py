@@ -154,6 +154,16 @@ class Loader:
         ids = order.shuffled(self._all, seed, epoch) if self._shuffle else self._all
         return np.array(ids[self._rank :: self._world_size][: self.samples])  # the caller's own
 
+    def pixels(self, most: int) -> Iterator[Tensor]:
+        """The first samples of the set (of all ranks) as they are stored: uint8, N H W C.
+
+        In order of their ids, in portions that are valid until the next one is asked for.
+        """
+        ids = np.sort(self._all)[:most]
+        device_ids = torch.from_numpy(ids).to(self._device)
+        for images, rows in self.store.batches(ids, device_ids, self.batch_size):
+            yield images[rows]
+
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `skip` on."""
         if epoch < 0 or skip < 0:

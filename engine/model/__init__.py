@@ -2,8 +2,8 @@
 
 `choice` turns a configuration's `model` section into a `Variant` and says what is wrong with it;
 `budget` counts parameters and FLOPs in closed form, `fitting` finds the nearest network within a
-limit; `naming` names any network of the family; `weights` initialises it; `listing` and
-`description` are the data behind `--list` and `--describe`.
+limit; `naming` names any network of the family; `weights` initialises it, `whitening` a stem of
+fixed filters; `listing` and `description` are the data behind `--list` and `--describe`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.model.description import describe
     from engine.model.resnet import ResNet
     from engine.model.weights import initialise
+    from engine.model.whitening import whiten
 
 __all__ = [
     "VARIANTS",
@@ -31,10 +32,16 @@ __all__ = [
     "problems",
     "resolve",
     "rows",
+    "whiten",
 ]
 
 
-_NEEDS_TORCH = {"ResNet": "resnet", "describe": "description", "initialise": "weights"}
+_NEEDS_TORCH = {
+    "ResNet": "resnet",
+    "describe": "description",
+    "initialise": "weights",
+    "whiten": "whitening",
+}
 
 
 def __getattr__(name: str) -> Any:

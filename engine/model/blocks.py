@@ -114,29 +114,35 @@ def skip_path(variant: Variant, layer: Layer) -> nn.Sequential:
     return path
 
 
-class Transition(nn.Module):
-    """The beginning of a layer that halves the map: convolution, 2x2 max pool, norm, activation.
+class PooledConvolution(Convolution):
+    """A convolution before a 2x2 max pool, which drops the last row and column of an odd map.
 
-    The pool drops the last row and column of a map of odd side, so the convolution leaves them
-    out: the same result with fewer FLOPs (13 % of them for a map of 15).
+    They are left out: the same result with fewer FLOPs (13 % of them for a map of 15).
     """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve to a map of even sides."""
+        if not (input.shape[2] % 2 or input.shape[3] % 2):
+            return super().forward(input)
+        kernel = self.kernel_size[0]
+        first = (kernel - 1) // 2
+        right, bottom = (kernel - 1 - first - side % 2 for side in (input.shape[3], input.shape[2]))
+        return F.conv2d(F.pad(input, (first, right, first, bottom)), self.weight)
+
+
+class Transition(nn.Module):
+    """The beginning of a layer that halves the map: convolution, 2x2 max pool, norm, activation."""
 
     def __init__(self, variant: Variant, layer: Layer) -> None:
         super().__init__()
-        self.conv = Convolution(layer.before, layer.width, layer.kernel)
+        self.conv = PooledConvolution(layer.before, layer.width, layer.kernel)
+        self.pool = nn.MaxPool2d(2)
         self.norm = batch_norm(variant, layer.width)
         self.activation = ACTIVATIONS[variant.activation]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return a map of half the side, rounded down."""
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            kernel = self.conv.kernel_size[0]
-            before = (kernel - 1) // 2
-            right, bottom = (kernel - 1 - before - side % 2 for side in (x.shape[3], x.shape[2]))
-            x = F.conv2d(F.pad(x, (before, right, before, bottom)), self.conv.weight)
-        else:
-            x = self.conv(x)
-        return self.activation(self.norm(F.max_pool2d(x, 2)))
+        return self.activation(self.norm(self.pool(self.conv(x))))
 
 
 class Block(nn.Module):

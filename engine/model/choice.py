@@ -18,7 +18,14 @@ from engine.model.variants import PER_LAYER, VARIANTS, Variant, doubled
 Problem = tuple[str, str]  # dotted key, message
 
 LIST = "python -m engine.train --list shows all"
-CAUSES = {"se_reduction": ("se_reduction", "widths", "se")}  # settings that may be to blame
+CAUSES = {  # settings that may be to blame
+    "se_reduction": ("se_reduction", "widths", "se"),
+    "stem_kernel": ("stem_kernel", "stem"),
+    "stem_stride": ("stem_stride", "stem"),
+    "preactivation": ("preactivation", "transition"),
+    "skip": ("skip", "transition"),
+}
+OTHERS = ("blocks", "stem_stride", "transition", "stem")
 SINGLE = tuple(field.name for field in dataclasses.fields(Variant) if field.name not in PER_LAYER)
 
 
@@ -36,7 +43,7 @@ def problems(model: Model, classes: int = 10, side: int = 32) -> list[Problem]:
     if variant is None:
         return wrong
     wrong = [
-        (_blame(model, *CAUSES.get(field, (field, "blocks", "stem_stride"))), text)
+        (_blame(model, *CAUSES.get(field, (field, *OTHERS))), text)
         for field, text in fitting.build_errors(variant, side)
     ]
     total = budget.parameters(variant, classes, side=side).total

@@ -1,7 +1,8 @@
 """A network drawn from its `Variant`: an SVG of stem, residual layers, pool and classifier.
 
 Each block is a bar with the arc of its skip path: plain where it is the identity, dashed where a
-convolution changes the size, with a triangle where a max pool comes first. Bars are as high as
+convolution changes the size, with a triangle where a max pool comes first. The convolution of a
+pool transition is a bar without an arc, with the pool's triangle above it. Bars are as high as
 their maps are wide.
 """
 
@@ -33,18 +34,21 @@ def drawing(variant: Variant, classes: int = 10, side: int = 32, title: str = ""
     parts: list[_Part] = [_column(16, "images", (f"3 × {side} × {side}",), "#f1f5f9", side, side)]
     stem = f"{variant.stem_kernel}×{variant.stem_kernel}"
     stem += f", stride {variant.stem_stride}" if variant.stem_stride > 1 else ""
-    words = (f"conv {stem}", f"{variant.widths[0]} × {sides[0]} × {sides[0]}")
+    first = variant.stem_width
+    kind = "whitening" if variant.stem == "whiten" else "conv"
+    words = (f"{kind} {stem}", f"{first} × {sides[0]} × {sides[0]}")
     parts.append(_column(parts[-1].right, "stem", words, "#e2e8f0", sides[0], side))
     if variant.se == "stem":
-        inner = variant.widths[0] // variant.se_reduction
-        words = (f"{variant.widths[0]}-{inner}-{variant.widths[0]}", "squeeze, excite")
+        inner = first // variant.se_reduction
+        words = (f"{first}-{inner}-{first}", "squeeze, excite")
         parts.append(_column(parts[-1].right, "SE", words, "#fde68a", sides[0], side))
     for number, layer in enumerate(variant.layers):
         parts.append(_layer(parts[-1].right, variant, number, layer, sides[number + 1], side))
     pooled = budget.pooled_side(variant, side)
     whole = variant.pool in ("global", sides[-1])
     pool = "global" if whole else f"{variant.pool}×{variant.pool}"
-    words = (f"{pool} average", f"{variant.widths[-1]} × {pooled} × {pooled}")
+    kind = "maximum" if variant.pool_kind == "max" else "average"
+    words = (f"{pool} {kind}", f"{variant.widths[-1]} × {pooled} × {pooled}")
     parts.append(_column(parts[-1].right, "pool", words, "#e2e8f0", pooled, side))
     parts.append(_column(parts[-1].right, "linear", (f"{classes} classes",), "#bbf7d0", 6, side))
     width, height = parts[-1].right + 8, ground + 74
@@ -53,6 +57,7 @@ def drawing(variant: Variant, classes: int = 10, side: int = 32, title: str = ""
     head = f"{title}: " if title else ""
     head += f"{total:,} parameters, {forward / 1e9:.3f} GFLOPs per image"
     head += ", pre-activation" if variant.preactivation else ""
+    head += f", {variant.activation}" if variant.activation != "relu" else ""
     if variant.dropout:
         head += f", dropout {variant.dropout:g} ({variant.dropout_place})"
     lines = [
@@ -83,25 +88,28 @@ def _layer(
     ground, high = TOP + HIGHEST, _height(map_side, side)
     colour = COLOURS[min(number, len(COLOURS) - 1)]
     svg = []
+    pools, start = variant.transition == "pool", left
+    if pools:
+        svg += [_bar(left, BAR, high, colour), _triangle(left + BAR / 2, ground - high - 1)]
+        start += BAR + GAP
     for index in range(layer.blocks):
-        x = left + index * (BAR + GAP)
+        x = start + index * (BAR + GAP)
         svg.append(_bar(x, BAR, high, colour))
         if variant.se == "block":
             svg.append(_bar(x + BAR - 6, 6, high, "#fde68a"))
         changes = index == 0 and layer.projects
-        start, end, peak = x - GAP / 2, x + BAR + GAP / 2, ground - high - 20
+        begin, end, peak = x - GAP / 2, x + BAR + GAP / 2, ground - high - 20
         dashes = ' stroke-dasharray="4 2"' if changes else ""
         svg.append(
-            f'<path d="M{start:.0f} {ground - high + 6:.0f} C{start:.0f} {peak:.0f} {end:.0f} '
+            f'<path d="M{begin:.0f} {ground - high + 6:.0f} C{begin:.0f} {peak:.0f} {end:.0f} '
             f'{peak:.0f} {end:.0f} {ground - high + 6:.0f}" fill="none" stroke="{GREY}"{dashes}/>'
         )
         if changes and variant.skip == "maxpool" and layer.stride != 1:
-            svg.append(
-                f'<path d="M{start - 4:.0f} {ground - high - 1:.0f} h8 l-4 7 z" fill="{GREY}"/>'
-            )
-    right = left + layer.blocks * (BAR + GAP) - GAP
+            svg.append(_triangle(begin, ground - high - 1))
+    right = start + layer.blocks * (BAR + GAP) - GAP
+    blocks = f"{layer.blocks} block{'s' if layer.blocks > 1 else ''}"
     words = [
-        f"{layer.blocks} block{'s' if layer.blocks > 1 else ''}, {layer.kernel}×{layer.kernel}",
+        f"{'conv, pool, ' if pools else ''}{blocks}, {layer.kernel}×{layer.kernel}",
         f"{layer.width} × {map_side} × {map_side}",
     ]
     if layer.projects:
@@ -135,6 +143,11 @@ def _labelled(
             f'fill="{GREY}">{escape(line)}</text>'
         )
     return _Part(svg, left + wide + BETWEEN, middle)
+
+
+def _triangle(x: float, y: float) -> str:
+    """A max pool, at the middle of its upper edge."""
+    return f'<path d="M{x - 4:.0f} {y:.0f} h8 l-4 7 z" fill="{GREY}"/>'
 
 
 def _bar(x: float, width: float, high: float, colour: str) -> str:

@@ -121,6 +121,8 @@ def _nothing_left(variant: Variant, side: int, sides: list[int]) -> tuple[str, s
 def _lost_kernels(variant: Variant, side: int) -> Iterator[tuple[str, str]]:
     """Kernels larger than their map, which is padded by (kernel - 1) // 2."""
     sides = budget.feature_maps(variant, side)
+    if 0 in sides:
+        return
     pooled = variant.skip == "maxpool"  # then the skip path's convolution sees the layer's own map
     smallest = {"conv_kernels": sides[1:], "skip_kernels": sides[1:] if pooled else sides[:-1]}
     for field, maps in smallest.items():

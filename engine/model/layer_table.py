@@ -1,7 +1,8 @@
 """A network layer by layer, as torchsummary lists it: output shape, parameters, FLOPs, memory.
 
-Derived from the `Variant` alone, in the order of the forward pass. Functional ReLUs and the final
-average pool, which have no module, have no row; so report 002's table is reproduced row for row.
+Derived from the `Variant` alone, in the order of the forward pass. Functional activations and the
+last pool, which have no module, have no row; so report 002's table is reproduced row for row. The
+max pool of a transition has one, because it changes the map.
 """
 
 from __future__ import annotations
@@ -75,21 +76,34 @@ def totals(rows: list[LayerRow], side: int = 32) -> list[str]:
 
 def _rows(variant: Variant, classes: int, side: int) -> Iterator[LayerRow]:
     sides = budget.feature_maps(variant, side)
-    first, last = variant.widths[0], variant.widths[-1]
-    yield _convolution(3, first, variant.stem_kernel, sides[0])
-    if not variant.preactivation:
+    first, last = variant.stem_width, variant.widths[-1]
+    yield _convolution(3, first, variant.stem_kernel, sides[0], bias=variant.stem == "whiten")
+    if not variant.preactivation and variant.stem == "conv":
         yield _norm(first, sides[0])
     if variant.se == "stem":
         yield from _squeeze_excite(variant, first, sides[0])
     for layer, before, after in zip(variant.layers, sides, sides[1:], strict=False):
+        pools = variant.transition == "pool"
+        if pools:
+            yield from _transition(layer, after)
         for index in range(layer.blocks):
-            yield from _block(variant, layer, index == 0, before if index == 0 else after, after)
+            changes = index == 0 and not pools
+            yield from _block(variant, layer, changes, before if changes else after, after)
     if variant.preactivation:
         yield _norm(last, sides[-1])
     inputs = last * budget.pooled_side(variant, side) ** 2
     if variant.dropout and variant.dropout_place == "classifier":
         yield LayerRow("Dropout", (inputs,))
-    yield LayerRow("Linear", (classes,), inputs * classes + classes, 2 * inputs * classes)
+    biases = classes if variant.classifier_bias else 0
+    yield LayerRow("Linear", (classes,), inputs * classes + biases, 2 * inputs * classes)
+
+
+def _transition(layer: Layer, after: int) -> Iterator[LayerRow]:
+    """What a layer begins with where the transition is a pool."""
+    yield _convolution(layer.before, layer.width, layer.kernel, 2 * after)  # what is pooled
+    yield LayerRow("MaxPool2d", (layer.width, after, after))
+    yield _norm(layer.width, after)
+    yield LayerRow("Transition", (layer.width, after, after))
 
 
 def _block(
@@ -117,9 +131,10 @@ def _block(
     yield LayerRow("BasicBlock", (width, after, after))
 
 
-def _convolution(before: int, width: int, kernel: int, side: int) -> LayerRow:
+def _convolution(before: int, width: int, kernel: int, side: int, bias: bool = False) -> LayerRow:
     weights = before * width * kernel**2
-    return LayerRow("Conv2d", (width, side, side), weights, 2 * weights * side**2)
+    parameters = weights + (width if bias else 0)
+    return LayerRow("Conv2d", (width, side, side), parameters, 2 * weights * side**2)
 
 
 def _norm(width: int, side: int) -> LayerRow:

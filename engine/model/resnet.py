@@ -71,10 +71,8 @@ class ResNet(nn.Module):
         return logits if self.logit_scale == 1 else logits * self.logit_scale
 
     def extra_repr(self) -> str:
-        """What the modules do not show: it also names the compiled code."""
-        frozen = f"frozen_layers={self.frozen_layers}, frozen_stem={self.frozen_stem}"
-        unusual = frozen if self.frozen_layers or self.frozen_stem else ""
-        return ", ".join(part for part in (self._parts, unusual) if part)
+        """The parts that no module shows; the text also names the compiled code."""
+        return self._parts
 
     def _partly_frozen(self, images: torch.Tensor) -> torch.Tensor:
         """The last layer's output, with gradients from the first part that is not frozen."""

@@ -19,7 +19,8 @@ from engine.data.counter import Ids, Purpose, derive
 from engine.data.loader import Batch, Loader
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
-from engine.model import ResNet, initialise, resolve
+from engine.model import ResNet, initialise, resolve, whiten
+from engine.model.whitening import IMAGES
 from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.optim.stages import Stage, epochs_of, stage, steps_of
 from engine.runs.checkpoint import Saved
@@ -81,7 +82,9 @@ class State:
         network = ResNet(architecture[0], architecture[1], side=sets.side)
         generator = torch.Generator().manual_seed(derive(config.train.seed, Purpose.INIT, 1))
         initialise(network, config.model, generator)
-        if weights is not None:
+        if weights is None:
+            whiten(network, sets.train.pixels(IMAGES), sets.std)
+        else:
             weights.load_into(network)
         layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]

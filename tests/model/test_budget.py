@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.config.schema import Model
 from engine.model import VARIANTS, ResNet, Variant, budget, describe, fitting, resolve
-from engine.model.blocks import Block
+from engine.model.blocks import Block, Transition, Whitening
 from engine.model.resnet import count
 from tests.support.networks import observed_sides, on_meta
 
@@ -35,6 +37,7 @@ PARTS: dict[str, tuple[int, int, tuple[int, ...], int]] = {
     "resnet224_w64_128_250": (1856, 0, (147_968, 525_568, 4_262_000), 2510),
     "resnet224_w64_130_251": (1856, 0, (147_968, 540_800, 4_299_881), 2520),
     "resnet453": (1856, 0, (295_936, 1_411_840, 3_280_384), 2570),
+    "house94": (312, 0, (87_936, 1_328_640, 3_541_248), 3840),
 }
 MAPS = {
     "se_resnet443": [32, 16, 8],
@@ -45,6 +48,7 @@ MAPS = {
     "resnet1111_skip2": [32, 16, 8, 4],
     "resnet2222_w64_192_192_256": [16, 8, 4, 2],
     "resnet22222_maxpool_skip": [16, 8, 4, 2, 1],
+    "house94": [15, 7, 3],
 }
 
 
@@ -71,7 +75,13 @@ def test_the_feature_maps_are_those_of_a_forward_pass(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "forward", "training"),
-    [("resnet453", 1.748, 5.242), ("se_resnet443", 1.597, 4.789), ("resnet18", 1.111, 3.329)],
+    [
+        ("resnet453", 1.748, 5.242),
+        ("se_resnet443", 1.597, 4.789),
+        ("resnet18", 1.111, 3.329),
+        ("house94", 0.344, 1.029),
+        ("house95", 0.513, 1.537),
+    ],
 )
 def test_the_flops_are_the_known_ones(name: str, forward: float, training: float) -> None:
     flops = budget.flops(VARIANTS[name])
@@ -95,22 +105,49 @@ DESIGNS = st.integers(1, 4).flatmap(
         stem_stride=st.integers(1, 4),
         dropout=st.sampled_from([0.0, 0.3]),
         dropout_place=st.sampled_from(["classifier", "block"]),
+        stem=st.sampled_from(["conv", "whiten"]),
+        transition=st.sampled_from(["stride", "pool"]),
+        activation=st.sampled_from(["relu", "gelu", "silu"]),
+        norm_scale=st.booleans(),
+        pool_kind=st.sampled_from(["mean", "max"]),
+        classifier_bias=st.booleans(),
+        logit_scale=st.sampled_from([1.0, 0.25]),
     )
 )
 
 
+def buildable(variant: Variant) -> Variant:
+    """The variant without what its transition or its stem excludes, so that few are skipped."""
+    if variant.stem == "whiten":
+        variant = dataclasses.replace(variant, stem_stride=1)
+    if variant.transition == "pool":
+        one = (1,) * len(variant.blocks)
+        parts = {"skip": "conv", "skip_kernels": one, "preactivation": False}
+        variant = dataclasses.replace(variant, **parts)  # type: ignore[arg-type]
+    return variant
+
+
 @settings(max_examples=20, deadline=None)
-@given(DESIGNS, st.integers(1, 100), st.integers(1, 4), st.integers(9, 40))
+@given(
+    DESIGNS.map(buildable),
+    st.integers(1, 100),
+    st.integers(1, 4),
+    st.integers(9, 40),
+    st.integers(0, 4),
+    st.booleans(),
+)
 def test_the_closed_form_is_the_built_network(
-    variant: Variant, classes: int, channels: int, side: int
+    variant: Variant, classes: int, channels: int, side: int, frozen: int, frozen_stem: bool
 ) -> None:
+    channels = 3 if variant.stem == "whiten" else channels
     if fitting.build_errors(variant, side):
         return
     network = on_meta(variant, classes=classes, channels=channels, side=side)
     closed = budget.parameters(variant, classes, channels, side)
     assert count(network) == closed
     assert sum(parameter.numel() for parameter in network.parameters()) == closed.total
-    flops = budget.flops(variant, classes, channels, side)
+    network.frozen_layers, network.frozen_stem = frozen, frozen_stem
+    flops = budget.flops(variant, classes, channels, side, frozen, frozen_stem)
     images = torch.empty(2, channels, side, side, device="meta")
     with FlopCounterMode(display=False) as counter:
         logits = network(images)
@@ -168,26 +205,47 @@ def test_units_in_blocks_and_the_last_norm_count_to_their_layers() -> None:
     assert early.layers == (plain.layers[0], plain.layers[1] - 2 * 16 - 2 * 32 + 2 * 32)
 
 
-@pytest.mark.parametrize("name", ["resnet453", "resnet1111", "resnet22222_maxpool_skip"])
-def test_training_traffic_is_what_a_networks_parts_move(name: str) -> None:
+@pytest.mark.parametrize("side", [20, 28, 32])
+def test_a_network_without_padding_costs_what_it_does_at_each_size(side: int) -> None:
+    variant = VARIANTS["house94"]
+    network = on_meta(variant)
+    assert observed_sides(network, side) == budget.feature_maps(variant, side)
+    for frozen in range(4):
+        flops = budget.flops(variant, side=side, frozen=frozen)
+        network.frozen_layers = frozen
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, 3, side, side, device="meta")).sum().backward()
+        assert counter.get_total_flops() == flops.training
+    # With an untrained bias the first layer needs no gradient for its input.
+    detached = budget.flops(variant, frozen_stem=True)
+    assert round(detached.training / GIGA, 3) == 1.005
+
+
+@pytest.mark.parametrize("side", [20, 32])
+@pytest.mark.parametrize("name", ["resnet453", "resnet1111", "resnet22222_maxpool_skip", "house94"])
+def test_training_traffic_is_what_a_networks_parts_move(name: str, side: int) -> None:
     variant = VARIANTS[name]
-    network = ResNet(variant, 10, side=32).eval()
+    network = ResNet(variant, 10, side=side).eval()
     moved = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal moved
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, Whitening):
+            moved += (1 + 3) * output.numel()  # its filters need no gradient, its bias does
+        elif isinstance(module, nn.Conv2d):
             images = inputs[0].shape[1] == 3  # nothing is computed for them, and they are few
             moved += 3 * (output.numel() + (0 if images else inputs[0].numel()))
         elif isinstance(module, nn.BatchNorm2d):
             moved += (3 + 5) * output.numel()
         elif isinstance(module, Block):
             moved += 2 * (2 + 3) * output.numel() + 6 * output.numel()  # activations, the sum
-        elif isinstance(module, nn.ReLU):
+        elif isinstance(module, nn.MaxPool2d) and variant.transition == "pool":
+            moved += 2 * (inputs[0].numel() + output.numel())
+        elif isinstance(module, (nn.ReLU, nn.GELU, Transition)):
             moved += (2 + 3) * output.numel()
 
     for module in network.modules():
         module.register_forward_hook(add)
     with torch.no_grad():
-        network(torch.zeros(1, 3, 32, 32))
-    assert budget.training_traffic(variant) == pytest.approx(moved, rel=0.12)
+        network(torch.zeros(1, 3, side, side))
+    assert budget.training_traffic(variant, side) == pytest.approx(moved, rel=0.12)

@@ -25,12 +25,20 @@ def test_every_block_has_a_bar_and_a_skip_path(name: str) -> None:
     dashed = [path for path in arcs if "stroke-dasharray" in path.attrib]
     assert len(dashed) == sum(layer.projects for layer in variant.layers)
     bars = [bar for bar in root.iter(f"{SVG}rect") if "rx" in bar.attrib]
-    assert len(bars) == sum(variant.blocks) + 4 + (variant.se == "stem")
+    transitions = len(variant.blocks) if variant.transition == "pool" else 0
+    assert len(bars) == sum(variant.blocks) + transitions + 4 + (variant.se == "stem")
 
 
 def test_a_max_pool_on_the_skip_path_is_drawn_and_named() -> None:
     words = drawing(VARIANTS["resnet22222_maxpool_skip"])
     assert words.count("skip pool, 1×1") == 4 and words.count("l-4 7 z") == 4
+
+
+def test_a_pool_transition_is_drawn_and_named() -> None:
+    words = drawing(VARIANTS["house94"])
+    assert words.count("conv, pool, 1 block, 3×3") == 3 and words.count("l-4 7 z") == 3
+    assert "whitening 2×2" in words and "24 × 31 × 31" in words
+    assert "global maximum" in words and ", gelu" in words
 
 
 def test_what_else_a_network_has_is_in_the_title() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from engine.model import VARIANTS, ResNet, Variant, budget
-from engine.model.blocks import Block, Convolution, SqueezeExcite
+from engine.model.blocks import Block, Convolution, PooledConvolution, SqueezeExcite, Whitening
 from engine.model.layer_table import layer_rows, layer_table
 from tests.support.paths import SHARED
 
@@ -18,11 +18,13 @@ OTHERS = {
     "dropout in blocks": Variant((1, 2), (16,), dropout=0.2, dropout_place="block"),
     "dropout, small pool": Variant((1, 1), (8,), dropout=0.3, pool=8, stem_kernel=5),
     "max pool, even kernels": Variant((1, 1, 1), (8,), (2, 3, 4), (2,), skip="maxpool"),
+    "whitening, strided": Variant((1, 1), (8,), stem="whiten", activation="silu"),
 }
 NAMES: dict[type[nn.Module], str] = {
-    Convolution: "Conv2d", SqueezeExcite: "SEBlock", Block: "BasicBlock",
+    Convolution: "Conv2d", Whitening: "Conv2d", SqueezeExcite: "SEBlock", Block: "BasicBlock",
+    PooledConvolution: "Conv2d",
 }  # fmt: skip
-SILENT = (nn.Sequential, ResNet, nn.ReLU)
+SILENT = (nn.Sequential, ResNet, nn.ReLU, nn.GELU, nn.SiLU)
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, *OTHERS])
@@ -33,7 +35,7 @@ def test_parameters_and_flops_are_the_closed_form(name: str) -> None:
     assert sum(row.flops for row in rows) == budget.flops(variant).forward
 
 
-@pytest.mark.parametrize("name", ["se_resnet443", "resnet22222_maxpool_skip", *OTHERS])
+@pytest.mark.parametrize("name", ["se_resnet443", "resnet22222_maxpool_skip", "house94", *OTHERS])
 def test_modules_of_the_built_network_put_out_what_the_rows_say(name: str) -> None:
     variant = (VARIANTS | OTHERS)[name]
     network = ResNet(variant).eval()

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.model import VARIANTS, ResNet, Variant
+from engine.config.schema import Model
+from engine.model import VARIANTS, ResNet, Variant, initialise
 from tests.support.networks import perturbed, smallest_side
 
 IMAGES = 64
@@ -23,13 +24,18 @@ def test_every_parameter_has_a_gradient_and_the_loss_of_64_random_images_falls(n
     network = ResNet(variant, side=side).to(memory_format=torch.channels_last)
     images, labels = torch.randn(IMAGES, 3, side, side), torch.randint(10, (IMAGES,))
     images = images.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    # A head of scaled logits needs the classifier and the rates that go with it.
+    if scaled := variant.logit_scale != 1:
+        initialise(network, Model(classifier_std=1.0), torch.Generator())
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0 if scaled else 0.05, momentum=0.9)
     losses: list[float] = []
     while len(losses) < 6 and (not losses or losses[-1] >= 0.8 * losses[0]):
         optimizer.zero_grad()
         loss = F.cross_entropy(network(images), labels)
         loss.backward()
         for key, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
             assert parameter.grad is not None, key
             assert 0 < parameter.grad.abs().sum().item() < float("inf"), key
         optimizer.step()

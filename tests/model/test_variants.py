@@ -15,7 +15,7 @@ from engine.errors import UserError
 from engine.model import VARIANTS, Variant, problems, resolve, rows
 from engine.model.budget import parameters
 from engine.model.naming import canonical, name_of
-from engine.model.variants import ROWS
+from engine.model.variants import HOUSE, ROWS
 from tests.support.paths import ROOT
 
 # The catalogue of the reports, so that no row can vanish or drift.
@@ -151,7 +151,7 @@ KERNELS = st.lists(st.integers(1, 11), max_size=8).map(tuple)
 
 
 @given(
-    name=st.sampled_from(["", "resnet453", "resnet22222_maxpool_skip", "nonsense", "se_resnet443"]),
+    name=st.sampled_from(["", "resnet453", "resnet22222_maxpool_skip", "nonsense", "house94"]),
     blocks=SIZES,
     widths=st.lists(st.integers(1, 65536), max_size=30).map(tuple),
     conv_kernels=KERNELS,
@@ -161,6 +161,10 @@ KERNELS = st.lists(st.integers(1, 11), max_size=8).map(tuple)
     se_reduction=st.none() | st.integers(1, 10**6),
     skip=st.sampled_from([None, "conv", "maxpool"]),
     stem_stride=st.none() | st.integers(1, 4),
+    preactivation=st.none() | st.booleans(),
+    stem_kernel=st.none() | st.integers(1, 11),
+    stem=st.sampled_from([None, "conv", "whiten"]),
+    transition=st.sampled_from([None, "stride", "pool"]),
     budget=st.sampled_from([0, 1, 10**4, 5_000_000]),
 )
 def test_any_model_section_is_checked_without_a_crash(**parts: object) -> None:
@@ -184,12 +188,81 @@ DESIGNS = st.builds(
     stem_stride=st.sampled_from([1, 2]),
     dropout=st.sampled_from([0.0, 0.4]),
     dropout_place=st.sampled_from(["classifier", "block"]),
+    stem=st.sampled_from(["conv", "whiten"]),
+    transition=st.sampled_from(["stride", "pool"]),
+    activation=st.sampled_from(["relu", "gelu"]),
+    norm_scale=st.booleans(),
+    norm_eps=st.sampled_from([1e-5, 1e-12]),
+    norm_momentum=st.sampled_from([0.1, 0.4]),
+    pool_kind=st.sampled_from(["mean", "max"]),
+    classifier_bias=st.booleans(),
+    logit_scale=st.sampled_from([1.0, 1 / 9, 0.1, 0.3, 2.0]),
+)
+HOUSES = st.builds(
+    Variant,
+    blocks=st.sampled_from([(1,), (1, 1, 1)]),
+    widths=st.sampled_from([(64,), (384,)]),
+    pool=st.sampled_from(["global", 2]),
+    logit_scale=st.sampled_from([1.0, 1 / 64, 1 / 384, 1 / 9]),
+    **{part: st.just(value) for part, value in HOUSE.items()},
 )
 
 
-@given(first=DESIGNS, second=DESIGNS | st.sampled_from(list(VARIANTS.values())))
+ALL = DESIGNS | HOUSES | st.sampled_from(list(VARIANTS.values()))
+
+
+@given(first=DESIGNS | HOUSES, second=ALL)
 def test_two_networks_never_share_a_name(first: Variant, second: Variant) -> None:
     assert (name_of(first) == name_of(second)) == (canonical(first) == canonical(second))
+
+
+def test_names_of_networks_for_short_runs_say_how_they_differ() -> None:
+    house = VARIANTS["house94"]
+    wider = dataclasses.replace(house, widths=(64, 256, 320), logit_scale=1 / 320)
+    assert name_of(wider) == "house111_w64_256_320"
+    assert name_of(dataclasses.replace(house, logit_scale=1 / 9)).endswith("_384_logits1_9")
+    assert name_of(dataclasses.replace(wider, pool=2, se="stem")).startswith("se_house111_w64")
+    plain = Variant((1, 1), stem="whiten", transition="pool", activation="silu", logit_scale=0.3)
+    assert name_of(plain) == "resnet11_whiten_pooled_silu_logits0.3"
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "words"),
+    [
+        (Model(name="house94", stem_stride=2), "model.stem_stride", "has stride 1, not 2"),
+        (Model(name="resnet22222", stem="whiten"), "model.stem", "has stride 1, not 2"),
+        (Model(name="house94", preactivation=True), "model.preactivation", "model.transition"),
+        (Model(name="house94", skip="maxpool"), "model.skip", "give model.skip conv"),
+        (Model(name="resnet1111_skip2", transition="pool"), "model.transition", "skip_kernels [1]"),
+        (Model(name="house94", skip_kernels=(3,)), "model.skip_kernels", "no skip path"),
+        (
+            Model(name="house94", blocks=(1,) * 5, widths=(4,)),
+            "model.blocks",
+            "the pool of layer 5 would halve a map of 1x1: images of 32x32 with a stem of 31x31 "
+            "have room for 4 layers, not 5",
+        ),
+        (Model(name="house94", pool=4), "model.pool", "the nearest that fits: 3"),
+        (
+            Model(blocks=(1,), widths=(8,), stem="whiten", se="stem", se_reduction=60),
+            "model.se_reduction",
+            "a squeeze of 54 channels",
+        ),
+    ],
+)
+def test_contradictions_of_stem_and_transition_are_refused(
+    model: Model, key: str, words: str
+) -> None:
+    assert words in dict(problems(model))[key]
+
+
+def test_images_too_small_for_maps_without_padding_are_refused() -> None:
+    assert problems(Model(name="house94"), side=9) == []
+    assert (
+        "have room for 2 layers, not 3"
+        in dict(problems(Model(name="house94"), side=8))["model.name"]
+    )
+    [(key, message)] = problems(Model(name="house94", stem_kernel=9, budget=0), side=8)
+    assert key == "model.stem_kernel" and "larger than images of 8x8" in message
 
 
 def test_the_list_holds_every_variant_with_its_cost_and_config() -> None:
