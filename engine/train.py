@@ -20,11 +20,12 @@ from engine.config.fields import Check
 from engine.config.schema import Config
 from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
-from engine.model import budget, problems, resolve
+from engine.model import problems
 from engine.runs import compatibility, console, initial_weights
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.run import Run
 from engine.runs.state import State
+from engine.runs.work import work_of
 from engine.signals import Stop
 from engine.step import device, profile
 from engine.step.device import Machine
@@ -116,7 +117,8 @@ def profile_steps(config: Config, label: str, stop: Stop) -> int:
         run.refuse_another()
         state = State(config, machine, sets, weights)
         batches = profile.feeding(state.epoch)
-        cost = budget.flops(resolve(config.model), len(sets.classes), side=sets.side).training
+        work = work_of(config, sets.train.samples, classes=len(sets.classes), side=sets.side)
+        cost = work.stages[0][1]  # of the first steps, which are these
 
         def advance() -> int:
             if stop.requested:

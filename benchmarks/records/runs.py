@@ -68,6 +68,12 @@ class RunRecord:
         return self.status == "finished"
 
     @property
+    def passes(self) -> float | None:
+        """Over the training images: `epochs`, of which the last may be a part."""
+        epochs, planned = self["epochs"], self["epochs_planned"]
+        return None if epochs is None else float(min(epochs, planned or epochs))
+
+    @property
     def name(self) -> str:
         """The network's name, or the folder's if the network is unknown."""
         return str(self["variant"] or self.folder)

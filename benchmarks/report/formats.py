@@ -78,6 +78,11 @@ def count(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
+def number(value: float | None) -> str:
+    """A number with commas, and a fraction where it has one."""
+    return NONE if value is None else f"{value:,.6g}"
+
+
 def time(seconds: float | None) -> str:
     """Seconds in hours, minutes and seconds."""
     return NONE if seconds is None else duration(seconds)
@@ -90,8 +95,8 @@ def work(petaflops: float | None) -> str:
 
 def training(run: RunRecord) -> str:
     """`200 epochs of 50,000 images`."""
-    epochs = run["epochs"]
-    words = f"{count(epochs)} {'epoch' if epochs == 1 else 'epochs'}"
+    epochs = run.passes
+    words = f"{number(epochs)} {'epoch' if epochs == 1 else 'epochs'}"
     return f"{words} of {count(run['train_images'])} images"
 
 

@@ -122,4 +122,4 @@ def _written(value: Any) -> str:
 
 
 def _training(run: RunRecord) -> float:
-    return float((run["epochs"] or 0) * (run["train_images"] or 0))
+    return float((run.passes or 0) * (run["train_images"] or 0))

@@ -69,7 +69,7 @@ def markdown(report: Report) -> str:
     runs = [
         (
             run.folder, run.status, run["variant"] or "", formats.count(run["params"]),
-            formats.count(run["epochs"]), formats.share(run["test_accuracy"]),
+            formats.number(run.passes), formats.share(run["test_accuracy"]),
             formats.share(run["best_test_accuracy"]), formats.time(run["seconds"]),
             formats.count(run["images_per_second"]),
             "; ".join(filter(None, (run["error"], *run.problems))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from engine import model
@@ -34,6 +35,12 @@ def _of_stages(config: Config, classes: int, side: int) -> Iterator[tuple[str, s
             f"{frozen}: the network has {len(variant.blocks)} layers (see python -m engine.train "
             "--describe)",
         )
+    for size, following in itertools.pairwise((*config.augment.sizes, side)):
+        if size > side:
+            yield "augment.sizes", f"{size}: larger than the images, which have {side} pixels"
+        elif size == following:
+            what = "the next size" if size != side else "that of the images, which comes next"
+            yield "augment.sizes", f"{size}: the same as {what}; leave it out"
     for size in config.augment.sizes:
         wrong = model.problems(config.model, classes, size)
         if wrong:

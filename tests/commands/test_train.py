@@ -375,6 +375,10 @@ def test_stages_that_the_network_or_the_data_do_not_allow_are_refused(
     assert "augment.sizes: 4: too small for the network" in refused(
         *sizes, "4", "--model.blocks", "1,1,1,1,1"
     )
+    two = ["--augment.sizes_until", "0.3,0.5", "--augment.sizes"]
+    assert "augment.sizes: 40: larger than the images, which have 32" in refused(*two, "16,40")
+    assert "augment.sizes: 32: the same as that of the images" in refused(*two, "16,32")
+    assert "augment.sizes: 16: the same as the next size" in refused(*two, "16,16")
     pool = ["--model.blocks", "1,1", "--model.pool", "8"]
     assert "another number of inputs to the classifier" in refused(*sizes, "20", *pool)
     freeze = ["--train.freeze_from", "0.5", "--train.freeze_layers", "3", "--model.blocks", "1,1"]

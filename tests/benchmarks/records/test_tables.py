@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.records import runs
+from benchmarks.report import formats
 from engine.errors import UserError
 from tests.support.records import record, write_run
 
@@ -159,3 +161,22 @@ def test_a_moving_average_needs_a_full_window(tmp_path: Path) -> None:
     lines = by_name["whole"].epochs
     mean = sum(line["test_accuracy"] for line in lines) / 20
     assert by_name["whole"]["moving_test_accuracy"] == pytest.approx(mean)
+
+
+def test_the_work_of_a_run_is_its_own_or_that_of_whole_epochs(tmp_path: Path) -> None:
+    old, new = record(), record(seed=1) | {"training_flops": 3 * 10**15}
+    (before,), (now,) = (runs.read(write_run(tmp_path, n, r)) for n, r in (("a", old), ("b", new)))
+    images = old["train_images"] * old["epochs"]
+    assert before["petaflops"] == pytest.approx(old["flops"]["training"] * images / 1e15)
+    assert now["petaflops"] == 3.0
+
+
+@pytest.mark.parametrize(("planned", "words"), [(1.5, "1.5 epochs"), (2, "2 epochs"), (1, "1 ep")])
+def test_a_last_epoch_that_is_a_part_counts_as_one(
+    tmp_path: Path, planned: float, words: str
+) -> None:
+    content = record(epochs=math.ceil(planned))
+    content["config"]["train"]["epochs"] = planned
+    (run,) = runs.read(write_run(tmp_path, "one", content))
+    assert run.passes == planned
+    assert formats.training(run).startswith(words)
