@@ -26,10 +26,11 @@ from engine.optim.stages import Stage, epochs_of, stage, steps_of
 from engine.runs.checkpoint import Saved
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.timer import Timer
-from engine.step import compiled, replay
+from engine.step import compiled, mixing, replay
 from engine.step.device import Machine
 from engine.step.evaluation import Evaluations
 from engine.step.graph import GraphedTraining
+from engine.step.mixing import Mixing
 from engine.step.totals import Means
 from engine.step.training import TrainingStep, first_bad_step_in
 
@@ -102,6 +103,7 @@ class State:
         self._steps = steps_of(config, len(sets.train))
         self.epochs = epochs_of(config, len(sets.train))  # the last may be a part
         self._draws_dropout = architecture[0].dropout > 0
+        self._mixes, self._side = mixing.mixes(config.augment), sets.side
         self._recorder = replay.recorder_for(machine)
         self._train: Loader | GraphedTraining = sets.train
         self.evaluations: Evaluations | None = None  # where they are recorded
@@ -113,7 +115,8 @@ class State:
                 machine,
                 self._recorder,
                 stage=self.stage,
-                resizes=bool(config.augment.sizes),
+                mixing=self.mixing if self._mixes else None,
+                exact=self._mixes or bool(config.augment.sizes),
             )
             self.evaluations = Evaluations(self.network, machine, self._recorder)
         self._counters, self._timer = Counters(), Timer()
@@ -152,6 +155,10 @@ class State:
         """The stage of step `number`."""
         return stage(self._config, number, self._steps_per_epoch)
 
+    def mixing(self, number: int) -> Mixing:
+        """How the images of step `number` are mixed, if any are."""
+        return mixing.mixing(self._config.augment, self._config.train.seed, number, self._side)
+
     def advance(self, batch: Batch) -> None:
         """Make one step over the next batch of `epoch`; a GPU is not waited for."""
         counters, size = self._counters, self._config.train.batch_size
@@ -161,7 +168,8 @@ class State:
             self._train(batch)
         else:
             number = counters.step
-            self.step(batch, self.rates(number), number, self.stage(number))
+            mix = self.mixing(number) if self._mixes else None
+            self.step(batch, self.rates(number), number, self.stage(number), mix)
         if self._machine.device.type == "cpu":
             self.check()
         first = counters.step_in_epoch * size

@@ -19,6 +19,7 @@ from engine.optim.optimizer import DeviceRates
 from engine.optim.schedules import Rates
 from engine.optim.stages import WHOLE, Stage
 from engine.step.device import Machine
+from engine.step.mixing import Mixing
 from engine.step.replay import GraphRecorder, RecordedWork
 from engine.step.totals import Totals, loss_of
 from engine.step.training import TrainingStep
@@ -31,7 +32,8 @@ class GraphedTraining:
 
     Each stage has a graph of its own, and so has a short last batch. The first steps of each graph
     are eager. `rates` gives the learning rate and momentum of any step of the run, `stage` its
-    stage; `resizes` says that some stages have images of another size.
+    stage, and `mixing` how its images are mixed, if they are. `exact` says that the images are
+    computed with before the network's own precision rounds them.
     """
 
     def __init__(
@@ -43,16 +45,19 @@ class GraphedTraining:
         recorder: GraphRecorder,
         *,
         stage: Callable[[int], Stage] = lambda number: WHOLE,
-        resizes: bool = False,
+        mixing: Callable[[int], Mixing] | None = None,
+        exact: bool = False,
     ) -> None:
-        self._step, self._rates, self._recorder, self._stage = step, rates, recorder, stage
-        dtype = torch.float32 if resizes else input_dtype(machine)  # rounded only once
+        self._step, self._recorder, self._stage = step, recorder, stage
+        dtype = torch.float32 if exact else input_dtype(machine)  # rounded only once
         self._inputs = graph_inputs(loader, dtype)
         self._steps = len(loader)
         self._table = torch.zeros((self._steps, len(Rates._fields)), dtype=RATES_DTYPE).to(
             machine.device
         )
-        self._ready: dict[int, Tensor] = {}  # tables on the host
+        self._mixes = torch.zeros((self._steps, len(Mixing._fields))).to(machine.device)
+        self._rates, self._mixing = rates, mixing
+        self._ready: dict[int, list[Tensor]] = {}  # the tables of an epoch, on the host
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
         self._number = torch.zeros_like(self._at)  # step of the run
         self._next = 0  # the same, on the host
@@ -64,7 +69,8 @@ class GraphedTraining:
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """A batch for each step; after the last one the next epoch is prepared."""
-        self._table.copy_(self._prepared(epoch), non_blocking=True)
+        for table, prepared in zip((self._table, self._mixes), self._prepared(epoch), strict=False):
+            table.copy_(prepared, non_blocking=True)
         self._at.fill_(skip)
         self._next = epoch * self._steps + skip
         self._number.fill_(self._next)
@@ -87,16 +93,22 @@ class GraphedTraining:
     def _queue(self, batch: Batch) -> None:
         self._inputs.fill(batch, self._at)
         rates = DeviceRates(*self._table.index_select(0, self._at.view(1))[0].unbind())
-        self._step.queue(batch, rates, self._number)
+        mixing = None
+        if self._mixing is not None:
+            mixing = self._mixes.index_select(0, self._at.view(1))[0]
+        self._step.queue(batch, rates, self._number, mixing)
         self._at += 1
         self._number += 1
 
-    def _prepared(self, epoch: int) -> Tensor:
-        """The rates of the epoch, in memory that a GPU can copy from."""
+    def _prepared(self, epoch: int) -> list[Tensor]:
+        """The rates of the epoch and its mixing, in memory that a GPU can copy from."""
         if epoch not in self._ready:
             numbers = range(epoch * self._steps, (epoch + 1) * self._steps)
-            table = torch.tensor([self._rates(n) for n in numbers], dtype=self._table.dtype)
-            self._ready[epoch] = table.pin_memory() if self._table.is_cuda else table
+            tables = [torch.tensor([self._rates(n) for n in numbers], dtype=self._table.dtype)]
+            if self._mixing is not None:
+                tables.append(torch.tensor([self._mixing(n) for n in numbers]))
+            pins = self._table.is_cuda
+            self._ready[epoch] = [table.pin_memory() if pins else table for table in tables]
         return self._ready[epoch]
 
 

@@ -15,6 +15,7 @@ from engine.optim.schedules import Rates
 from engine.optim.stages import WHOLE, Stage
 from engine.step import compiled
 from engine.step.device import Machine
+from engine.step.mixing import Mixing, mixed
 from engine.step.resizing import resized
 from engine.step.totals import Totals, loss_of
 
@@ -54,10 +55,19 @@ class TrainingStep:
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
         self._bad_loss = torch.zeros((), device=machine.device)
 
-    def __call__(self, batch: Batch, rates: Rates, number: int, stage: Stage = WHOLE) -> None:
-        """Make step `number` over one batch."""
+    def __call__(
+        self,
+        batch: Batch,
+        rates: Rates,
+        number: int,
+        stage: Stage = WHOLE,
+        mixing: Mixing | None = None,
+    ) -> None:
+        """Make step `number` over one batch, whose images are mixed as `mixing` says."""
         self.begin(stage)
-        self.queue(batch, rates, number)
+        device = self._machine.device
+        row = None if mixing is None else torch.tensor(mixing).to(device, non_blocking=True)
+        self.queue(batch, rates, number, row)
         self.totals.images += len(batch.labels)
 
     def begin(self, stage: Stage) -> None:
@@ -68,16 +78,25 @@ class TrainingStep:
         if getattr(self.network, "frozen_layers", 0) != stage.frozen:
             self.network.frozen_layers = stage.frozen  # type: ignore[assignment]
 
-    def queue(self, batch: Batch, rates: Rates | DeviceRates, number: int | Tensor) -> None:
+    def queue(
+        self,
+        batch: Batch,
+        rates: Rates | DeviceRates,
+        number: int | Tensor,
+        mixing: Tensor | None = None,
+    ) -> None:
         """The device's part of a step; with rates and number on the device a graph can record it.
 
         The images are not yet counted in `totals`: a graph knows no plain numbers.
         """
-        images, labels = resized(batch.images, self._stage.side), batch.labels
+        (images, labels), mix = batch, None
+        if mixing is not None:
+            images, mix = mixed(images, labels, mixing)
+        images = resized(images, self._stage.side)
         self._optimizer.zero_grad()
         with self._machine.autocast():
             logits = self._forward(images)
-        loss = loss_of(logits, labels, self._smoothing)
+        loss = loss_of(logits, labels, self._smoothing, mix)
         scaled: Tensor = loss if self._scaling is None else loss * self._scaling.scale
         torch.autograd.backward(scaled)
         skip = self._check(loss.detach(), number)

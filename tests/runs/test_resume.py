@@ -36,8 +36,10 @@ from tests.support.runs import exact_flags, outcome
         "--optim.lookahead_k 2 --model.init orthogonal --data.limit 70".split(),
         "--optim.name adam --optim.lookahead_k 3 --schedule.name cyclic".split(),
         "--augment.sizes 16,24 --augment.sizes_until 0.3,0.6 --train.drop_last".split(),
+        "--augment.mixup 0.8 --augment.cutmix 1 --augment.erasing 0.5 --augment.contrast 0.2 "
+        "--augment.sizes 28 --augment.sizes_until 0.4 --train.label_smoothing 0.1".split(),
     ],
-    ids=["sgd", "part of an epoch", "adam", "lookahead", "adam, lookahead", "stages"],
+    ids=["sgd", "part of an epoch", "adam", "lookahead", "adam, lookahead", "stages", "mixed"],
 )
 def test_a_run_stopped_after_every_step_ends_in_the_same_bits(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]

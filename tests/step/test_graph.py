@@ -30,6 +30,7 @@ BATCH = 16
 STEPS = -(-TRAIN_IMAGES // BATCH)
 EPOCHS = WARM_UPS + 2  # the short last batch comes once an epoch
 ONECYCLE = Schedule(name="onecycle")
+MIXED = Augment(mixup=1.0, cutmix=0.5, cutout=8)
 COLOURED = Augment(cutout=8, cutout_fill="mean", erasing=0.5, contrast=0.2, saturation=0.3)
 
 
@@ -169,6 +170,8 @@ def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
         ({"augment": Augment(flip="alternating", padding_mode="reflect", cutout=8)}, "resident"),
         ({"augment": Augment(flip="alternating", padding_mode="reflect", cutout=8)}, "stream"),
         ({"augment": COLOURED}, "resident"),
+        ({"augment": MIXED}, "resident"),
+        ({"augment": MIXED}, "stream"),
         ({"augment": dataclasses.replace(COLOURED, autoaugment=True)}, "stream"),
         ({"augment": Augment(autoaugment=True)}, "resident"),
         ({"augment": Augment(autoaugment=True)}, "stream"),
@@ -202,7 +205,7 @@ def test_each_stage_of_a_run_is_recorded_once_and_equals_eager_steps(
 ) -> None:
     length = Train(epochs=EPOCHS, batch_size=BATCH, seed=3, drop_last=True)
     frozen = dataclasses.replace(length, freeze_layers=1, freeze_from=0.8)
-    stages = Augment(sizes=(20, 28), sizes_until=(0.3, 0.5))
+    stages = Augment(sizes=(20, 28), sizes_until=(0.3, 0.5), mixup=0.4)
     config = _config(files, train=frozen, augment=stages, optim=Optim(lookahead_k=3))
 
     def use(state: State, sets: DataSets) -> tuple[Losses, dict[str, Tensor]]:
