@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine.config.schema import Config, Schedule
-from engine.optim.stages import steps_of
+from engine.optim.stages import stem_bias_steps, steps_of
 
 
 class Rates(NamedTuple):
@@ -91,7 +91,7 @@ def _stem_bias(config: Config, step: int, steps_per_epoch: int) -> float:
     if epochs is None:
         return 0.0
     lr = optim.lr if optim.rest_lr is None else optim.rest_lr
-    return lr * max(1 - step / max(1, round(epochs * steps_per_epoch)), 0.0)
+    return lr * max(1 - step / stem_bias_steps(epochs, steps_per_epoch), 0.0)
 
 
 def _restarts(config: Config, n: int, unit: int) -> Point:

@@ -35,6 +35,8 @@ def _of_stages(config: Config, classes: int, side: int) -> Iterator[tuple[str, s
             f"{frozen}: the network has {len(variant.blocks)} layers (see python -m engine.train "
             "--describe)",
         )
+    if config.optim.stem_bias_epochs is not None and variant.stem != "whiten":
+        yield "optim.stem_bias_epochs", "the network's stem has no bias; model.stem is not whiten"
     for size, following in itertools.pairwise((*config.augment.sizes, side)):
         if size > side:
             yield "augment.sizes", f"{size}: larger than the images, which have {side} pixels"

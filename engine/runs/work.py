@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.config.schema import Config
-from engine.model import budget, resolve
-from engine.optim.stages import stages
+from engine.model import Variant, budget, resolve
+from engine.optim.stages import Stage, stages
 
 VIEWS = {"none": 0, "flip": 2, "six": 6}  # forward passes of each test image by `train.tta`
 
@@ -50,11 +50,18 @@ def work_of(config: Config, images: int, *, classes: int, side: int) -> Work:
     variant, size = resolve(config.model), config.train.batch_size
     steps = images // size if config.train.drop_last else -(-images // size)
     parts = tuple(
-        (
-            length,
-            budget.flops(variant, classes, side=each.side or side, frozen=each.frozen).training,
-        )
-        for each, length in stages(config, steps)
+        (length, _flops(variant, classes, side, each)) for each, length in stages(config, steps)
     )
     visited = steps * size if config.train.drop_last else images
     return Work(parts, steps, size, visited)
+
+
+def _flops(variant: Variant, classes: int, side: int, stage: Stage) -> int:
+    cost = budget.flops(
+        variant,
+        classes,
+        side=stage.side or side,
+        frozen=stage.frozen,
+        frozen_stem=stage.frozen_stem,
+    )
+    return cost.training

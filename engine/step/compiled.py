@@ -129,7 +129,8 @@ def _saving(compiled: Forward, network: nn.Module, path: Path) -> Forward:
 
     def call(images: Tensor) -> Tensor:
         nonlocal saved
-        stage = images.shape, getattr(network, "frozen_layers", 0)
+        frozen = [getattr(network, f"frozen_{part}", 0) for part in ("layers", "stem")]
+        stage = images.shape, *frozen
         calls[stage] += 1
         if calls[stage] == 2 and (now := _misses()) > saved:
             saved = now

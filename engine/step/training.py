@@ -75,8 +75,9 @@ class TrainingStep:
         if not self.network.training:
             self.network.train()
         self._stage = stage
-        if getattr(self.network, "frozen_layers", 0) != stage.frozen:
-            self.network.frozen_layers = stage.frozen  # type: ignore[assignment]
+        for name, value in (("layers", stage.frozen), ("stem", stage.frozen_stem)):
+            if getattr(self.network, f"frozen_{name}", 0) != value:
+                setattr(self.network, f"frozen_{name}", value)
 
     def queue(
         self,

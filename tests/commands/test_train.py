@@ -383,6 +383,8 @@ def test_stages_that_the_network_or_the_data_do_not_allow_are_refused(
     assert "another number of inputs to the classifier" in refused(*sizes, "20", *pool)
     freeze = ["--train.freeze_from", "0.5", "--train.freeze_layers", "3", "--model.blocks", "1,1"]
     assert "train.freeze_layers: 3: the network has 2 layers" in refused(*freeze)
+    bias = ["--optim.stem_bias_epochs", "2"]
+    assert "optim.stem_bias_epochs: the network's stem has no bias" in refused(*bias)
     assert "train.drop_last: leaves no batch" in refused(
         "--train.drop_last", "--train.batch_size", "1024"
     )

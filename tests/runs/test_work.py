@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.schema import Augment, Config, Model, Train
+from engine.config.schema import Augment, Config, Model, Optim, Train
 from engine.model import budget, resolve
 from engine.optim.stages import epochs_of, stage, stages, steps_of
 from engine.runs.work import work_of
@@ -29,6 +29,12 @@ CONFIGS = {
     "short batch left out": _config(2.6, drop_last=True),
     "sizes": replace(_config(2.5), augment=Augment(sizes=(16, 24), sizes_until=(0.22, 0.52))),
     "frozen": _config(2.5, freeze_layers=1, freeze_from=0.8),
+    "stem's bias": replace(
+        _config(2.5),
+        model=Model(blocks=(1, 1), widths=(4,), stem="whiten", stem_kernel=2),
+        optim=Optim(stem_bias_epochs=1.3),
+        augment=Augment(sizes=(16,), sizes_until=(0.52,)),
+    ),
     "sizes, frozen": replace(
         _config(3, freeze_layers=1, freeze_from=0.4),
         augment=Augment(sizes=(16, 24), sizes_until=(0.3, 0.6)),
@@ -57,7 +63,8 @@ def test_work_is_the_sum_over_all_images_of_all_steps(name: str) -> None:
     assert work.until(0) == 0
     for step, images in enumerate(_batches(config)):
         now = stage(config, step, per_epoch)
-        flops = budget.flops(variant, CLASSES, side=now.side or SIDE, frozen=now.frozen)
+        frozen = {"frozen": now.frozen, "frozen_stem": now.frozen_stem}
+        flops = budget.flops(variant, CLASSES, side=now.side or SIDE, **frozen)
         total += images * flops.training
         assert work.until(step + 1) == total
     assert work.total == total

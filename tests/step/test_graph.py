@@ -206,7 +206,14 @@ def test_each_stage_of_a_run_is_recorded_once_and_equals_eager_steps(
     length = Train(epochs=EPOCHS, batch_size=BATCH, seed=3, drop_last=True)
     frozen = dataclasses.replace(length, freeze_layers=1, freeze_from=0.8)
     stages = Augment(sizes=(20, 28), sizes_until=(0.3, 0.5), mixup=0.4)
-    config = _config(files, train=frozen, augment=stages, optim=Optim(lookahead_k=3))
+    whiten = {"stem": "whiten", "stem_kernel": 2}
+    config = _config(
+        files,
+        model=Model(blocks=(1, 1), widths=(4,), transition="pool", **whiten),
+        train=frozen,
+        augment=stages,
+        optim=Optim(lookahead_k=3, stem_bias_epochs=EPOCHS * 0.5, decay_biases=False),
+    )
 
     def use(state: State, sets: DataSets) -> tuple[Losses, dict[str, Tensor]]:
         losses: Losses = []
@@ -216,7 +223,7 @@ def test_each_stage_of_a_run_is_recorded_once_and_equals_eager_steps(
     assert graphed == eager
     assert len(eager) == EPOCHS * (TRAIN_IMAGES // BATCH)
     assert _same(result, expected)
-    assert len(recorder.graphs) == 4  # 20, 28, 32 pixels, frozen
+    assert len(recorder.graphs) == 4  # 20, 28, 32 pixels with the stem frozen, a layer too
 
 
 @pytest.mark.parametrize("mode", ["resident", "stream"])
