@@ -26,8 +26,11 @@ class Epochs(Sequence[Mapping[str, Any]]):
         """Append an epoch, each of its values checked."""
         self.numbers.append(epoch)
         for key, column in self._columns.items():
-            value = number(line.get(key))
-            column.append(math.nan if value is None else value)
+            value = line.get(key)
+            if type(value) is not float or not math.isfinite(value):
+                known = number(value)
+                value = math.nan if known is None else known
+            column.append(value)
 
     def column(self, key: str) -> array[float]:
         """One of `EPOCH_NUMBERS` over all epochs."""

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.compare.differences import CompareResult, of_runs
 from benchmarks.records.conditions import Conditions, conditions_of, setting_key, settings_of
@@ -18,7 +18,8 @@ from benchmarks.report.plots.learning_curves import Series
 from benchmarks.report.plots.style import Plot
 from benchmarks.report.reproduce import as_flag
 
-SPELLED_OUT = 6  # settings that vary: up to so many are written for every run
+SPELLED_OUT = 6  # settings that vary: up to so many are written for every run,
+NEARLY_ALL = 0.9  # but not a value that so many of the runs share
 COMPARED = 5  # leaders
 
 
@@ -68,7 +69,7 @@ def leaderboards(
         members = list(started.get(conditions, {}).values())
         words = distinguishing([member[0] for member in members])
         series = [
-            Series(", ".join((member[0].name, *settings)), member)
+            Series(member[0].name, member, settings=settings)
             for member, settings in zip(members, words, strict=True)
         ]
         images = [_training(run) for group in ranked for run in group.runs]
@@ -79,8 +80,9 @@ def leaderboards(
 def distinguishing(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
     """Of each run the settings in which it differs from the others.
 
-    Few are written for every run; of many only those that are not as in most of the runs. What a
-    network is made of counts only among runs whose network has the same name.
+    Few are written for every run; of many only those that are not as in most of the runs, and so
+    of a value that nearly all share. What a network is made of counts only among runs whose network
+    has the same name.
     """
     settings = [settings_of(run) for run in runs]
     varying = _varying([{k: v for k, v in s.items() if _is_training(k)} for s in settings])
@@ -96,20 +98,29 @@ def distinguishing(runs: Sequence[RunRecord]) -> list[tuple[str, ...]]:
             words[place] = tuple(
                 f"{key}={_written(settings[place].get(key))}"
                 for key, most in usual.items()
-                if len(usual) <= SPELLED_OUT or settings[place].get(key) != most
+                if (len(usual) <= SPELLED_OUT and most.share < NEARLY_ALL)
+                or settings[place].get(key) != most.value
             )
     return words
 
 
-def _varying(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The settings that are not the same everywhere, with their most frequent value."""
-    usual: dict[str, Any] = {}
+class Usual(NamedTuple):
+    """The most frequent value of a setting."""
+
+    value: Any
+    share: float  # of the runs
+
+
+def _varying(settings: Sequence[dict[str, Any]]) -> dict[str, Usual]:
+    """The settings that are not the same everywhere."""
+    usual: dict[str, Usual] = {}
     for key in dict.fromkeys(key for each in settings for key in each):
         values = [each.get(key) for each in settings]
         counts = Counter(json.dumps(value, default=str) for value in values)
         if len(counts) > 1:
-            most = counts.most_common(1)[0][0]
-            usual[key] = next(v for v in values if json.dumps(v, default=str) == most)
+            most, count = counts.most_common(1)[0]
+            value = next(v for v in values if json.dumps(v, default=str) == most)
+            usual[key] = Usual(value, count / len(values))
     return usual
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
@@ -34,6 +34,7 @@ class Series:
     label: str
     runs: Sequence[RunRecord]
     reported: bool = False  # whether a report gives a value for it
+    settings: tuple[str, ...] = ()  # what else distinguishes it: `augment.cutout=8`
     end: float | None = field(init=False)  # the mean of its last accuracies, in per cent
 
     def __post_init__(self) -> None:
@@ -70,7 +71,8 @@ def learning_curves(series: Sequence[Series], title: str, name: str) -> Plot:
     others = [each for each in ranked if each not in coloured]
     together = len(series) <= TOGETHER
     grid = _overlaid(coloured) if together else _by_split(coloured, others)
-    legend = [(_label(each), _style(number)) for number, each in enumerate(coloured)]
+    shared = set.intersection(*(set(each.settings) for each in coloured))
+    legend = [(_label(each, shared), _style(number)) for number, each in enumerate(coloured)]
     if len(series) == 1:
         legend = []
     if others:
@@ -162,8 +164,10 @@ def _title(split: str, metric: str) -> str:
     return f"{split} {metric}".strip() + (" (%)" if metric == "accuracy" else "")
 
 
-def _label(series: Series) -> str:
-    return series.label + ("" if series.end is None else f" {series.end:.2f} %")
+def _label(series: Series, shared: Collection[str] = ()) -> str:
+    """The accuracy first, as a long name is cut; not what all others say as well."""
+    words = ", ".join([series.label, *(word for word in series.settings if word not in shared)])
+    return words if series.end is None else f"{series.end:.2f} % {words}"
 
 
 def _has(series: Series, split: str) -> bool:

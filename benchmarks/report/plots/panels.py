@@ -14,9 +14,9 @@ from benchmarks.report.plots.style import (
     LINE,
     MUTED,
     PAPER,
-    SHARES,
     by_errors,
     cut,
+    error_ticks,
     is_wide,
     short,
 )
@@ -135,10 +135,7 @@ def _vertical(
     if accuracy and is_wide(low, high):
         low, high = low - 3, high + (100 - high) * 0.35
         place = between(by_errors(low), by_errors(high), bottom, top)
-        return (lambda value: place(by_errors(value))), _apart(
-            [float(share) for share in SHARES if low <= share <= high],
-            lambda value: place(by_errors(value)),
-        )
+        return (lambda value: place(by_errors(value))), error_ticks(low, high, TICK / HEIGHT)
     if not accuracy and low > 0 and high > 20 * low:  # a loss from 2.3 to 0.001
         place = between(math.log(low * 0.9), math.log(high * 1.1), bottom, top)
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -154,11 +151,11 @@ def _vertical(
     return between(low, high, bottom, top), [mark * every for mark in marks]
 
 
-def _apart(ticks: Sequence[float], place: Place, least: float = TICK) -> list[float]:
+def _apart(ticks: Sequence[float], place: Place) -> list[float]:
     """The ticks that have room, from the largest down."""
     kept: list[float] = []
     for tick in reversed(ticks):
-        if not kept or abs(place(tick) - place(kept[-1])) >= least:
+        if not kept or abs(place(tick) - place(kept[-1])) >= TICK:
             kept.append(tick)
     return kept
 

@@ -15,6 +15,7 @@ from benchmarks.report.plots.style import (
     INK,
     MUTED,
     PAPER,
+    Numbers,
     Plot,
     as_svg,
     cut,
@@ -28,7 +29,7 @@ from benchmarks.report.plots.style import (
 from benchmarks.report.verdicts import BUDGET
 from engine.explore import pareto
 
-LABEL_PLACES = ((False, 5), (True, 5), (False, -12), (True, -12), (True, 16), (False, 16))
+LABEL_PLACES = tuple((right, up) for up in (5, -12, 16, 26, -24) for right in (False, True))
 NAMED = 7  # points of a front that are labelled
 Cost = Callable[[RunGroup], float | None]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -121,10 +122,10 @@ def _scatter(
     for number, report in enumerate(reports):
         mine = [i for i, group in enumerate(groups) if group.report == report]
         style = point_style(number)
-        for i in mine:
-            low, high = groups[i].accuracy.low, groups[i].accuracy.high
-            if low is not None and high is not None:
-                axes.plot([xs[i]] * 2, [low, high], color=style["color"], linewidth=1.2)
+        known = [i for i in mine if groups[i].accuracy.low is not None]
+        if known:
+            lows, highs = ([getattr(groups[i].accuracy, e) for i in known] for e in ("low", "high"))
+            axes.vlines([xs[i] for i in known], lows, highs, color=style["color"], linewidth=1.2)
         label = f"report {report}" if report.isdigit() else report or "no sweep"
         axes.plot(
             [xs[i] for i in mine], [ys[i] for i in mine], linestyle="none", label=cut(label, 24),
@@ -150,10 +151,15 @@ def _scatter(
 
 def _label_points(axes: Axes, groups: Sequence[RunGroup], cost: Cost, front: Sequence[int]) -> None:
     """Names where there is room for them, the best first; the axes must have been laid out."""
+    radius = 3 * axes.figure.dpi / 72
+    places = axes.transData.transform(
+        [(float(cost(group) or 0), group.accuracy.mean) for group in groups]
+    )
     taken: list[Box] = []
     for i in list(reversed(front))[:NAMED]:
         point = (float(cost(groups[i]) or 0), groups[i].accuracy.mean)
-        x, y = axes.transData.transform(point)
+        x, y = places[i]
+        others = np.delete(places, i, axis=0)
         name = cut(groups[i].runs[0].name, 26)
         width, height = 4.4 * len(name), 9.0  # points, roughly
         unit = axes.figure.dpi / 72  # pixels per point
@@ -161,13 +167,21 @@ def _label_points(axes: Axes, groups: Sequence[RunGroup], cost: Cost, front: Seq
             left = x + (6 if right else -6 - width) * unit
             box = (left, y + up * unit, left + width * unit, y + (up + height) * unit)
             inside = axes.bbox.x0 <= box[0] and box[2] <= axes.figure.bbox.x1
-            if inside and not any(_overlap(box, other) for other in taken):
+            free = not _covers(box, others, radius) and not any(_overlap(box, t) for t in taken)
+            if inside and free:
                 taken.append(box)
                 axes.annotate(
                     name, point, textcoords="offset points", xytext=(6 if right else -6, up),
                     ha="left" if right else "right", va="bottom", fontsize=7, color=INK,
                 )  # fmt: skip
                 break
+
+
+def _covers(box: Box, places: Numbers, radius: float) -> bool:
+    """Whether a point of this radius lies under the box."""
+    (left, bottom), (right, top) = np.subtract(box[:2], radius), np.add(box[2:], radius)
+    xs, ys = places[:, 0], places[:, 1]
+    return bool(((left < xs) & (xs < right) & (bottom < ys) & (ys < top)).any())
 
 
 def _overlap(one: Box, other: Box) -> bool:

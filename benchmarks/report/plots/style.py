@@ -27,7 +27,10 @@ MARKERS = ("o", "s", "D", "^", "v", "P")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 WIDE = 8.0  # points of accuracy: a wider range is spaced by errors,
 HIGH = 85.0  # if it reaches this accuracy
-SHARES = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)  # ticks of such an axis
+SHARES = (  # ticks of such an axis
+    0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9, 100,
+)  # fmt: skip
+ROOM = 0.05  # of the axis: what a tick of a scatter plot needs
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Value = TypeVar("Value")
 WIDTH = 7.2  # inches; a page scales them to its own width
@@ -166,7 +169,19 @@ def space_by_errors(axes: Axes, low: float, high: float) -> None:
     axes.set_yscale("function", functions=(_by_errors, _from_errors))
     bottom, top = low - 3, high + (100 - high) * 0.35
     axes.set_ylim(bottom, top)
-    axes.set_yticks([share for share in SHARES if bottom <= share <= top])
+    ticks = error_ticks(bottom, top, ROOM)
+    axes.set_yticks(ticks, [short(tick) for tick in ticks])
+
+
+def error_ticks(low: float, high: float, room: float) -> list[float]:
+    """Ticks of an axis that is spaced by errors, from the top; each needs this share of it."""
+    least = room * (by_errors(high) - by_errors(low))
+    kept: list[float] = []
+    for share in reversed(SHARES):
+        far = not kept or by_errors(kept[-1]) - by_errors(share) >= least
+        if low <= share <= high and far:
+            kept.append(float(share))
+    return kept
 
 
 def is_wide(low: float, high: float) -> bool:

@@ -101,7 +101,7 @@
   const root = document.documentElement;
   const dark = () =>
     root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  const label = () => (button.textContent = dark() ? "Light theme" : "Dark theme");
+  const label = () => (button.firstElementChild.textContent = dark() ? "Light" : "Dark");
   try {
     const kept = localStorage.getItem("theme");
     if (kept === "dark" || kept === "light") root.dataset.theme = kept;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from benchmarks.report.curves import ExperimentCurves
 from benchmarks.report.plots import panels
 from benchmarks.report.plots.learning_curves import Series, learning_curves, run_curve
 from benchmarks.report.plots.panels import Line, Panel
-from benchmarks.report.plots.style import COLOURS
+from benchmarks.report.plots.style import COLOURS, by_errors, error_ticks
 from tests.support.records import plan_entry, record, reported, write_plan, write_run
 
 
@@ -65,8 +66,30 @@ def test_forty_settings_have_forty_lines_the_best_and_the_reported_in_colour(
     assert plot.caption.startswith("40 settings, 40 runs.")
     labels = texts(plot.svg)
     assert "34 more" in labels
-    coloured = [label.split()[0] for label in labels if label.startswith("lr")]
-    assert coloured[0] == "lr39" and "lr7" in coloured and len(coloured) == len(COLOURS)
+    coloured = [label for label in labels if " % lr" in label]
+    assert coloured[0] == "89.00 % lr39" and "57.00 % lr7" in coloured
+    assert len(coloured) == len(COLOURS)
+
+
+def test_a_legend_leaves_out_what_all_its_lines_share(tmp_path: Path) -> None:
+    plain = series_of(tmp_path, *(record(seed=seed, accuracy=0.9) for seed in range(3)))
+    shared = tuple(f"augment.setting{number}=1" for number in range(9))
+    named = [replace(s, settings=(*shared, f"optim.lr={n}")) for n, s in enumerate(plain)]
+    labels = [text for text in texts(learning_curves(named, "t", "p").svg) if "%" in text]
+    legend = [label for label in labels if "accuracy" not in label]
+    assert legend == [f"90.00 % r{number}, optim.lr={number}" for number in range(3)]
+
+
+def test_an_accuracy_of_100_per_cent_has_a_tick(tmp_path: Path) -> None:
+    content = record(epochs=9, accuracy=0.99)
+    lines = [{"epoch": n, "train_accuracy": 1 - 0.6**n} for n in range(1, 9)]
+    write_run(tmp_path, "r", content, [*lines, {"epoch": 9, "train_accuracy": 1.0}])
+    (run,) = runs.read(tmp_path)
+    assert "100" in texts(learning_curves([Series("r", [run])], "t", "p").svg)
+    ticks = error_ticks(0, 100, 0.1)
+    places = [by_errors(tick) for tick in ticks]
+    assert ticks[0] == 100
+    assert min(a - b for a, b in itertools.pairwise(places)) >= 0.1 * (places[0] - places[-1])
 
 
 def test_the_seeds_of_a_setting_are_one_line_with_a_band(tmp_path: Path) -> None:

@@ -38,8 +38,18 @@ def test_leaders_are_named_by_the_settings_in_which_they_differ(tmp_path: Path) 
         ("augment.cutout=0",),
     ]
     assert [leader.group.accuracy.n for leader in board.leaders] == [2, 2, 2]
-    labels = {series.label for series in board.series}
-    assert labels == {f"resnet453, augment.cutout={size}" for size in sizes}
+    labels = {(series.label, *series.settings) for series in board.series}
+    assert labels == {("resnet453", f"augment.cutout={size}") for size in sizes}
+
+
+def test_a_setting_that_nearly_all_runs_share_is_named_where_it_differs(tmp_path: Path) -> None:
+    settings = [{"optim": {"lr": number / 10}} for number in range(1, 11)]
+    odd: dict[str, dict[str, Any]] = {"optim": {"lr": 2.0}, "augment": {"normalize": False}}
+    write(tmp_path, *(record(accuracy=0.9, settings=each) for each in (*settings, odd)))
+    (board,) = boards_in(tmp_path)
+    named = {leader.settings for leader in board.leaders}
+    assert ("augment.normalize=false", "optim.lr=2.0") in named
+    assert ("optim.lr=0.1",) in named and len(named) == 11
 
 
 def test_of_many_differences_only_the_unusual_settings_are_named(tmp_path: Path) -> None:
