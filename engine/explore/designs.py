@@ -16,13 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.model import budget, fitting
-from engine.model.variants import Variant
+from engine.model.variants import VARIANTS, Variant
 
 Counts = npt.NDArray[np.int64]
 Choices = npt.NDArray[np.int64]
 
 CHUNK = 60_000  # designs per portion, so that memory does not grow with their number
 UNLIMITED = 2**62
+SHARED = (  # parts that all designs have alike
+    "activation", "norm_scale", "norm_eps", "norm_momentum", "pool_kind", "classifier_bias",
+    "logit_scale",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Space:
     preactivation: tuple[bool, ...] = (False,)
     stem_kernels: tuple[int, ...] = (3,)
     stem_strides: tuple[int, ...] = (1,)
+    stem: tuple[str, ...] = ("conv",)
+    transition: tuple[str, ...] = ("stride",)
+    parts: str = "resnet453"  # the variant whose activation, norms and head all designs have
     classes: int = 10
     side: int = 32
 
@@ -90,6 +97,7 @@ def designs(space: Space) -> Iterator[Designs]:
 
 def families(space: Space) -> Iterator[Variant]:
     """Every choice of all but widths and blocks that can be built."""
+    others: Any = {name: getattr(VARIANTS[space.parts], name) for name in SHARED}
     for depth in space.layers:
         kernels = [*_kernels(space.conv_kernels, depth, space.mixed_kernels)]
         skips = [*_kernels(space.skip_kernels, depth - 1, space.mixed_kernels)] or [()]
@@ -99,11 +107,14 @@ def families(space: Space) -> Iterator[Variant]:
             space.preactivation,
             space.stem_kernels,
             space.stem_strides,
+            space.stem,
+            space.transition,
         )
         for conv, skip, single in itertools.product(kernels, skips, [*singles]):
             family = Variant(
                 (1,) * depth, (space.se_reduction,) * depth, conv, (*skip[:1], *skip) or (1,),
-                "global", single[0], space.se_reduction, *single[1:],
+                "global", single[0], space.se_reduction, *single[1:5],
+                stem=single[5], transition=single[6], **others,
             )  # fmt: skip
             if not fitting.build_errors(family, space.side):
                 yield family
@@ -122,11 +133,19 @@ def size(space: Space) -> int:
 
 
 def build_errors(space: Space) -> list[str]:
-    """Why designs with some numbers of layers, or some kernels, cannot be built."""
+    """Why designs with some numbers of layers, some kernels or some stems cannot be built."""
     reasons: list[str] = []
-    for depth, stride in itertools.product(space.layers, space.stem_strides):
-        for conv, skip in itertools.product(space.conv_kernels, space.skip_kernels):
-            variant = Variant((1,) * depth, (1,) * depth, (conv,), (skip,), stem_stride=stride)
+    stems = itertools.product(
+        space.layers, space.stem, space.stem_kernels, space.stem_strides, space.transition
+    )
+    for depth, stem, size, stride, transition in stems:
+        for conv, skip, early in itertools.product(
+            space.conv_kernels, space.skip_kernels, space.preactivation
+        ):
+            variant = Variant(
+                (1,) * depth, (1,) * depth, (conv,), (skip,), preactivation=early, stem=stem,
+                stem_kernel=size, stem_stride=stride, transition=transition,
+            )  # fmt: skip
             reasons += [text for _, text in fitting.build_errors(variant, space.side)]
     return list(dict.fromkeys(reasons))
 
@@ -151,7 +170,7 @@ def _wider(portions: Iterator[Choices], may: npt.NDArray[np.bool_]) -> Iterator[
 
 def _within(family: Variant, widths: Choices, space: Space) -> Iterator[Designs]:
     """The designs of these widths that are within the limits, in portions."""
-    layers = len(family.blocks)
+    layers, others = len(family.blocks), budget.depth(family) - 2 * sum(family.blocks)
     ones = np.ones((1, layers), np.int64)
     single = _costs(family, ones[0], widths, space)
     more = [_costs(family, row, widths, space) - single for row in ones + np.eye(layers, dtype=int)]
@@ -162,7 +181,7 @@ def _within(family: Variant, widths: Choices, space: Space) -> Iterator[Designs]
     order = order[least[order] <= space.budget]
     for start in _slices(len(space.blocks) ** layers):
         blocks = _blocks(space.blocks, layers, start)
-        depth = 2 * blocks.sum(axis=1) + 2
+        depth = 2 * blocks.sum(axis=1) + others
         blocks = blocks[(depth >= space.depths[0]) & (depth <= space.depths[1])]
         for portion in _slices(len(order), len(blocks)):
             rows = order[portion]
@@ -173,7 +192,7 @@ def _within(family: Variant, widths: Choices, space: Space) -> Iterator[Designs]
             row, chosen = rows[width], few[block]
             costs = none[:, row] + np.einsum("cdl,dl->cd", each[:, row], chosen)
             parameters, forward, training, values = costs
-            depth = 2 * chosen.sum(axis=1) + 2
+            depth = 2 * chosen.sum(axis=1) + others
             fits = forward <= space.max_flops
             if fits.any():
                 yield Designs(
@@ -205,7 +224,8 @@ def _blocks(choices: tuple[int, ...], layers: int, portion: slice) -> Choices:
 
 def _narrowest(family: Variant) -> list[int]:
     """How wide each layer must be so that a squeeze leaves a channel."""
-    squeezed = {"none": 0, "stem": 1, "block": len(family.blocks)}[family.se]
+    stem = 0 if family.stem == "whiten" else 1  # one of fixed width can be squeezed, or not
+    squeezed = {"none": 0, "stem": stem, "block": len(family.blocks)}[family.se]
     return [family.se_reduction] * squeezed + [1] * (len(family.blocks) - squeezed)
 
 

@@ -15,10 +15,13 @@ from engine.errors import UserError
 from engine.explore import designs
 from engine.explore.designs import Space
 from engine.explore.search import OBJECTIVES, WAYS, Objective
+from engine.model.choice import suggestion
+from engine.model.variants import VARIANTS
 
 LARGEST_GRID = 20_000_000_000  # designs; more would take hours
 LISTED = 20  # designs, unless --limit says otherwise
 LARGEST_COUNT = 10**12
+TAKEN = ("stem", "transition", "skip", "preactivation")  # from --parts, where not given
 
 _GROWTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:-([0-9]+(?:\.[0-9]+)?))?")
 
@@ -61,6 +64,12 @@ def _booleans(text: str) -> tuple[bool, ...]:
     return tuple(word == "true" for word in some_of("false", "true")(text))
 
 
+def _variant(text: str) -> str:
+    if text not in VARIANTS:
+        raise unexpected(text, f"a variant{suggestion(text)}")
+    return text
+
+
 def _option(name: str, value: str, doc: str, read: Callable[[str], Any]) -> Flag:
     return Flag(name, doc, value, needs=True, read=read)
 
@@ -96,6 +105,13 @@ OPTIONS = (
     _option("stem-kernels", "LIST", "kernel sizes of the first convolution (default: 3)",
             wholes(1, 11)),
     _option("stem-strides", "LIST", "strides of the first convolution (default: 1)", wholes(1, 4)),
+    _option("stem", "LIST", "first convolutions: conv, whiten (fixed filters, 6 channels per pixel "
+            "of the kernel) (default: conv)", some_of("conv", "whiten")),
+    _option("transition", "LIST", "how a layer begins: stride, pool (convolution and max pool) "
+            "(default: stride)", some_of("stride", "pool")),
+    _option("parts", "VARIANT", "give all designs the activation, norms and head of this variant, "
+            "and its stem, transition, skip path and pre-activation unless options say otherwise "
+            "(default: resnet453)", _variant),
     _option("classes", "N", "classes of the data set (default: 10)", whole(1, 10**6)),
     _option("side", "N", "side of the images in pixels (default: 32)", whole(1, 4096)),
     _option("objectives", "LIST", "what is compared, and whether more or less of it is better "
@@ -145,6 +161,10 @@ def read(argv: Sequence[str]) -> Arguments:
 def _space(values: dict[str, Any]) -> Space:
     names = {field.name for field in fields(Space)}
     parts = {name.replace("-", "_"): value for name, value in values.items()}
+    if base := VARIANTS.get(values.get("parts", "")):
+        own = {"stem_kernels": base.stem_kernel, "stem_strides": base.stem_stride}
+        own |= {name: getattr(base, name) for name in TAKEN}
+        parts = {name: (value,) for name, value in own.items()} | parts
     return Space(
         **{name: value for name, value in parts.items() if name in names},
         least=values.get("min-parameters", Space.least),
@@ -169,7 +189,10 @@ def _contradictions(values: dict[str, Any], space: Space) -> list[str]:
         )
     impossible = designs.build_errors(space)
     if impossible and not any(True for _ in designs.families(space)):
-        problems += [f"--layers, --conv-kernels, --skip-kernels: {text}" for text in impossible]
+        some = "--layers, --conv-kernels, --skip-kernels"
+        plain = space.stem == ("conv",) and space.transition == ("stride",)
+        keys = some if plain else f"{some}, --stem, --transition"
+        problems += [f"{keys}: {text}" for text in impossible]
     if not problems and (size := designs.size(space)) > LARGEST_GRID:
         problems.append(
             f"--widths, --blocks, --layers: a grid of {size:,} designs; at most {LARGEST_GRID:,}"

@@ -7,7 +7,7 @@ with all parts of `house94` is named like `house111_w64_256_320`.
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 from engine.model.budget import feature_maps
 from engine.model.variants import HOUSE, VARIANTS, Variant, doubled
@@ -29,7 +29,7 @@ def canonical(variant: Variant, side: int = 32) -> Variant:
         changes["skip_kernels"] = variant.skip_kernels[1:2] + variant.skip_kernels[1:]
     if len(variant.blocks) == 1:  # no layer changes the size
         changes["skip"] = "conv"
-    return dataclasses.replace(variant, **changes)  # type: ignore[arg-type]
+    return replace(variant, **changes)  # type: ignore[arg-type]
 
 
 def name_of(variant: Variant) -> str:
@@ -46,7 +46,8 @@ def systematic(plain: Variant) -> str:
     prefix = "preact_" if plain.preactivation else ""
     prefix += {"none": "", "stem": "se_", "block": "blockse_"}[plain.se]
     joint = "-" if max(plain.blocks) > 9 else ""
-    house = all(getattr(plain, part) == value for part, value in HOUSE.items())
+    like_house = replace(plain, **HOUSE | {"logit_scale": plain.logit_scale})
+    house = plain == like_house
     tags = [
         prefix + ("house" if house else "resnet") + joint.join(str(count) for count in plain.blocks)
     ]
@@ -71,7 +72,7 @@ def systematic(plain: Variant) -> str:
         tags.append(f"{place}{plain.dropout}")
     if not house:
         tags += _other_parts(plain)
-    if plain.logit_scale != (1 / plain.widths[-1] if house else 1):
+    if plain.logit_scale != (HOUSE["logit_scale"] if house else 1):
         inverse = round(1 / plain.logit_scale)
         whole = inverse > 1 and 1 / inverse == plain.logit_scale
         tags.append(f"logits1_{inverse}" if whole else f"logits{plain.logit_scale}")

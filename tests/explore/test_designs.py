@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine.explore import designs
 from engine.explore.designs import Space
 from engine.model import VARIANTS, Variant, budget, fitting
-from engine.model.blocks import Convolution
+from engine.model.blocks import Convolution, Whitening
 from engine.model.resnet import count
 from tests.support.networks import on_meta
 
@@ -43,6 +43,9 @@ SPACES = st.builds(
     preactivation=subsets(False, True),
     stem_kernels=subsets(1, 3, 5),
     stem_strides=subsets(1, 2),
+    stem=subsets("conv", "whiten"),
+    transition=subsets("stride", "pool"),
+    parts=st.sampled_from(["resnet453", "house94"]),
     classes=st.integers(1, 100),
     side=st.integers(9, 40),
 )
@@ -69,7 +72,9 @@ def test_a_design_costs_what_the_built_network_does(space: Space, pick: int) -> 
     assert portion.values[index] == values_written(variant, space.side)
     named = network.named_modules()
     main_path = [m for name, m in named if "skip" not in name and "se" not in name]
-    assert portion.depth[index] == sum(isinstance(m, Convolution | nn.Linear) for m in main_path)
+    assert portion.depth[index] == sum(
+        isinstance(m, Convolution | Whitening | nn.Linear) for m in main_path
+    )
 
 
 def values_written(variant: Variant, side: int) -> int:
@@ -80,7 +85,7 @@ def values_written(variant: Variant, side: int) -> int:
         total += output[0].numel()
 
     for module in network.modules():
-        if isinstance(module, Convolution):
+        if isinstance(module, (Convolution, Whitening)):
             module.register_forward_hook(add)
     network(torch.empty(2, 3, side, side, device="meta"))  # one could not be normalised over 1x1
     return total

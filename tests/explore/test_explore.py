@@ -12,7 +12,7 @@ import yaml
 
 from engine import train
 from engine.config import options
-from engine.config.schema import Config
+from engine.config.schema import Config, Model
 from engine.explore import __main__ as explore
 from engine.explore import options as explore_options
 from engine.explore import speed
@@ -64,6 +64,28 @@ def test_every_limit_is_kept_in_json(call: Call) -> None:
         assert design["flops"]["forward"] <= 2e7
         assert 8 <= design["depth"] <= 12
         assert design["images_per_second"] is None and design["relative_speed"] > 0
+
+
+def test_designs_may_have_the_parts_of_a_variant(call: Call) -> None:
+    argv = ["--parts", "house94", "--layers", "3", "--blocks", "1,2", "--widths", "64,256,384"]
+    argv += ["--growth", "1-4", "--conv-kernels", "3", "--json", "--limit", "0"]
+    code, out, _ = call(explore.main, *argv, "--se", "none")
+    designs = {design["name"]: design for design in json.loads(out)["designs"]}
+    assert code == 0 and all(name.startswith("house") for name in designs)
+    house = designs["house94"]
+    assert house["parameters"] == 4_961_976
+    assert (
+        resolve(Model(**{key: word_of(value) for key, value in house["model"].items()}))
+        == (VARIANTS["house94"])
+    )
+    code, _, err = call(explore.main, *argv, "--preactivation", "true")
+    assert code == 2 and "--transition: a pool transition ends with batch norm" in err
+    code, _, err = call(explore.main, "--parts", "hous94")
+    assert code == 2 and "did you mean house94" in err
+
+
+def word_of(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def test_the_reports_final_networks_are_compared_with_the_list(call: Call) -> None:

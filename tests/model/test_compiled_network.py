@@ -23,7 +23,7 @@ SMALL = {  # one small net of each kind of block
     "preactivation all": Variant(
         (1, 1), (8,), preactivation=True, se="block", se_reduction=2, skip="maxpool"
     ),
-    "house": Variant((1, 1), (8,), logit_scale=0.5, **HOUSE),
+    "house": Variant((1, 1), (8,), **HOUSE | {"logit_scale": 0.5}),
 }
 
 

@@ -15,7 +15,7 @@ from engine.model import ResNet, Variant, initialise
 from engine.model.blocks import Convolution
 from engine.model.variants import HOUSE
 
-NET = Variant((1, 2), (8, 12), logit_scale=0.5, **HOUSE)
+NET = Variant((1, 2), (8, 12), **HOUSE | {"logit_scale": 0.5})
 SIDE = 12
 
 

@@ -204,7 +204,7 @@ HOUSES = st.builds(
     widths=st.sampled_from([(64,), (384,)]),
     pool=st.sampled_from(["global", 2]),
     logit_scale=st.sampled_from([1.0, 1 / 64, 1 / 384, 1 / 9]),
-    **{part: st.just(value) for part, value in HOUSE.items()},
+    **{part: st.just(value) for part, value in HOUSE.items() if part != "logit_scale"},
 )
 
 
@@ -218,10 +218,10 @@ def test_two_networks_never_share_a_name(first: Variant, second: Variant) -> Non
 
 def test_names_of_networks_for_short_runs_say_how_they_differ() -> None:
     house = VARIANTS["house94"]
-    wider = dataclasses.replace(house, widths=(64, 256, 320), logit_scale=1 / 320)
-    assert name_of(wider) == "house111_w64_256_320"
+    narrower = dataclasses.replace(house, widths=(64, 256, 320))
+    assert name_of(narrower) == "house111_w64_256_320"
     assert name_of(dataclasses.replace(house, logit_scale=1 / 9)).endswith("_384_logits1_9")
-    assert name_of(dataclasses.replace(wider, pool=2, se="stem")).startswith("se_house111_w64")
+    assert name_of(dataclasses.replace(narrower, pool=2, se="stem")).startswith("se_house111_w64")
     plain = Variant((1, 1), stem="whiten", transition="pool", activation="silu", logit_scale=0.3)
     assert name_of(plain) == "resnet11_whiten_pooled_silu_logits0.3"
 

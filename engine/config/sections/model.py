@@ -26,7 +26,7 @@ class Model:
     )
     pool: int | str | None = option(
         None,
-        "kernel size of the average pool before the classifier; `global`: the whole feature map",
+        "kernel size of the pool before the classifier; `global`: the whole feature map",
         low=1,
         high=32,
         words=("global",),
@@ -44,7 +44,7 @@ class Model:
         choices=("conv", "maxpool"),
     )
     preactivation: bool | None = option(
-        None, "pre-activation blocks: batch norm and ReLU before each convolution, not after"
+        None, "pre-activation blocks: batch norm and activation before each convolution, not after"
     )
     stem_kernel: int | None = option(None, "kernel size of the first convolution", low=1, high=11)
     stem_stride: int | None = option(None, "stride of the first convolution", low=1, high=4)
@@ -58,7 +58,7 @@ class Model:
         None,
         "the first convolution. conv: trained; whiten: its filters are the principal components "
         "of training patches, divided by their deviation, and never trained, only its bias is; "
-        "it has 2 x 3 x model.stem_kernel^2 channels, no padding and no batch norm",
+        "it has 6 x model.stem_kernel^2 channels, no padding and no batch norm",
         choices=("conv", "whiten"),
     )
     transition: str | None = option(
