@@ -1,9 +1,9 @@
-"""Thirty steps of each optimizer give the golden losses, on every CPU."""
+"""Thirty steps of each recipe give the golden losses, on every CPU."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,17 +12,17 @@ from tests.support.data import Files
 from tests.support.processes import python, succeed
 
 
-def golden(optimizer: str) -> list[float]:
-    losses: list[float] = json.loads((golden_trace.FOLDER / f"{optimizer}.json").read_text())
+def golden(name: str) -> list[float]:
+    losses: list[float] = json.loads((golden_trace.FOLDER / f"{name}.json").read_text())
     return losses
 
 
-@pytest.mark.parametrize("optimizer", golden_trace.OPTIMIZERS)
-def test_thirty_steps_give_the_golden_losses(optimizer: str, files: Files) -> None:
-    losses = golden_trace.trace(optimizer, files.train)
+@pytest.mark.parametrize("name", golden_trace.RECIPES)
+def test_thirty_steps_give_the_golden_losses(name: str, files: Files) -> None:
+    losses = golden_trace.trace(name, files.train)
     assert len(losses) == golden_trace.STEPS
     assert losses[-1] < losses[0]
-    assert losses == golden(optimizer)
+    assert losses == golden(name)
 
 
 @pytest.mark.timeout(200)
@@ -51,10 +51,12 @@ def test_golden_losses_do_not_depend_on_instructions_threads_and_libraries(
 def test_golden_losses_change_with_a_slightly_different_optimizer(
     changed: dict[str, float], files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    optim, schedule = golden_trace.OPTIMIZERS["sgd"]
-    constant = dataclasses.replace(schedule, name="constant")  # OneCycle has its own momentum
+    recipe = golden_trace.RECIPES["sgd"]
+    constant = replace(recipe.schedule, name="constant")  # OneCycle has its own momentum
     traces = []
-    for each in (optim, dataclasses.replace(optim, **changed)):
-        monkeypatch.setitem(golden_trace.OPTIMIZERS, "sgd", (each, constant))
+    for optim in (recipe.optim, replace(recipe.optim, **changed)):
+        monkeypatch.setitem(
+            golden_trace.RECIPES, "sgd", replace(recipe, optim=optim, schedule=constant)
+        )
         traces.append(golden_trace.trace("sgd", files.train))
     assert traces[0] != traces[1]

@@ -10,53 +10,84 @@ To write the traces again, after a change that is meant to change them:
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from engine.config.schema import Config, Optim, Schedule, Train
+from engine.config.schema import Augment, Config, Optim, Schedule, Train
+from engine.data.beton import open_beton
 from engine.data.counter import Purpose, derive
 from engine.data.loader import Batch, Loader
+from engine.data.sets import effects_of
 from engine.model import ResNet
 from engine.model.variants import Variant
 from engine.optim.schedules import rates
+from engine.optim.stages import stage
 from engine.step.device import Machine
+from engine.step.mixing import mixes, mixing
 from engine.step.training import TrainingStep
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
 STEPS = 30
-OPTIMIZERS = {
-    "sgd": (Optim("sgd", 0.1, 0.9, nesterov=True, clip_norm=2.0), Schedule("onecycle")),
-    "adam": (Optim("adam", 0.01, weight_decay=1e-4, clip_value=0.1), Schedule("cosine")),
-    "lookahead": (Optim("sgd", 0.1, 0.9, lookahead_k=5), Schedule("cyclic", minimum=0.01, rise=2)),
+LENGTH = Train(epochs=6, batch_size=16, seed=3)
+SGD = Optim("sgd", 0.1, 0.9, nesterov=True)
+RECIPES = {  # cutout comes with all
+    "sgd": Config(optim=replace(SGD, clip_norm=2.0), schedule=Schedule("onecycle")),
+    "adam": Config(
+        optim=Optim("adam", 0.01, weight_decay=1e-4, clip_value=0.1), schedule=Schedule("cosine")
+    ),
+    "lookahead": Config(
+        optim=Optim("sgd", 0.1, 0.9, lookahead_k=5),
+        schedule=Schedule("cyclic", minimum=0.01, rise=2),
+    ),
+    "stages": Config(
+        augment=Augment(sizes=(16, 24), sizes_until=(0.3, 0.7)),
+        train=replace(LENGTH, epochs=8, freeze_layers=1, freeze_from=0.8, drop_last=True),
+        optim=SGD,
+    ),
+    "mixed": Config(augment=Augment(mixup=0.5, cutmix=1.0), optim=SGD),
+    "effects": Config(
+        augment=Augment(
+            brightness=0.2, contrast=0.3, saturation=0.4, erasing=0.5, cutout_fill="mean"
+        ),
+        optim=SGD,
+    ),
 }
 
 
-def trace(optimizer: str, path: Path) -> list[float]:
+def trace(name: str, path: Path) -> list[float]:
     """The training loss of each step over the `.beton` file `path`."""
-    optim, schedule = OPTIMIZERS[optimizer]
-    config = dataclasses.replace(
-        Config(), optim=optim, schedule=schedule, train=Train(epochs=6, batch_size=16, seed=3)
-    )
+    config = RECIPES[name]
+    if config.train == Train():
+        config = replace(config, train=LENGTH)
+    augment, seed = config.augment, config.train.seed
     machine = Machine(torch.device("cpu"), "fp32", False)
-    torch.manual_seed(derive(config.train.seed, Purpose.INIT))
+    torch.manual_seed(derive(seed, Purpose.INIT))
     torch.set_default_dtype(torch.float64)  # float32 weights differ in a bit where there is no FMA
     try:
         network = ResNet(Variant((1, 1), (4,), se="block", se_reduction=2), classes=4)
     finally:
         torch.set_default_dtype(torch.float32)
-    step = TrainingStep(network, optim, machine)
+    step = TrainingStep(network, config.optim, machine)
     losses: list[float] = []
-    with Loader(path, config.train.batch_size, seed=config.train.seed, cutout=4) as loader:
-        for epoch in range(config.train.epochs):
+    effects = effects_of(augment, open_beton(path, verify=False))
+    size, drop_last = config.train.batch_size, config.train.drop_last
+    with Loader(path, size, seed=seed, cutout=4, effects=effects, drop_last=drop_last) as loader:
+        for epoch in range(int(config.train.epochs)):
             for images, labels in loader.epoch(epoch):
                 number = len(losses)
-                step(Batch(images.double(), labels), rates(config, number, len(loader)), number)
+                step(
+                    Batch(images.double(), labels),
+                    rates(config, number, len(loader)),
+                    number,
+                    stage(config, number, len(loader)),
+                    mixing(augment, seed, number, images.shape[2]) if mixes(augment) else None,
+                )
                 losses.append(float(np.float32(step.totals.read().loss)))
                 step.totals.reset()
     return losses[:STEPS]
@@ -72,7 +103,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "few_train.beton"
         write_beton(path, *coloured(TRAIN_IMAGES, seed=1), split="train")
-        for name in OPTIMIZERS:
+        for name in RECIPES:
             losses = trace(name, path)
             (FOLDER / f"{name}.json").write_text(json.dumps(losses, indent=1) + "\n")
 
