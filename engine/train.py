@@ -81,15 +81,19 @@ def train(
             with state.paused():  # waits for the device; a loss that is not finite ends the run
                 means, last = None, epoch + 1 == state.epochs
                 if last or (epoch + 1) % config.train.evaluate_every == 0:
-                    means = evaluate(state.network, sets.watched, machine, stop, state.evaluations)
+                    with state.averaged():
+                        means = evaluate(
+                            state.network, sets.watched, machine, stop, state.evaluations
+                        )
                 if stop.requested:  # first: the evaluation may have been cut short
                     return run.interrupt(state)
                 run.end_epoch(state, means)
-        # With a validation split the test set is read here, once.
-        tested = evaluate(state.network, sets.test, machine) if sets.validated else None
-        tta = config.train.tta
-        viewed = evaluate(state.network, sets.test, machine, tta=tta) if tta != NONE else None
-        run.finish(state, tested, viewed)
+        with state.averaged():
+            # With a validation split the test set is read here, once.
+            tested = evaluate(state.network, sets.test, machine) if sets.validated else None
+            tta = config.train.tta
+            viewed = evaluate(state.network, sets.test, machine, tta=tta) if tta != NONE else None
+            run.finish(state, tested, viewed)
     return OK
 
 

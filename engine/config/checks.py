@@ -10,17 +10,20 @@ import re
 
 from engine.config.augment_checks import AUGMENT, STAGES
 from engine.config.fields import Check, Problems, check
+from engine.config.optim_checks import OPTIM
 from engine.config.schema import Config
 from engine.config.settings import settings_of
-from engine.config.wording import either
+from engine.config.unused import used_only_with
 
 _SETTINGS = settings_of(Config)
 _DEVICE = re.compile(r"auto|cpu|cuda|cuda:(?:0|[1-9][0-9]{0,2})")
 GAINED = ("xavier_uniform", "xavier_normal", "orthogonal")  # the values of `model.init` with a gain
 LONGEST_NAME = 200  # bytes; file systems take 255, and files beside the folder add endings
 USED_BY = {  # the schedules that have a setting; with others it would silently do nothing
-    "t_max": ("cosine", "onecycle"),
-    "minimum": ("cosine", "restarts", "cyclic"),
+    "t_max": ("cosine", "onecycle", "linear"),
+    "minimum": ("cosine", "restarts", "cyclic", "linear", "trapezoid"),
+    "warmup": ("cosine", "linear", "trapezoid", "constant"),
+    "decay": ("trapezoid",),
     "period": ("restarts",),
     "period_factor": ("restarts",),
     "rise": ("cyclic",),
@@ -54,42 +57,12 @@ def validation_counts_images(config: Config) -> Problems:
         yield "data.validation", "expected a fraction below 1 or a whole number of images"
 
 
-@check("optim.nesterov", "optim.name", "optim.momentum")
-def nesterov_has_momentum(config: Config) -> Problems:
-    """Nesterov's step looks ahead along a momentum."""
-    if not config.optim.nesterov:
-        return
-    if config.optim.name != "sgd":
-        yield "optim.nesterov", f"only sgd has it; optim.name is {config.optim.name}"
-    elif config.optim.momentum == 0:
-        yield "optim.nesterov", "needs a momentum; optim.momentum is 0"
-
-
-@check("optim.clip_value", "optim.clip_norm")
-def one_clip(config: Config) -> Problems:
-    """Which of two clips comes first would change the result."""
-    if config.optim.clip_value and config.optim.clip_norm:
-        yield "optim.clip_norm", "expected only one of optim.clip_value and optim.clip_norm"
-
-
 @check("schedule.name", "schedule.minimum", "optim.lr")
 def minimum_is_below_lr(config: Config) -> Problems:
     """The highest learning rate of these schedules is `optim.lr`."""
     schedule = config.schedule
     if schedule.name in USED_BY["minimum"] and schedule.minimum > config.optim.lr:
         yield "schedule.minimum", f"expected at most optim.lr, which is {config.optim.lr}"
-
-
-def used_only_with(key: str, switch: str, values: tuple[str, ...]) -> Check[Config]:
-    """Refuse `key` where `switch` is not one of `values`: it would silently do nothing."""
-
-    @check(key, switch)
-    def problems(config: Config) -> Problems:
-        value, setting = _SETTINGS[switch].of(config), _SETTINGS[key]
-        if value not in values and setting.of(config) != setting.default:
-            yield key, f"only with {either(values)}; {switch} is {value}"
-
-    return problems
 
 
 @check("schedule.name", "schedule.cycle", "schedule.gamma")
@@ -134,17 +107,6 @@ def momentum_range_is_ordered(config: Config) -> Problems:
     low, high = config.schedule.momenta
     if low > high:
         yield "schedule.base_momentum", f"expected at most schedule.max_momentum, which is {high}"
-
-
-def needs_lookahead(key: str) -> Check[Config]:
-    """Without Lookahead its settings would silently do nothing."""
-
-    @check("optim.lookahead_k", key)
-    def problems(config: Config) -> Problems:
-        if not config.optim.lookahead_k and _SETTINGS[key].of(config) != _SETTINGS[key].default:
-            yield key, "there is no Lookahead; optim.lookahead_k is 0"
-
-    return problems
 
 
 @check("checkpoint.best", "data.validation")
@@ -196,16 +158,13 @@ def run_name_is_a_folder(config: Config) -> Problems:
 TRAINING: tuple[Check[Config], ...] = (
     paths_are_given,
     validation_counts_images,
-    nesterov_has_momentum,
-    one_clip,
     minimum_is_below_lr,
     *(used_only_with(f"schedule.{key}", "schedule.name", names) for key, names in USED_BY.items()),
     cyclic_gamma_has_exp_range,
     milestones_are_in_order,
     onecycle_lasts,
     momentum_range_is_ordered,
-    needs_lookahead("optim.lookahead_alpha"),
-    needs_lookahead("optim.lookahead_start"),
+    *OPTIM,
     used_only_with("model.init_std", "model.init", ("normal",)),
     used_only_with("model.init_gain", "model.init", GAINED),
     best_is_chosen_on_validation_images,

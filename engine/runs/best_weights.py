@@ -18,7 +18,7 @@ from engine.data.loader import Loader
 from engine.errors import UserError
 from engine.runs import checkpoint
 from engine.runs.checkpoint import Tensors
-from engine.runs.state import NETWORK, Counters
+from engine.runs.state import AVERAGED, NETWORK, Counters
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
 
@@ -35,9 +35,10 @@ class BestWeights:
     def keep(self, snapshot: Mapping[str, Tensor]) -> None:
         """Take the network's tensors from a snapshot and replace the file."""
         self._tensors = {
-            name.removeprefix(NETWORK): tensor.detach().to("cpu", copy=True)
+            name.removeprefix(part): tensor.detach().to("cpu", copy=True)
+            for part in (NETWORK, AVERAGED)  # in this order: averages are what was evaluated
             for name, tensor in snapshot.items()
-            if name.startswith(NETWORK)
+            if name.startswith(part)
         }
         atomic.write_bytes(self._path, checkpoint.pack(self._tensors))
 

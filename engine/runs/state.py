@@ -34,6 +34,7 @@ from engine.step.mixing import Mixing
 from engine.step.totals import Means
 from engine.step.training import TrainingStep, first_bad_step_in
 
+AVERAGED = "step.ema.weights."  # before the names of their moving averages, where there are any
 NETWORK = "network."  # before the names of weights and batch-norm statistics in a snapshot
 
 
@@ -97,6 +98,7 @@ class State:
             batch_size=config.train.batch_size,
             cycles=moves_momentum(config.schedule),
             smoothing=config.train.label_smoothing,
+            steps=steps_of(config, len(sets.train)),
         )
         self._config, self._machine = config, machine
         self._steps_per_epoch = len(sets.train)
@@ -174,6 +176,12 @@ class State:
             self.check()
         first = counters.step_in_epoch * size
         counters.end_step(self._ids[first : first + size])
+        if counters.step == self._steps:
+            self.step.finish()
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """In here the network has the weights that are evaluated and are the result."""
+        return self.step.averaged()
 
     def check(self) -> None:
         """Raise `RunFailed` where a loss or gradient was not finite; waits for the device."""

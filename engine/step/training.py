@@ -1,14 +1,17 @@
-"""The training step: forward, loss, backward, clip, update, Lookahead, sums."""
+"""The training step: forward, loss, backward, clip, update, averages of the weights, sums."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from engine.config.schema import Optim
 from engine.data.loader import Batch
+from engine.optim.ema import MovingAverage
 from engine.optim.lookahead import Lookahead
 from engine.optim.optimizer import DeviceRates, Optimizer, clip
 from engine.optim.schedules import Rates
@@ -27,7 +30,8 @@ class TrainingStep:
     GPU the updates are masked by a flag on the device, so that nothing waits;
     `first_bad_step` reads the flags when the caller is ready to wait. Where a `batch_size` is
     given, batches of another size run uncompiled. `cycles` says that the momentum will move;
-    `smoothing` is the label smoothing of the loss, which `totals` sum as well.
+    `smoothing` is the label smoothing of the loss, which `totals` sum as well; `steps` are those of
+    the whole run.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class TrainingStep:
         batch_size: int = 0,
         cycles: bool = False,
         smoothing: float = 0.0,
+        steps: int = 0,
     ) -> None:
         self.network = network
         self.totals = Totals(machine.device)
@@ -47,7 +52,8 @@ class TrainingStep:
         self._parameters = list(network.parameters())
         half = torch.bfloat16 if machine.precision == "bf16" else None
         self._optimizer = Optimizer(network, optim, cycles=cycles, dtype=half)
-        self._lookahead = Lookahead(self._parameters, optim) if optim.lookahead_k else None
+        self._lookahead = Lookahead(network, optim, steps) if optim.lookahead_k else None
+        self._average = MovingAverage(network, optim, steps) if optim.ema_decay else None
         self._compiled = compiled.forward(network, machine)
         self._batch_size, self._smoothing = batch_size, smoothing
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
@@ -103,9 +109,21 @@ class TrainingStep:
         skip = self._check(loss.detach(), number)
         clip(self._parameters, self._optim)
         self._optimizer(rates, skip)
+        may_read = isinstance(rates, Rates) and self._machine.device.type == "cpu"
         if self._lookahead is not None:
-            self._lookahead(skip)
+            self._lookahead(skip, may_read=may_read)
+        if self._average is not None:
+            self._average(skip, may_read=may_read)
         self.totals.sum(loss, logits, labels)
+
+    def finish(self) -> None:
+        """After the last step of the run: leave the network with the weights that it ends with."""
+        if self._lookahead is not None:
+            self._lookahead.finish()
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """In here the network has its averaged weights, where there are any."""
+        return contextlib.nullcontext() if self._average is None else self._average.in_place()
 
     def first_bad_step(self) -> tuple[int, float] | None:
         """The first step whose loss or gradient was not finite, and its loss; waits for a GPU."""
@@ -117,22 +135,26 @@ class TrainingStep:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, besides the network."""
-        named = {f"optimizer.{k}": v for k, v in self._optimizer.tensors().items()}
-        named |= {f"totals.{k}": v for k, v in self.totals.tensors().items()}
-        if self._lookahead is not None:
-            named |= {f"lookahead.{k}": v for k, v in self._lookahead.tensors().items()}
-        if self._scaling is not None:
-            named |= {f"scaling.{k}": v for k, v in self._scaling.tensors().items()}
+        named: dict[str, Tensor] = {}
+        for part, kept in self._parts():
+            named |= {f"{part}.{k}": v for k, v in kept.tensors().items()}
         return named
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the result of `tensors`."""
-        self._optimizer.restore(_under("optimizer.", tensors))
-        self.totals.restore(_under("totals.", tensors))
+        for part, kept in self._parts():
+            kept.restore(_under(f"{part}.", tensors))
+
+    def _parts(self) -> Iterator[tuple[str, _Kept]]:
+        """What a checkpoint holds, by its name there."""
+        yield "optimizer", self._optimizer
+        yield "totals", self.totals
         if self._lookahead is not None:
-            self._lookahead.restore(_under("lookahead.", tensors))
+            yield "lookahead", self._lookahead
+        if self._average is not None:
+            yield "ema", self._average
         if self._scaling is not None:
-            self._scaling.restore(_under("scaling.", tensors))
+            yield "scaling", self._scaling
 
     def _forward(self, images: Tensor) -> Tensor:
         if not self._machine.channels_last:
@@ -156,6 +178,16 @@ class TrainingStep:
         self._bad_loss.copy_(torch.where(first, loss, self._bad_loss))
         self._bad_step.copy_(torch.where(first, number, self._bad_step))
         return skip | (self._bad_step >= 0)
+
+
+class _Kept(Protocol):
+    """A part of a step's state."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Restore the result of `tensors`."""
 
 
 class LossScale:

@@ -68,7 +68,7 @@ def test_lookahead_equals_a_slow_reference(name: str, k: int, alpha: float, star
     ours, plain = _layer(), _layer()
     optimizer, alone = Optimizer(ours, optim), Optimizer(plain, optim)
     rates = Rates(optim.lr, optim.momentum)
-    lookahead = Lookahead(list(ours.parameters()), optim)
+    lookahead = Lookahead(ours, optim)
     kind = OfTheReports if start == "first" else Published
     slow = [kind(p.detach(), k, alpha) for p in plain.parameters()]
     for gradients in _gradients(ours):
@@ -89,7 +89,7 @@ def test_lookahead_equals_a_slow_reference(name: str, k: int, alpha: float, star
 def test_a_skipped_update_is_not_counted_and_changes_nothing() -> None:
     layer, other = _layer(), _layer()
     optim = Optim(lookahead_k=2)
-    one, two = (Lookahead(list(each.parameters()), optim) for each in (layer, other))
+    one, two = (Lookahead(each, optim) for each in (layer, other))
     for number in range(40):
         with torch.no_grad():
             for parameter in (*layer.parameters(), *other.parameters()):
@@ -107,7 +107,7 @@ def test_a_skipped_update_is_not_counted_and_changes_nothing() -> None:
 
 def test_lookahead_is_restored_into_the_memory_that_a_graph_uses() -> None:
     layer = _layer()
-    lookahead = Lookahead(list(layer.parameters()), Optim(lookahead_k=4))
+    lookahead = Lookahead(layer, Optim(lookahead_k=4))
     places = {name: tensor.data_ptr() for name, tensor in lookahead.tensors().items()}
     saved = {name: torch.full_like(t, 7) for name, t in lookahead.tensors().items()}
     lookahead.restore(saved)

@@ -13,13 +13,19 @@ class Optim:
 
     name: str = option(
         "sgd",
-        "the optimizer. muon: Muon for the filters of convolutions, SGD for all else",
+        "the optimizer. adamw: Adam with decoupled weight decay; muon: Muon for the filters of "
+        "convolutions, SGD for all else",
         choices=("sgd", "adam", "adamw", "muon"),
     )
     lr: float = option(0.1, "learning rate; of onecycle and cyclic: the maximum", **POSITIVE)
-    momentum: float = option(0.9, "momentum of SGD", low=0.0, high=1.0, below=True)
-    nesterov: bool = option(False, "Nesterov momentum for SGD")
-    weight_decay: float = option(5e-4, "L2 penalty (weight decay) on all parameters", low=0.0)
+    momentum: float = option(0.9, "momentum of SGD, or of Muon", low=0.0, high=1.0, below=True)
+    nesterov: bool = option(False, "Nesterov momentum for SGD or Muon")
+    weight_decay: float = option(
+        5e-4,
+        "weight decay of all parameters: an L2 penalty in sgd and adam, decoupled in adamw and "
+        "muon; filters that muon_normalise holds at one norm have none",
+        low=0.0,
+    )
     decay_biases: bool = option(
         True, "weight decay on biases and batch norm too; false: on weights alone"
     )
@@ -46,15 +52,15 @@ class Optim:
     )
     rest_momentum: float = option(
         0.85,
-        "momentum (Nesterov) of the parameters that Muon leaves to SGD",
+        "momentum (Nesterov's) of the parameters that Muon leaves to SGD",
         low=0.0,
         high=1.0,
         below=True,
     )
     stem_bias_epochs: float | None = option(
         None,
-        "a whitening stem's bias is trained for this many epochs, its rate falling linearly to 0; "
-        "not given: as long as everything else",
+        "a whitening stem's bias is trained for this many epochs, its rate falling linearly from "
+        "optim.rest_lr to 0; not given: as everything else",
         **POSITIVE,
     )
     muon_steps: int = option(3, "Muon: Newton-Schulz iterations", low=1, high=20)
@@ -63,13 +69,13 @@ class Optim:
     )
     betas: tuple[float, ...] = option(
         (0.9, 0.999),
-        "Adam's decay rates of the first and second moment",
+        "Adam's and AdamW's decay rates of the first and second moment",
         low=0.0,
         high=1.0,
         below=True,
         length=2,
     )
-    eps: float = option(1e-8, "Adam's epsilon, added to the denominator", **POSITIVE)
+    eps: float = option(1e-8, "Adam's and AdamW's epsilon, added to the denominator", **POSITIVE)
     clip_value: float = option(
         0.0, "clip each element of the gradients to this absolute value; 0: off", low=0.0
     )
@@ -106,7 +112,7 @@ class Optim:
     )
     lookahead_end: str = option(
         "fast",
-        "Lookahead: the weights at the end of the run",
+        "Lookahead: the weights that the run ends with, which are its result",
         choices=("fast", "slow"),
     )
     ema_decay: float = option(
@@ -120,7 +126,7 @@ class Optim:
     ema_every: int = option(1, "steps between updates of the average", low=1)
     ema_start: float = option(
         0.0,
-        "the share of the run's steps after which the average begins",
+        "the share of the run's steps after which the average begins, as a copy of the weights",
         low=0.0,
         high=1.0,
         below=True,

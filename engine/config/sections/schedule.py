@@ -35,11 +35,14 @@ class Schedule:
     )
     per: str = option(
         "auto",
-        "how often the scheduler is stepped; auto: per step for onecycle, per epoch for the others",
+        "how often the scheduler is stepped; auto: per step for onecycle, linear, trapezoid and "
+        "with a warm-up, per epoch for the others",
         choices=("auto", "epoch", "step"),
     )
     t_max: float = option(
-        0.0, "epochs to cosine's minimum, or of a whole OneCycle; 0: train.epochs", low=0.0
+        0.0,
+        "epochs to the minimum of cosine or linear, or of a whole OneCycle; 0: train.epochs",
+        low=0.0,
     )
     minimum: float = option(
         0.0,
@@ -50,7 +53,7 @@ class Schedule:
     warmup: float = option(
         0.0,
         "epochs in which the learning rate rises linearly before cosine, linear, trapezoid and "
-        "constant, whose length is what remains",
+        "constant; these have the rest of schedule.t_max or of the run",
         low=0.0,
     )
     warmup_start: float = option(
