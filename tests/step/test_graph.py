@@ -202,7 +202,7 @@ def test_recorded_steps_augment_and_drop_out_as_eager_ones(
 @pytest.mark.parametrize(
     ("precision", "optim"),
     [
-        ("fp32", Optim(lookahead_k=3)),
+        ("fp32", Optim(lookahead_k=3, stem_bias_epochs=EPOCHS * 0.5, decay_biases=False)),
         ("bf16", Optim("adam", 0.01)),
         pytest.param("fp32", Optim("muon", 0.01), marks=pytest.mark.slow),
     ],
@@ -213,18 +213,14 @@ def test_each_stage_of_a_run_is_recorded_once_and_equals_eager_steps(
     length = Train(epochs=EPOCHS, batch_size=BATCH, seed=3, drop_last=True)
     frozen = dataclasses.replace(length, freeze_layers=1, freeze_from=0.8)
     stages = Augment(sizes=(20, 28), sizes_until=(0.3, 0.5), mixup=0.4)
-<<<<<<< Updated upstream
     whiten = {"stem": "whiten", "stem_kernel": 2}
     config = _config(
         files,
         model=Model(blocks=(1, 1), widths=(4,), transition="pool", **whiten),
         train=frozen,
         augment=stages,
-        optim=Optim(lookahead_k=3, stem_bias_epochs=EPOCHS * 0.5, decay_biases=False),
+        optim=optim,
     )
-=======
-    config = _config(files, train=frozen, augment=stages, optim=optim)
->>>>>>> Stashed changes
 
     def use(state: State, sets: DataSets) -> tuple[Losses, dict[str, Tensor]]:
         losses: Losses = []
