@@ -19,6 +19,7 @@ def problems(config: Config, classes: int, side: int, images: int) -> Iterator[t
     if of_network:
         return
     yield from _of_stages(config, classes, side)
+    yield from _of_groups(config)
     size = config.train.batch_size
     short = images % size == 1 and not config.train.drop_last
     if short and _one_pixel_at_the_end(config, side):
@@ -53,6 +54,17 @@ def _of_stages(config: Config, classes: int, side: int) -> Iterator[tuple[str, s
                 f"{size}: the pool leaves another number of inputs to the classifier than at "
                 f"{side} pixels; give model.pool global",
             )
+
+
+def _of_groups(config: Config) -> Iterator[tuple[str, str]]:
+    """Rates of parameters that the network does not have."""
+    variant = model.resolve(config.model)
+    if variant.stem == "whiten" or variant.se != "none":
+        return
+    for name in ("rest_lr", "rest_weight_decay"):
+        if getattr(config.optim, name) is not None:
+            what = "every parameter is a filter, batch norm's or the classifier's"
+            yield f"optim.{name}", f"{what}; there is neither a whitening stem nor an SE unit"
 
 
 def _one_pixel_at_the_end(config: Config, side: int) -> bool:

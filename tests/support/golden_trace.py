@@ -27,9 +27,10 @@ from engine.data.sets import effects_of
 from engine.model import ResNet
 from engine.model.variants import Variant
 from engine.optim.schedules import rates
-from engine.optim.stages import stage
+from engine.optim.stages import stage, steps_of
 from engine.step.device import Machine
 from engine.step.mixing import mixes, mixing
+from engine.step.totals import loss_of
 from engine.step.training import TrainingStep
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
@@ -44,6 +45,38 @@ RECIPES = {  # cutout comes with all
     "lookahead": Config(
         optim=Optim("sgd", 0.1, 0.9, lookahead_k=5),
         schedule=Schedule("cyclic", minimum=0.01, rise=2),
+    ),
+    "muon": Config(
+        train=replace(LENGTH, label_smoothing=0.2),
+        optim=Optim(
+            "muon",
+            0.1,
+            0.6,
+            nesterov=True,
+            norm_lr=0.3,
+            head_lr=0.2,
+            head_weight_decay=0.01,
+            rest_weight_decay=0.0,
+            lookahead_k=5,
+            lookahead_alpha=0.3,
+            lookahead_start="k",
+            lookahead_power=3.0,
+            lookahead_buffers=True,
+        ),
+        schedule=Schedule("linear", minimum=0.01),
+    ),
+    "adamw": Config(
+        optim=Optim(
+            "adamw",
+            0.02,
+            weight_decay=0.1,
+            decay_biases=False,
+            head_lr=0.01,
+            ema_decay=0.8,
+            ema_every=2,
+            ema_start=0.5,
+        ),
+        schedule=Schedule("trapezoid", warmup=1, warmup_start=0.1, decay=2),
     ),
     "stages": Config(
         augment=Augment(sizes=(16, 24), sizes_until=(0.3, 0.7)),
@@ -61,7 +94,10 @@ RECIPES = {  # cutout comes with all
 
 
 def trace(name: str, path: Path) -> list[float]:
-    """The training loss of each step over the `.beton` file `path`."""
+    """The training loss of each step over the `.beton` file `path`.
+
+    With a moving average the last is the loss of the averaged weights over the same batch.
+    """
     config = RECIPES[name]
     if config.train == Train():
         config = replace(config, train=LENGTH)
@@ -73,11 +109,17 @@ def trace(name: str, path: Path) -> list[float]:
         network = ResNet(Variant((1, 1), (4,), se="block", se_reduction=2), classes=4)
     finally:
         torch.set_default_dtype(torch.float32)
-    step = TrainingStep(network, config.optim, machine)
     losses: list[float] = []
     effects = effects_of(augment, open_beton(path, verify=False))
     size, drop_last = config.train.batch_size, config.train.drop_last
     with Loader(path, size, seed=seed, cutout=4, effects=effects, drop_last=drop_last) as loader:
+        step = TrainingStep(
+            network,
+            config.optim,
+            machine,
+            smoothing=config.train.label_smoothing,
+            steps=steps_of(config, len(loader)),
+        )
         for epoch in range(int(config.train.epochs)):
             for images, labels in loader.epoch(epoch):
                 number = len(losses)
@@ -90,7 +132,13 @@ def trace(name: str, path: Path) -> list[float]:
                 )
                 losses.append(float(np.float32(step.totals.read().loss)))
                 step.totals.reset()
-    return losses[:STEPS]
+                if len(losses) == STEPS:
+                    if config.optim.ema_decay:
+                        with step.averaged():
+                            loss = loss_of(network.eval()(images.double()), labels).item()
+                        losses[-1] = float(np.float32(loss))
+                    return losses
+    raise AssertionError("too few steps")
 
 
 def main(argv: list[str]) -> None:
