@@ -187,7 +187,7 @@ def _best_of(
     return ExperimentResult(
         plan=replace(
             first,
-            name=f"{first.experiment}/best over {where}/s0".replace("\n", " "),
+            name=f"{first.experiment}/best {where}/s0".replace("\n", " "),
             params=first.params if len(params) == 1 else None,
             variant=first.variant if len(variants) == 1 else "",
         ),

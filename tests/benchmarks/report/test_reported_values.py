@@ -154,7 +154,7 @@ def test_the_best_of_a_panel_is_judged_once_and_only_when_all_of_it_has_run(
     assert [cell.verdict for cell in cells] == ["nothing reported"] * 3
     assert best.as_reported is not None and best.as_reported.mean == pytest.approx(95.0)
     assert (best.verdict, best.runs) == ("agrees within noise", ("run1",))
-    assert best.plan.label == "best over momentum at lr=0.1"
+    assert best.plan.label == "best momentum at lr=0.1"
     *_, best = panel(tmp_path / "off", [0.80, 0.90, 0.85])
     assert best.verdict == "lower"
     *_, best = panel(tmp_path / "some", [0.80, 0.95, 0.94], missing=1)
