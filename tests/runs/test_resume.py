@@ -26,6 +26,17 @@ from tests.support.data import TRAIN_IMAGES, Files
 from tests.support.processes import WarmProcess, start_warm
 from tests.support.runs import exact_flags, outcome
 
+HOUSE = (  # the parts of configs/house94.yaml, short enough that each acts
+    "--model.stem whiten --model.stem_kernel 2 --model.transition pool --model.activation gelu "
+    "--model.norm_scale false --model.pool_kind max --model.classifier_bias false "
+    "--model.init dirac --model.classifier_std 1 --model.logit_scale 0.1 --augment.sizes 20,28 "
+    "--augment.sizes_until 0.3,0.7 --train.label_smoothing 0.2 --train.tta six --optim.name muon "
+    "--optim.norm_lr 1 --optim.head_lr 2 --optim.rest_lr 0.5 --optim.weight_decay 0 "
+    "--optim.norm_weight_decay 0.001 --optim.stem_bias_epochs 0.6 --optim.lookahead_k 2 "
+    "--optim.lookahead_alpha 0.2 --optim.lookahead_power 3 --optim.lookahead_buffers "
+    "--optim.lookahead_start k --optim.lookahead_end slow --schedule.name linear"
+).split()
+
 
 @pytest.mark.parametrize(
     "more",
@@ -36,10 +47,20 @@ from tests.support.runs import exact_flags, outcome
         "--optim.lookahead_k 2 --model.init orthogonal --data.limit 70".split(),
         "--optim.name adam --optim.lookahead_k 3 --schedule.name cyclic".split(),
         "--augment.sizes 16,24 --augment.sizes_until 0.3,0.6 --train.drop_last".split(),
+        [*HOUSE, "--train.epochs", "1.5"],
         "--augment.mixup 0.8 --augment.cutmix 1 --augment.erasing 0.5 --augment.contrast 0.2 "
         "--augment.sizes 28 --augment.sizes_until 0.4 --train.label_smoothing 0.1".split(),
     ],
-    ids=["sgd", "part of an epoch", "adam", "lookahead", "adam, lookahead", "stages", "mixed"],
+    ids=[
+        "sgd",
+        "part of an epoch",
+        "adam",
+        "lookahead",
+        "adam, lookahead",
+        "stages",
+        "house",
+        "mixed",
+    ],
 )
 def test_a_run_stopped_after_every_step_ends_in_the_same_bits(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
