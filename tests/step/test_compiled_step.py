@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import shutil
@@ -12,10 +13,16 @@ import pytest
 import torch
 from torch import nn
 
-from engine.config.schema import Runtime
+from engine.config.schema import Optim, Runtime
+from engine.data.loader import Batch
 from engine.errors import UserError
+from engine.model import ResNet
+from engine.model.variants import Variant
+from engine.optim.schedules import Rates
+from engine.optim.stages import Stage
 from engine.step import compiled, device
 from engine.step.device import Machine
+from engine.step.training import TrainingStep
 from tests.support.data import Files
 from tests.support.processes import python, succeed
 
@@ -192,3 +199,28 @@ def test_seeds_rates_schedules_and_lengths_share_one_compilation(
     again = train_in_one_process(files, tmp_path / "two", other, runs[1:2])
     assert (again["misses"], again["hits"]) == (0, 2)
     assert again["records"][0]["weights_sha256"] == once["records"][1]["weights_sha256"]
+
+
+@pytest.mark.slow
+def test_each_stage_of_a_run_is_compiled_once_and_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    graphs = torch._dynamo.utils.counters["stats"]
+    torch._dynamo.reset()
+    real, before = torch.compile, graphs["unique_graphs"]
+    monkeypatch.setattr(torch, "compile", functools.partial(real, backend="eager"))
+    monkeypatch.setattr(compiled, "_misses", lambda: graphs["unique_graphs"])
+    saved: list[int] = []
+    monkeypatch.setattr(compiled, "save", lambda path: saved.append(graphs["unique_graphs"]))
+    net = ResNet(Variant((1, 1), (4,)), classes=4, side=16)
+    machine = Machine(torch.device("cpu"), "fp32", compile=True, cache=tmp_path)
+    step = TrainingStep(net, Optim(), machine)
+    stages = [Stage(8, 0), Stage(12, 0), Stage(0, 0), Stage(0, 1)]
+    batch = Batch(torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3]))
+    for stage in stages * 2:  # the second time nothing is compiled again
+        for number in range(3):
+            step(batch, Rates(0.1, 0.9), number, stage)
+            frozen = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is None}
+            assert ("stem" in frozen) == (stage.frozen > 0)
+    assert graphs["unique_graphs"] - before == len(stages)
+    assert saved == [before + 1, before + 2, before + 3, before + 4]
