@@ -4,6 +4,7 @@ Each run is a process as a user starts it, one after the other; the accuracy is 
 epoch on the test set. Without --ladder each seed trains by the network's own file of settings.
 With it the first seed trains once for each number of epochs, and the shortest run whose last epoch
 reaches a target gives the time to it. No run is started that would end after --minutes.
+With --time-to, ours and its peers take turns: see `--time-to 94 --help`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracies.time_to import command
 from benchmarks.measuring import machine
 from benchmarks.measuring.child import ROOT
 from benchmarks.measuring.command import check
@@ -43,6 +45,8 @@ FAST = (
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
+    if any(word.split("=")[0] == "--time-to" for word in argv):
+        return command.main(argv)
     args = _arguments(argv)
     check(args)
     began, results = time.monotonic(), _empty(args)
@@ -172,6 +176,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--ladder", type=_numbers, default=[], metavar="EPOCHS,...", help="one run for each")
     add("--set", action="append", default=[], metavar="'--x y'", help="further flags of all runs")
     add("--minutes", type=float, default=7.5, help="start no run that would end later")
+    add(
+        "--time-to", metavar="PERCENT", help="time to an accuracy; its options: --time-to 94 --help"
+    )
     add("--json", type=Path, metavar="FILE", help="write all results to FILE as well")
     return parser.parse_args(argv)
 

@@ -12,7 +12,7 @@ from benchmarks.records import plans, runs
 from benchmarks.records.conditions import Conditions
 from benchmarks.records.plans import SweepPlans
 from benchmarks.records.runs import RunRecord
-from benchmarks.report import speed
+from benchmarks.report import speed, time_to
 from benchmarks.report.curves import experiment_curves
 from benchmarks.report.error_analysis import Allowance, ErrorAnalysis, analyse_all
 from benchmarks.report.experiments import ExperimentResult, experiment_results
@@ -20,9 +20,11 @@ from benchmarks.report.formats import unique_name
 from benchmarks.report.groups import RunGroup, at_chance, run_groups
 from benchmarks.report.leaderboard import Leaderboard, leaderboards
 from benchmarks.report.plots import ablations, scatters, throughput
+from benchmarks.report.plots import time_to as time_to_plots
 from benchmarks.report.plots.learning_curves import learning_curves
 from benchmarks.report.plots.style import Plot, style
 from benchmarks.report.speed import MachineResults
+from benchmarks.report.time_to import MachineTimes
 
 ABLATED = ("000", "001", "003")  # the reports that vary one setting after another
 
@@ -38,6 +40,7 @@ class Report:
     groups: list[RunGroup]
     boards: list[Leaderboard]  # the runs with the most training first
     machines: list[MachineResults]
+    times: list[MachineTimes]  # to an accuracy
     problems: list[str]
     chance: dict[str, float]  # by folder, the accuracy of guessing where a run is no better
     analyses: dict[str, ErrorAnalysis | str] = field(default_factory=dict)  # by folder
@@ -96,6 +99,7 @@ def read(
         groups=groups,
         boards=leaderboards(records, groups, planned),
         machines=speed.read(benchmarks, problems),
+        times=time_to.read(benchmarks, problems),
         problems=problems,
         chance=at_chance(groups),
     )
@@ -157,6 +161,10 @@ def _draw(report: Report) -> None:
             throughput.roofline(measured, names(f"speed-roofline-{machine}")),
         ]
         report.speed += [plot for plot in plots if plot is not None]
+    for times in report.times:
+        name = names(f"speed-time-to-accuracy-{times.machine}")
+        plot = time_to_plots.accuracy_curves(times.entries, times.target, times.machine, name)
+        report.speed += [plot] if plot is not None else []
 
 
 def _of_conditions(report: Report, conditions: Conditions, names: Names) -> list[Plot]:

@@ -22,6 +22,7 @@ from benchmarks.report.content import Report
 from benchmarks.report.run_details import Gallery, anchors, details
 from benchmarks.report.sections import sections
 from benchmarks.report.tally import headline
+from benchmarks.report.time_to import NOT_YET
 from benchmarks.report.verdicts import BUDGET
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -68,6 +69,7 @@ def html(report: Report) -> str:
         evidence=formats.EVIDENCE,
         statistic=formats.STATISTIC,
         budget=BUDGET,
+        not_yet=NOT_YET,
         next_figure=itertools.count(1).__next__,
     )
 

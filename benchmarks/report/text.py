@@ -13,6 +13,7 @@ from benchmarks.report import formats
 from benchmarks.report.content import Report
 from benchmarks.report.leaderboard import Leaderboard
 from benchmarks.report.markdown import escaped, markdown_table
+from benchmarks.report.time_to import NOT_YET
 
 RUNS_AT_ONCE = 100  # whose epochs are a table
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets would execute
@@ -59,6 +60,7 @@ def markdown(report: Report) -> str:
                 for result in results
             ]  # fmt: skip
             parts.append(markdown_table(REPORTED, rows))
+    parts += ["## Time to an accuracy", *_times(report)]
     parts.append("## Plots")
     for plot in report.plots:
         alt = escaped(plot.alt).replace("[", "(").replace("]", ")")
@@ -97,6 +99,18 @@ def _board(report: Report, board: Leaderboard) -> Iterator[str]:
             )
         )  # fmt: skip
     yield markdown_table(BEST, rows)
+
+
+def _times(report: Report) -> Iterator[str]:
+    """The tables of each machine, with their conditions."""
+    if not report.times:
+        yield NOT_YET
+    for times in report.times:
+        yield "\n".join(f"- {escaped(line)}" for line in times.conditions)
+        for title, head, rows in times.tables():
+            yield f"**{escaped(title)}**"
+            yield markdown_table(head, rows)
+        yield escaped(times.goal)
 
 
 def runs_csv(report: Report) -> str:
