@@ -109,7 +109,7 @@ def test_ffcvs_example_trains_on_a_cpu_and_is_evaluated_apart(
 
 def test_ours_is_trained_as_engine_train_does(task: Task, tmp_path: Path, files: Files) -> None:
     words = (*NET, "--train.batch_size", "16", "--train.epochs", "1.5", "--optim.lr", "0.05")
-    words += ("--augment.sizes", "20", "--augment.sizes_until", "0.4")
+    words += ("--augment.sizes", "20", "--augment.sizes_until", "0.4", "--optim.ema_decay", "0.5")
     outcome = ours.run(Task(**vars(task) | {"words": words, "cache": str(tmp_path / "cache")}))
     flags = [
         *words,

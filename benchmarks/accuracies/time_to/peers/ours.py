@@ -76,13 +76,24 @@ def planned_petaflops(config: Config, train: Path) -> float:
 
 
 def _warm_up(config: Config, machine: Machine, sets: DataSets) -> None:
-    """The whole recipe shrunk to a few steps, and an evaluation; nothing of it is kept."""
-    epochs = min(config.train.epochs, WARM_UP_STEPS / len(sets.train))
-    state = State(replace(config, train=replace(config.train, epochs=epochs)), machine, sets)
+    """The whole recipe shrunk to a few steps; nothing of it is kept."""
+    state = State(_shrunk(config, WARM_UP_STEPS / len(sets.train)), machine, sets)
     for epoch in range(state.epochs):
         for batch in state.epoch(epoch):
             state.advance(batch)
     machine.wait()
+
+
+def _shrunk(config: Config, epochs: float) -> Config:
+    """The recipe with its stages in so many epochs, at most its own."""
+    epochs = min(config.train.epochs, epochs)
+    stem = config.optim.stem_bias_epochs
+    stem = None if stem is None else stem * epochs / config.train.epochs
+    return replace(
+        config,
+        train=replace(config.train, epochs=epochs),
+        optim=replace(config.optim, stem_bias_epochs=stem),
+    )
 
 
 def _train(
