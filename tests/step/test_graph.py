@@ -183,6 +183,10 @@ def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
             {"model": Model(blocks=(1,), widths=(4,), dropout=0.3, dropout_place="classifier")},
             "resident",
         ),
+        (
+            {"model": Model("house94", (1,), (4,), init="dirac", classifier_std=1.0)},
+            "stream",
+        ),
     ],
 )
 def test_recorded_steps_augment_and_drop_out_as_eager_ones(

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.config.schema import Augment, Config, Optim, Schedule, Train
+from engine.config.schema import Augment, Config, Model, Optim, Schedule, Train
 from engine.data.beton import open_beton
 from engine.data.counter import Purpose, derive
-from engine.data.loader import Batch, Loader
+from engine.data.loader import REPORTS_STD, Batch, Loader
 from engine.data.sets import effects_of
-from engine.model import ResNet
-from engine.model.variants import Variant
+from engine.model import ResNet, initialise, resolve, whiten
+from engine.model.whitening import IMAGES
 from engine.optim.schedules import rates
 from engine.optim.stages import stage, steps_of
 from engine.step.device import Machine
@@ -90,7 +90,12 @@ RECIPES = {  # cutout comes with all
         ),
         optim=SGD,
     ),
+    "house": Config(
+        model=Model("house94", (1, 1), (4,), init="dirac", classifier_std=1.0, logit_scale=0.25),
+        optim=SGD,
+    ),
 }
+PLAIN = Model(blocks=(1, 1), widths=(4,), se="block", se_reduction=2)  # where none is given
 
 
 def trace(name: str, path: Path) -> list[float]:
@@ -101,14 +106,18 @@ def trace(name: str, path: Path) -> list[float]:
     config = RECIPES[name]
     if config.train == Train():
         config = replace(config, train=LENGTH)
+    model = PLAIN if config.model == Model() else config.model
     augment, seed = config.augment, config.train.seed
     machine = Machine(torch.device("cpu"), "fp32", False)
     torch.manual_seed(derive(seed, Purpose.INIT))
     torch.set_default_dtype(torch.float64)  # float32 weights differ in a bit where there is no FMA
     try:
-        network = ResNet(Variant((1, 1), (4,), se="block", se_reduction=2), classes=4)
+        network = ResNet(resolve(model), classes=4)
     finally:
         torch.set_default_dtype(torch.float32)
+    initialise(network, model, torch.Generator())
+    with Loader(path, 64) as loader:
+        whiten(network, loader.pixels(IMAGES), REPORTS_STD)
     losses: list[float] = []
     effects = effects_of(augment, open_beton(path, verify=False))
     size, drop_last = config.train.batch_size, config.train.drop_last
