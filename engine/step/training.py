@@ -71,8 +71,11 @@ class TrainingStep:
     ) -> None:
         """Make step `number` over one batch, whose images are mixed as `mixing` says."""
         self.begin(stage)
-        device = self._machine.device
-        row = None if mixing is None else torch.tensor(mixing).to(device, non_blocking=True)
+        row = None
+        if mixing is not None:
+            device = self._machine.device
+            row = torch.tensor(mixing, pin_memory=device.type == "cuda")
+            row = row.to(device, non_blocking=True)
         self.queue(batch, rates, number, row)
         self.totals.images += len(batch.labels)
 

@@ -31,6 +31,9 @@ BATCH = 16
 STEPS = -(-TRAIN_IMAGES // BATCH)
 EPOCHS = WARM_UPS + 3
 ONECYCLE = Schedule(name="onecycle")
+COLOURED = Augment(
+    cutout=8, cutout_fill="mean", erasing=0.5, contrast=0.2, saturation=0.3, mixup=0.5, cutmix=1.0
+)
 
 # Mean losses of about 1. fp32 differs by the order of sums and one rounding of each rate, which
 # some steps of training carry on; bf16 keeps 8 bits and fp16 11 of each product's factors.
@@ -103,6 +106,21 @@ def test_recorded_epochs_agree_with_eager_ones(
     assert result[True] == pytest.approx(result[False], abs=TOLERANCE[precision])
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_recorded_stages_agree_with_eager_ones(files: Files, precision: str) -> None:
+    runtime = Runtime(compile=False, precision=precision, autotune=False)
+    augment = dataclasses.replace(COLOURED, sizes=(20, 28), sizes_until=(0.3, 0.6))
+    length = Train(epochs=EPOCHS, batch_size=BATCH, seed=3, freeze_layers=1, freeze_from=0.8)
+    config = _config(
+        files, augment=augment, train=length, runtime=runtime, optim=Optim(lr=0.02, lookahead_k=5)
+    )
+    result: dict[bool, list[float]] = {True: [], False: []}
+    for graph, losses in result.items():
+        machine = _machine(config, graph=graph)
+        _train(State(config, machine, open_sets(config, machine.device)), losses)
+    assert result[True] == pytest.approx(result[False], abs=TOLERANCE[precision])
+
+
 def test_recorded_steps_repeat_to_the_bit_in_exact_mode(files: Files) -> None:
     config = _config(files, runtime=Runtime(compile=False, exact=True, precision="fp32"))
     machine = _machine(config)
@@ -132,12 +150,12 @@ def test_an_epoch_never_waits_for_the_device(files: Files, compiled: bool) -> No
 
 @pytest.mark.parametrize("graph", [True, False])
 @pytest.mark.parametrize("mode", ["resident", "stream"])
-@pytest.mark.parametrize("autoaugment", [True, False])
+@pytest.mark.parametrize("augment", [Augment(), Augment(autoaugment=True), COLOURED], ids=str)
 def test_no_kind_of_input_waits_for_the_device(
-    files: Files, graph: bool, mode: str, autoaugment: bool
+    files: Files, graph: bool, mode: str, augment: Augment
 ) -> None:
     data = Data(train=str(files.train), test=str(files.test), mode=mode)
-    config = _config(files, data=data, augment=Augment(autoaugment=autoaugment))
+    config = _config(files, data=data, augment=augment)
     machine = _machine(config, graph=graph)
     state = State(config, machine, open_sets(config, machine.device))
     for epoch in range(EPOCHS + 1):

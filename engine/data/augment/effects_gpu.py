@@ -7,7 +7,7 @@ the strengths are arguments; which effects there are, image size and dtype are c
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -73,6 +73,6 @@ def finish_batch(
         )
 
 
-@lru_cache(maxsize=4)
+@cache  # never freed: recorded graphs read it
 def _sizes(height: int, width: int, device: torch.device) -> Tensor:
     return torch.from_numpy(reference_effects.rectangles(height, width)).to(device)
