@@ -222,9 +222,16 @@ def test_any_step_schedule_equals_torch(
         _equal(replace(schedule, per=per, gamma=gamma), make, epochs=50)
 
 
-def test_a_onecycle_is_updated_per_step_and_the_others_per_epoch_by_default() -> None:
+def test_onecycle_linear_trapezoid_and_warmups_are_per_step_and_others_per_epoch_by_default() -> (
+    None
+):
     assert moves_every_step(Schedule("onecycle"))
     assert not moves_every_step(Schedule("onecycle", "epoch"))
+    for name in ("linear", "trapezoid"):
+        assert moves_every_step(Schedule(name))
+        assert not moves_every_step(Schedule(name, "epoch"))
+    assert moves_every_step(Schedule("cosine", warmup=1))
+    assert not moves_every_step(Schedule("cosine", "epoch", warmup=1))
     for name in ("constant", "cosine", "restarts", "cyclic", "step", "multistep", "exponential"):
         assert not moves_every_step(Schedule(name))
         assert moves_every_step(Schedule(name, "step"))
@@ -279,3 +286,52 @@ def test_a_last_epoch_that_is_a_part_ends_the_schedule(name: str, epochs: float)
            for n in range(steps)]  # fmt: skip
     assert min(*lrs, *per) >= 0
     assert per == [per[n // per_epoch * per_epoch] for n in range(steps)]
+
+
+def _lrs(schedule: Schedule, epochs: float, steps: int = 10, **optim: Any) -> list[float]:
+    config = Config(train=Train(epochs=epochs), optim=Optim(lr=PEAK, **optim), schedule=schedule)
+    return [rates(config, step, steps).lr for step in range(round(epochs * steps))]
+
+
+def test_linear_falls_to_the_step_after_the_last_as_airbenchs() -> None:
+    assert _lrs(Schedule("linear"), 8) == pytest.approx([PEAK * (1 - k / 80) for k in range(80)])
+    assert _lrs(Schedule("linear"), 8.46)[-1] == pytest.approx(PEAK / 85)
+    floored = _lrs(Schedule("linear", minimum=0.02, t_max=5), 8)
+    assert floored == pytest.approx([max(PEAK - 0.08 * k / 50, 0.02) for k in range(80)])
+    per_epoch = _lrs(Schedule("linear", "epoch"), 8)
+    assert per_epoch == pytest.approx([PEAK * (1 - k // 10 / 8) for k in range(80)])
+
+
+def test_a_trapezoid_is_a_warmup_a_constant_and_a_linear_fall() -> None:
+    schedule = Schedule("trapezoid", warmup=1, warmup_start=0.2, decay=2.5, minimum=0.01)
+    expected = []
+    for step in range(80):
+        if step < 10:
+            expected.append(PEAK * (0.2 + 0.8 * step / 10))
+        elif step < 55:
+            expected.append(PEAK)
+        else:
+            expected.append(PEAK - (PEAK - 0.01) * (step - 55) / 25)
+    assert _lrs(schedule, 8) == pytest.approx(expected)
+    fifth = _lrs(Schedule("trapezoid"), 5)
+    assert fifth == pytest.approx([min(PEAK, PEAK * (50 - k) / 10) for k in range(50)])
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("t_max", [0.0, 12.0])
+def test_a_schedule_after_a_warmup_is_that_of_the_steps_that_remain(
+    name: str, t_max: float
+) -> None:
+    t_max = 0.0 if name == "constant" else t_max
+    warmed = _lrs(Schedule(name, t_max=t_max, warmup=2), 8)
+    assert warmed[:20] == pytest.approx([PEAK * k / 20 for k in range(20)])
+    shorter = _lrs(Schedule(name, "step", t_max=t_max and t_max - 2), 6)
+    assert warmed[20:] == pytest.approx(shorter)
+
+
+def test_a_stems_bias_has_a_rate_of_its_own_that_falls_to_zero() -> None:
+    for rest, highest in ((None, PEAK), (0.5, 0.5)):
+        optim = Optim(lr=PEAK, rest_lr=rest, stem_bias_epochs=2.96)
+        config = Config(train=Train(epochs=8), optim=optim)
+        found = [rates(config, step, 10).stem_bias for step in range(80)]
+        assert found == pytest.approx([highest * max(1 - step / 30, 0) for step in range(80)])

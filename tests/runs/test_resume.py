@@ -50,6 +50,8 @@ HOUSE = (  # the parts of configs/house94.yaml, short enough that each acts
         [*HOUSE, "--train.epochs", "1.5"],
         "--augment.mixup 0.8 --augment.cutmix 1 --augment.erasing 0.5 --augment.contrast 0.2 "
         "--augment.sizes 28 --augment.sizes_until 0.4 --train.label_smoothing 0.1".split(),
+        "--optim.name adamw --optim.ema_decay 0.7 --optim.ema_start 0.3 --checkpoint.best "
+        "--data.validation 5 --schedule.name trapezoid --schedule.warmup 0.5".split(),
     ],
     ids=[
         "sgd",
@@ -60,6 +62,7 @@ HOUSE = (  # the parts of configs/house94.yaml, short enough that each acts
         "stages",
         "house",
         "mixed",
+        "adamw, moving average",
     ],
 )
 def test_a_run_stopped_after_every_step_ends_in_the_same_bits(

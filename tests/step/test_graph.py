@@ -89,6 +89,10 @@ def _both(
     return eager, use(State(config, machine, sets), sets)
 
 
+MUON = Optim(
+    "muon", 0.05, 0.6, nesterov=True, norm_lr=0.2, head_lr=0.1, rest_lr=0.1, lookahead_k=3,
+    lookahead_power=2.0, lookahead_buffers=True, lookahead_end="slow",
+)  # fmt: skip
 RECIPES = [
     (Optim(clip_norm=0.5), ONECYCLE),
     (Optim("adam", 0.01, lookahead_k=3, lookahead_start="k"), Schedule("restarts", period=2)),
@@ -97,6 +101,8 @@ RECIPES = [
     (Optim(name="adam", lr=0.01), ONECYCLE),
     (Optim(name="adam", lr=0.01, clip_norm=0.5), Schedule()),
     (Optim(lookahead_k=5, clip_value=0.1), Schedule("cyclic", "step", minimum=0.001, rise=0.5)),
+    (Optim("adamw", 0.01, weight_decay=0.1, decay_biases=False, ema_decay=0.7), ONECYCLE),
+    (MUON, Schedule("trapezoid", warmup=0.5)),
 ]
 
 
@@ -136,9 +142,13 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
         pytest.param(Optim(lr=0.01), marks=pytest.mark.slow),
         pytest.param(Optim(name="adam", lr=0.01), marks=pytest.mark.slow),
         pytest.param(Optim(lr=0.01, lookahead_k=3), marks=pytest.mark.slow),
+        pytest.param(MUON, marks=pytest.mark.slow),
+        pytest.param(
+            Optim("adamw", 0.01, ema_decay=0.7, ema_every=2, ema_start=0.2), marks=pytest.mark.slow
+        ),
         Optim(name="adam", lr=0.01, lookahead_k=4, lookahead_start="k"),
     ],
-    ids=["sgd", "adam", "sgd, lookahead", "adam, lookahead"],
+    ids=["sgd", "adam", "sgd, lookahead", "muon, lookahead", "adamw, ema", "adam, lookahead"],
 )
 @pytest.mark.parametrize("graphed_first", [False, True])
 def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
