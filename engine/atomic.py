@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ def write_bytes(target: Path, content: bytes) -> None:
 def write_text(target: Path, content: str) -> None:
     """Replace `target` by `content` in UTF-8, durably."""
     write_bytes(target, content.encode())
+
+
+def write_lines(target: Path, lines: Iterable[str]) -> None:
+    """Replace `target` by these parts of its text, durably; they are never all in memory."""
+    with replacing(target) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.writelines(lines)
 
 
 def write_json(target: Path, content: Any) -> None:

@@ -16,7 +16,7 @@ from benchmarks.records.reported import read_reported
 from benchmarks.records.untrusted import mapping, number, printable, read_object, shortened
 from engine.sweep.reported import ReportedValue
 
-FORMAT = 1
+FORMATS = (1, 2)  # they differ in what is not read here: the configurations
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,11 @@ def _read_plan(folder: Path, plans: SweepPlans) -> None:
     plans.problems += problems
     if not isinstance(runs, list):
         return
-    if content.get("format") != FORMAT:
+    if content.get("format") not in FORMATS:
         found = shortened(content.get("format"))
-        plans.problems.append(f"{name}: format {found}, expected {FORMAT}; read as far as possible")
+        plans.problems.append(
+            f"{name}: format {found}, expected {FORMATS[-1]}; read as far as possible"
+        )
     sweep = _word(content.get("sweep")) or printable(folder.name)
     plans.sweeps.append(sweep)
     conditions = mapping(content.get("conditions"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from engine.config.schema import Config
-from engine.config.settings import settings_of
+from engine.config.settings import sections_of, settings_of
 
 FORMAT = 3  # increase it with every change of what is hashed, or how: old runs get new names
 
@@ -53,23 +54,34 @@ def fingerprint(config: Config, digests: Mapping[str, str]) -> str:
     `digests` holds the SHA-256 of the two data files as "train" and "test", and that of the
     weights that training starts from, if any, as "weights".
     """
-    settings: dict[str, Any] = {}
-    for key, setting in settings_of(Config).items():
-        if key.startswith(WITHOUT_EFFECT) or key in WEIGHTS:
-            continue
-        value = setting.of(config)
-        if key not in ADDED or value != setting.default:
-            settings[key] = _canonical(value, setting.kind)
+    texts: dict[str, str] = {}  # the JSON of each value by its key
+    for name in sections_of(Config):
+        texts |= _texts(name, getattr(config, name))
     if config.train.epochs == int(config.train.epochs):
-        settings["train.epochs"] = int(config.train.epochs)  # as before it could be a fraction
-    settings["data.train"] = digests["train"]
-    settings["data.test"] = digests["test"]
+        texts["train.epochs"] = str(int(config.train.epochs))  # as before it could be a fraction
+    texts["data.train"] = json.dumps(digests["train"])
+    texts["data.test"] = json.dumps(digests["test"])
     if "weights" in digests:
-        settings["model.weights"] = digests["weights"]
-        settings["model.weights_classifier"] = config.model.weights_classifier
-    content = {"format": FORMAT, "settings": settings}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        texts["model.weights"] = json.dumps(digests["weights"])
+        texts["model.weights_classifier"] = json.dumps(config.model.weights_classifier)
+    settings = ",".join(f'"{key}":{texts[key]}' for key in sorted(texts))
+    text = f'{{"format":{FORMAT},"settings":{{{settings}}}}}'  # JSON without spaces
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.lru_cache(256)  # the runs of a sweep share most of their sections
+def _texts(name: str, section: Hashable) -> dict[str, str]:
+    """The JSON of what counts of one section."""
+    texts = {}
+    for key, setting in settings_of(Config).items():
+        if setting.section != name or key.startswith(WITHOUT_EFFECT) or key in WEIGHTS:
+            continue
+        value = getattr(section, setting.name)
+        if key not in ADDED or value != setting.default:
+            texts[key] = json.dumps(
+                _canonical(value, setting.kind), separators=(",", ":"), allow_nan=False
+            )
+    return texts
 
 
 def _canonical(value: Any, kind: type) -> Any:

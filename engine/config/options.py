@@ -8,6 +8,7 @@ accepts abbreviated flags, crashes on empty files and prints terminal escapes.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from fastargs.validation import Checker
 from engine.config.argv import HELP, Flag, scan
 from engine.config.fields import Check
 from engine.config.help import help_text, render_values
-from engine.config.settings import Setting, build, sections_of, settings_of
+from engine.config.settings import build, sections_of, settings_of
 from engine.config.values import Entry, InvalidValue, value_of
 from engine.config.yaml_file import read_file
 from engine.errors import UserError
@@ -119,7 +120,7 @@ def merge(
             wrong.add(entry.key)
         origins[entry.key] = entry.origin
         last[entry.key] = entry
-    config: T = build(root, _through_fastargs(root, settings, values))
+    config: T = build(root, _through_fastargs(root, values))
     contradictions = _cross_check(config, checks, wrong, last, origin)
     return Merged(config, origins, wrong_values, contradictions)
 
@@ -141,20 +142,25 @@ class _AsRead(Checker):  # type: ignore[misc]
         return "the value"
 
 
-def _through_fastargs(
-    root: type, settings: Mapping[str, Setting], values: Mapping[str, Any]
-) -> dict[str, Any]:
+def _through_fastargs(root: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    declared = _declared(root)
+    declared.content.clear()
+    declared.collect(dict(values))
+    return {key: declared[key] for key in values}
+
+
+@functools.cache  # the plan of a sweep merges thousands of times
+def _declared(root: type) -> Any:
     declared = fastargs.Config()  # our own: the global one would add up over calls
     for section, kind in sections_of(root).items():
         fastargs.Section(section, kind.__doc__, config_descriptor=declared).params(
             **{
                 setting.name: fastargs.Param(_AsRead(), setting.limits.doc, default=setting.default)
-                for setting in settings.values()
+                for setting in settings_of(root).values()
                 if setting.section == section
             }
         )
-    declared.collect(dict(values))
-    return {key: declared[key] for key in settings}
+    return declared
 
 
 def _cross_check(

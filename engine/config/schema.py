@@ -49,13 +49,13 @@ class Config:
 
 def as_dict(config: Any) -> dict[str, Any]:
     """The settings as plain nested dictionaries, tuples as lists, ready for JSON or YAML."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return list(value) if isinstance(value, tuple) else value
-
-    return dict(plain(dataclasses.asdict(config)))
+    return {
+        field.name: {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(getattr(config, field.name)).items()
+        }
+        for field in dataclasses.fields(config)
+    }
 
 
 def from_dict(content: dict[str, Any]) -> Config:

@@ -63,6 +63,11 @@ class Setting:
 
 def sections_of(root: type) -> dict[str, type]:
     """The dataclass of each section, by the section's name."""
+    return _sections_of(root)
+
+
+@functools.cache
+def _sections_of(root: type) -> dict[str, type]:
     hints = typing.get_type_hints(root)
     return {field.name: hints[field.name] for field in dataclasses.fields(root)}
 

@@ -144,23 +144,35 @@ def _fit(networks: list[Measurement]) -> tuple[float, float, float]:
     return float(operation), float(value), float(image)
 
 
-def trained_network(record: Mapping[str, Any]) -> TrainedNetwork | None:
-    """The network of a run and its measured speed; None where the record has none or is broken."""
+def trained_network(
+    record: Mapping[str, Any], networks: dict[int, tuple[Variant, int] | None] | None = None
+) -> TrainedNetwork | None:
+    """The network of a run and its measured speed; None where the record has none or is broken.
+
+    A configuration that many records share is read once, if `networks` is kept for them.
+    """
+    networks = {} if networks is None else networks
     try:
-        config = from_dict(record["config"])
+        config = record["config"]
+        if id(config) not in networks:
+            read = from_dict(config)
+            staged = read.augment.sizes or read.train.freeze_layers  # several speeds, one per stage
+            network = None if staged else (resolve(read.model), read.train.batch_size)
+            networks[id(config)] = network
+        known = networks[id(config)]
+        if known is None:
+            return None
+        variant, batch_size = known
         rate, work = float(record["images_per_second"]), int(record["flops"]["training"])
         conditions = {
             "device": str(record["device"]),
             "precision": str(record["precision"]),
             "compiled": bool(record["compiled"]),
-            "batch_size": config.train.batch_size,
+            "batch_size": batch_size,
             "image_side": int(record["image_side"]),
         }
-        variant = resolve(config.model)
     except (AttributeError, KeyError, TypeError, ValueError, UserError):
         return None  # broken, or written by another version
-    if config.augment.sizes or config.train.freeze_layers:
-        return None  # of several speeds, one per stage
     usable = 0 < rate < math.inf and work > 0
     return TrainedNetwork(variant, work, rate, conditions) if usable else None
 

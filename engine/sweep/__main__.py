@@ -23,9 +23,9 @@ from engine.errors import FAILED, OK, RESUMABLE, run_command
 from engine.signals import Stop
 from engine.step import device
 from engine.step.rates import Rates
-from engine.sweep import arguments, queue, results
+from engine.sweep import arguments, queue_rows, results
 from engine.sweep.arguments import Arguments
-from engine.sweep.driver import Driver
+from engine.sweep.driver import Driver, ordered
 from engine.sweep.dry_run import Overview
 from engine.sweep.estimate import Speeds
 from engine.sweep.executor import Executor
@@ -88,14 +88,14 @@ def run_ready(
     retry: bool,
 ) -> int:
     """Train the runs that wait for no other run's weights; returns the exit code."""
-    runs = [each for each in different(args.runs) if not each.waiting]
+    runs = ordered([each for each in different(args.runs) if not each.waiting])
     with claims.alone():
-        atomic.write_json(args.folder / "plan.json", args.plan.content())
+        atomic.write_lines(args.folder / "plan.json", args.plan.lines())
     names = {each.fingerprint: each.name for each in runs}
     finished = {f for f in names if records.finished(f) is not None}
     claims.enrol(names, finished, retry=retry)
     quiet = "quiet" in args.flags
-    with LiveView(runs, records, rates, executor.slots, quiet=quiet) as live:
+    with LiveView(runs, records, rates, lambda: executor.slots, quiet=quiet) as live:
         later = f", {len(waiting(args))} more after them" if waiting(args) else ""
         live.note(f"{len(runs)} runs, {len(finished)} done before{later}; {args.folder}")
         return Driver(
@@ -128,7 +128,7 @@ def show_plan(args: Arguments) -> int:
     records = Records(args.root)
     args = args.with_results(records)
     speeds = Speeds(records.all(), measured_rates(args, dry=True))
-    overview = Overview(args.runs, records, queue.peek(args.folder), speeds)
+    overview = Overview(args.runs, records, queue_rows.peek(args.folder), speeds)
     if "json" in args.flags:
         print(json.dumps(overview.content(args.plan), indent=2, allow_nan=False))
     else:
@@ -140,7 +140,7 @@ def show_results(args: Arguments) -> int:
     """The results of the finished runs, and which runs have none."""
     records = Records(args.root)
     args = args.with_results(records)
-    selected = results.select(args.runs, records, queue.peek(args.folder))
+    selected = results.select(args.runs, records, queue_rows.peek(args.folder))
     if "json" in args.flags:
         content = results.content(args.plan, selected)
         print(json.dumps(content, indent=2, allow_nan=False))
@@ -152,10 +152,10 @@ def show_results(args: Arguments) -> int:
 
 def show_set_aside(args: Arguments) -> None:
     """The runs that failed too often, with the last lines of their output."""
-    rows = queue.peek(args.folder)
+    rows = queue_rows.peek(args.folder)
     for run in different(args.runs):
         row = rows.get(run.fingerprint)
-        if row is not None and row.state == queue.SET_ASIDE:
+        if row is not None and row.state == queue_rows.SET_ASIDE:
             log = args.folder / "logs" / f"{run.folder}.log"
             warn(f"{run.name}: set aside after {row.attempts} failures ({log}); its last lines:")
             warn(*(f"    {line}" for line in row.error.splitlines()))

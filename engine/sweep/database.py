@@ -9,18 +9,18 @@ from pathlib import Path
 
 from engine.errors import UserError
 
-FORMAT = 1  # SQLite's user_version
+FORMAT = 2  # SQLite's user_version
 SECONDS_FOR_A_LOCK = 60.0
 COLUMNS = "fingerprint, state, attempts, owner, orphaned, error"
 
-SCHEMA = """
+FIRST = """
 CREATE TABLE runs (
     fingerprint TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     state TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,  -- that failed
     owner TEXT NOT NULL DEFAULT '',       -- file in workers/ whose lock its claimer holds
-    orphaned INTEGER NOT NULL DEFAULT 0,  -- times its claimer died
+    orphaned INTEGER NOT NULL DEFAULT 0,  -- times its claimer, or where it ran, died
     error TEXT NOT NULL DEFAULT '',       -- last lines of the last failure
     changed REAL NOT NULL
 );
@@ -32,6 +32,14 @@ CREATE TABLE executions (
     ended REAL,
     outcome TEXT
 );
+"""
+# A claim looks at the rows that it takes, not at all: those of one state lie in order.
+SECOND = """
+ALTER TABLE runs ADD COLUMN position INTEGER NOT NULL DEFAULT 0;  -- the order of claims
+ALTER TABLE executions ADD COLUMN host TEXT NOT NULL DEFAULT '';  -- where it ran
+CREATE INDEX runs_by_state ON runs (state, position);
+CREATE INDEX running_by_owner ON runs (owner) WHERE state = 'running';
+CREATE INDEX open_executions ON executions (fingerprint) WHERE ended IS NULL;
 """
 
 
@@ -47,12 +55,14 @@ def open_database(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection
             raise sqlite3.DatabaseError("its pages do not fit together")
         (version,) = base.execute("PRAGMA user_version").fetchone()
         if version == 0 and not base.execute("SELECT name FROM sqlite_master").fetchall():
-            base.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT")
+            base.executescript(f"BEGIN; {FIRST} {SECOND} PRAGMA user_version = {FORMAT}; COMMIT")
+        elif version == 1:
+            base.executescript(f"BEGIN; {SECOND} PRAGMA user_version = {FORMAT}; COMMIT")
         elif version != FORMAT:
             base.close()
             raise UserError(
-                f"{path}: a queue of format {version}; this version reads {FORMAT}. The records "
-                "do not depend on it: move it away to begin a new one"
+                f"{path}: a queue of format {version}; this version reads 1 and {FORMAT}. The "
+                "records do not depend on it: move it away to begin a new one"
             )
         base.execute(f"SELECT {COLUMNS} FROM runs LIMIT 1")
     except sqlite3.DatabaseError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from engine.columns import columns
 from engine.sweep.estimate import Speeds
 from engine.sweep.planned import Plan, PlannedRun, different
-from engine.sweep.queue import QueueRow
+from engine.sweep.queue_rows import QueueRow
 from engine.sweep.records import Records
 from engine.sweep.status import DONE, SET_ASIDE, STATES, status_of
 

@@ -102,9 +102,13 @@ class Speeds:
         known: dict[tuple[str, str], dict[Cost, list[float]]] = defaultdict(
             lambda: defaultdict(list)
         )
+        networks: dict[int, tuple[Variant, int] | None] = {}  # the records of a sweep share them
         for record in records:
-            trained, epochs = trained_network(record), record.get("epochs")
-            if trained is None or not isinstance(epochs, int) or epochs < 2:
+            epochs = record.get("epochs")
+            if not isinstance(epochs, int) or epochs < 2:
+                continue
+            trained = trained_network(record, networks)
+            if trained is None:
                 continue
             of = trained.conditions
             cost = _cost(trained.variant, of["image_side"], of["precision"])
@@ -142,6 +146,42 @@ class Speeds:
     def content(self) -> list[dict[str, Any]]:
         """The same for a program."""
         return [each.content() for each in self.measured.values()]
+
+
+class Remaining:
+    """The runs without a result, added up by network: the time they take needs no look at each."""
+
+    def __init__(self, runs: Iterable[PlannedRun]) -> None:
+        self._runs: dict[tuple[str, str, int], PlannedRun] = {}  # one of each network
+        self._counts: dict[tuple[str, str, int], int] = defaultdict(int)
+        self._petaflops: dict[tuple[str, str, int], float] = defaultdict(float)
+        for run in runs:
+            key = self._key(run)
+            self._runs.setdefault(key, run)
+            self._counts[key] += 1
+            self._petaflops[key] += run.petaflops
+
+    def remove(self, run: PlannedRun) -> None:
+        """One of them has its result, or will have none."""
+        self._counts[self._key(run)] -= 1
+        self._petaflops[self._key(run)] -= run.petaflops
+
+    def total(self, speeds: Speeds) -> tuple[float, int, int]:
+        """Seconds of all whose time is known, how many are not, and how many there are."""
+        total, unknown = 0.0, 0
+        for key, run in self._runs.items():
+            if not self._counts[key]:
+                continue
+            seconds = speeds.seconds(run)
+            if seconds is None:
+                unknown += self._counts[key]
+            elif run.petaflops:
+                total += seconds / run.petaflops * self._petaflops[key]
+        return total, unknown, sum(self._counts.values())
+
+    @staticmethod
+    def _key(run: PlannedRun) -> tuple[str, str, int]:
+        return run.variant, run.config.runtime.precision, run.image_side
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""Where a run is executed, behind one small interface: submit, poll, cancel.
+"""Where a run is executed, behind one small interface: submit, ended, cancel.
 
-An executor takes a job with all that it needs; a later poll returns how it ended. Nothing else in
-the sweep knows where a run is executed; its result is read from its record.
+An executor takes jobs with all that they need, and says later how each ended. Nothing else in the
+sweep knows where a run is executed; its result is read from its record.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Outcome(Enum):
     STOPPED = "stopped"  # its state is saved; submitted again it goes on
     BUSY = "busy"  # the run is already running in another process
     FAILED = "failed"
+    LOST = "lost"  # the place where it ran died or cannot be reached: no fault of the run
 
 
 @dataclass(frozen=True)
@@ -40,31 +41,35 @@ class Job:
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended, and the last lines of its output."""
+    """How a job ended, the last lines of its output, and where it ran."""
 
     outcome: Outcome
     output: str = ""
-
-
-class Running(Protocol):
-    """A job that was submitted."""
-
-    def poll(self) -> JobEnd | None:
-        """How the job ended, None while it runs; not called again once it has ended."""
-
-    def cancel(self) -> None:
-        """Ask the job to save a checkpoint and stop; `poll` then returns that it has."""
+    host: str = ""
 
 
 class Executor(Protocol):
-    """Takes jobs, at most `slots` at a time."""
+    """Runs jobs; each has a number, its ticket."""
 
     @property
     def slots(self) -> int:
         """How many jobs run at a time."""
 
-    def submit(self, job: Job) -> Running:
-        """Begin a job, or have it begin at the first poll."""
+    @property
+    def room(self) -> int:
+        """How many more jobs it takes now."""
+
+    def submit(self, job: Job) -> int:
+        """Take a job; returns its ticket."""
+
+    def ended(self, seconds: float) -> list[tuple[int, JobEnd]]:
+        """The jobs that ended since the last call, each once; waits up to `seconds` for one.
+
+        An executor in this process runs its job here, however long that takes.
+        """
+
+    def cancel(self, ticket: int) -> None:
+        """Ask a job to save a checkpoint and stop; `ended` then says that it has."""
 
 
 def outcome_of(code: int, output: str) -> Outcome:

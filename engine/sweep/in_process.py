@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
+import time
 import traceback
-from dataclasses import dataclass
 from typing import Protocol
 
 from engine.config.schema import Config
 from engine.errors import FAILED, RESUMABLE, run_command
 from engine.signals import Stop
-from engine.sweep.executor import (
-    Executor,
-    Job,
-    JobEnd,
-    Running,
-    begin_log,
-    last_lines,
-    outcome_of,
-)
+from engine.sweep.executor import Executor, Job, JobEnd, begin_log, last_lines, outcome_of
+from engine.sweep.processes import host_of
 
 
 class Train(Protocol):
@@ -30,7 +24,7 @@ class Train(Protocol):
 
 
 class InProcess:
-    """Executes a job within `poll`; `stop`, which training checks at every step, cancels it.
+    """Executes a job within `ended`; `stop`, which training checks at every step, cancels it.
 
     After an unexpected error this process is not trusted any more (a GPU's context may be broken,
     memory used up): later jobs go to the executor `other`, as isolated ones always do.
@@ -42,12 +36,38 @@ class InProcess:
         self._train, self._stop, self._other = train, stop, other
         self._trusted = True
         self._frozen = False
+        self._tickets = itertools.count()
+        self._here: dict[int, Job] = {}
+        self._elsewhere: dict[int, int] = {}  # our ticket by that of the other executor
 
-    def submit(self, job: Job) -> Running:
-        """Begin it at the first poll, or now elsewhere."""
+    @property
+    def room(self) -> int:
+        """None while a job has not ended."""
+        return self.slots - len(self._here) - len(self._elsewhere)
+
+    def submit(self, job: Job) -> int:
+        """Have it begin in `ended`, or now elsewhere."""
+        ticket = next(self._tickets)
         if job.isolated or not self._trusted:
-            return self._other.submit(job)
-        return _Here(self, job)
+            self._elsewhere[self._other.submit(job)] = ticket
+        else:
+            self._here[ticket] = job
+        return ticket
+
+    def ended(self, seconds: float) -> list[tuple[int, JobEnd]]:
+        """Run the job that was submitted to its end."""
+        if self._elsewhere:
+            ends = self._other.ended(seconds)
+            return [(self._elsewhere.pop(ticket), end) for ticket, end in ends]
+        if not self._here:
+            time.sleep(seconds)
+        return [(ticket, self.run(self._here.pop(ticket))) for ticket in list(self._here)]
+
+    def cancel(self, ticket: int) -> None:
+        """A run in this process is stopped by the signal that stops the sweep."""
+        for theirs, ours in self._elsewhere.items():
+            if ours == ticket:
+                self._other.cancel(theirs)
 
     def run(self, job: Job) -> JobEnd:
         """Run a job to its end."""
@@ -60,7 +80,7 @@ class InProcess:
             code = self._exit_code(job)
         self._free()
         output = last_lines(job.log, since)
-        return JobEnd(outcome_of(code, output), output)
+        return JobEnd(outcome_of(code, output), output, host_of(None))
 
     def _free(self) -> None:
         """A run's network and data are in reference cycles, which would keep their memory long.
@@ -84,15 +104,3 @@ class InProcess:
             traceback.print_exc()
             self._trusted = False
             return FAILED
-
-
-@dataclass(frozen=True)
-class _Here:
-    executor: InProcess
-    job: Job
-
-    def poll(self) -> JobEnd:
-        return self.executor.run(self.job)
-
-    def cancel(self) -> None:
-        """The signal that stops the sweep stops the run in its process, too."""

@@ -58,9 +58,8 @@ def make_plan(
                 problems.append(f"{experiment.place}: more than {MOST_RUNS:,} runs in one sweep")
                 break
             scale = overrides.epochs_scale
-            planned = [
-                _planned(experiment, point, config, seed, scale, data, weights) for seed in seeds
-            ]
+            run = _planned(experiment, point, config, scale, data, weights)
+            planned = [_seeded(run, seed, data) for seed in seeds]
             if point.weights_from:
                 planned = [_started(run, point, runs, data, problems) for run in planned]
             runs += planned
@@ -122,13 +121,12 @@ def _planned(
     experiment: Experiment,
     point: Point,
     unscaled: Config,
-    seed: int,
     scale: float,
     data: DataFiles,
     weights: WeightsFiles,
 ) -> PlannedRun:
+    """What all seeds of the point have in common."""
     config = scaled(unscaled, scale)
-    config = replace(config, train=replace(config.train, seed=seed))
     train, test = data.of(config)
     images = counts(config, train, test)
     variant = resolve(config.model)
@@ -139,8 +137,8 @@ def _planned(
         for key, value in settings.items()
     }
     name = point.name + (label if point.name.endswith("/") else "")
-    run = PlannedRun(
-        name=f"{name}/s{seed}",
+    return PlannedRun(
+        name=name,
         point=name,
         report=experiment.report,
         experiment=experiment.id,
@@ -150,7 +148,7 @@ def _planned(
         variant=label,
         params=params,
         petaflops=operations(config, train, forward, images) / 1e15,
-        seed=seed,
+        seed=config.train.seed,
         config=config,
         differs={key: values[key] for key in point.differing},
         fingerprint="",
@@ -161,7 +159,12 @@ def _planned(
         image_side=train.side,
         weights="" if point.weights_from else weights.digest(config.model, train),
     )
-    return identified(run, data)
+
+
+def _seeded(run: PlannedRun, seed: int, data: DataFiles) -> PlannedRun:
+    """The run with this seed."""
+    config = replace(run.config, train=replace(run.config.train, seed=seed))
+    return identified(replace(run, name=f"{run.point}/s{seed}", seed=seed, config=config), data)
 
 
 def _started(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from engine.config.schema import Config, as_dict
 from engine.sweep.data import DataFiles
 from engine.sweep.reported import ReportedValue
 
-FORMAT = 1
+FORMAT = 2  # of plan.json; in format 1 each run had its whole configuration
 LONGEST_LABEL = 120  # of a folder's name
 
 
@@ -71,14 +72,42 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
     def content(self) -> dict[str, Any]:
-        """plan.json."""
+        """For a program, with the whole configuration of each run."""
+        return self.head() | {"runs": [run.content() for run in self.runs]}
+
+    def head(self) -> dict[str, Any]:
+        """All but the runs."""
         return {
             "format": FORMAT,
             "sweep": self.sweep,
             "title": self.title,
             "conditions": {"epochs_scale": self.epochs_scale, "data_limit": self.data_limit},
-            "runs": [run.content() for run in self.runs],
         }
+
+    def lines(self) -> Iterator[str]:
+        """plan.json: one line per run, its `config` without what is as in the `config` above.
+
+        A plan may have 100,000 runs, and a configuration 130 settings.
+        """
+        common = as_dict(self.runs[0].config) if self.runs else {}
+        yield _json(self.head() | {"config": common})[:-1] + ', "runs": [\n'
+        for number, run in enumerate(self.runs):
+            content = run.content()
+            content["config"] = _differing(content["config"], common)
+            yield f"{_json(content)}{',' * (number + 1 < len(self.runs))}\n"
+        yield "]}\n"
+
+
+def _differing(config: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in section.items() if value != common[name][key]}
+        for name, section in config.items()
+        if section != common[name]
+    }
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, allow_nan=False)
 
 
 def different(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

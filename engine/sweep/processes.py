@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +19,11 @@ from engine import atomic
 from engine.config.help import render_values
 from engine.config.schema import Config
 from engine.config.settings import settings_of
-from engine.sweep.executor import Job, JobEnd, Outcome, Running, begin_log, last_lines, outcome_of
+from engine.sweep.executor import Job, JobEnd, Outcome, begin_log, last_lines, outcome_of
 
 CHILD = "engine.sweep.child"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+POLL_SECONDS = 0.05
 
 
 class Processes:
@@ -32,17 +36,22 @@ class Processes:
     def __init__(self, folder: Path, devices: Sequence[str | None], jobs: int, cores: int) -> None:
         self._folder, self._devices, self._jobs = folder, tuple(devices), jobs
         self._threads = max(1, cores // self.slots)
-        self._running: list[_Process] = []
+        self._running: dict[int, _Process] = {}  # by ticket
+        self._tickets = itertools.count()
 
     @property
     def slots(self) -> int:
         """Devices times the processes of each."""
         return len(self._devices) * self._jobs
 
-    def submit(self, job: Job) -> Running:
+    @property
+    def room(self) -> int:
+        """Processes that may still be started."""
+        return self.slots - len(self._running)
+
+    def submit(self, job: Job) -> int:
         """Start a process, on the device that has the fewest."""
-        self._running = [each for each in self._running if each.process.poll() is None]
-        used = [each.device for each in self._running]
+        used = [each.device for each in self._running.values()]
         device = min(self._devices, key=used.count)
         config = job.config
         if not config.runtime.threads:
@@ -60,8 +69,30 @@ class Processes:
                 env=_environment(device),
                 start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
             )
-        self._running.append(_Process(process, job.log, since, device))
-        return self._running[-1]
+        ticket = next(self._tickets)
+        self._running[ticket] = _Process(process, job.log, since, device)
+        return ticket
+
+    def ended(self, seconds: float) -> list[tuple[int, JobEnd]]:
+        """The processes that have ended."""
+        until = time.monotonic() + seconds
+        while True:
+            ends = {
+                ticket: end
+                for ticket, process in self._running.items()
+                if (end := process.poll()) is not None
+            }
+            for ticket in ends:
+                del self._running[ticket]
+            left = until - time.monotonic()
+            if ends or left <= 0:
+                return list(ends.items())
+            time.sleep(min(left, POLL_SECONDS))
+
+    def cancel(self, ticket: int) -> None:
+        """Send SIGTERM to a process and all that it started."""
+        if ticket in self._running:
+            self._running[ticket].cancel()
 
 
 @dataclass
@@ -81,10 +112,9 @@ class _Process:
         if outcome is Outcome.FAILED:
             how = f"killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
             output = f"{output}\n{how}".lstrip()
-        return JobEnd(outcome, output)
+        return JobEnd(outcome, output, host_of(self.device))
 
     def cancel(self) -> None:
-        """Send SIGTERM to the process and all that it started."""
         self.cancelled = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
@@ -99,6 +129,11 @@ def devices_of(config_device: str, count: int, visible: str | None) -> list[str 
         return [None]
     names = [name.strip() for name in (visible or "").split(",") if name.strip()]
     return list(names[:count]) if len(names) >= count else [str(n) for n in range(count)]
+
+
+def host_of(device: str | None) -> str:
+    """This machine, and which of its GPUs."""
+    return platform.node() + (f", GPU {device}" if device is not None else "")
 
 
 def _environment(device: str | None) -> dict[str, str]:

@@ -1,40 +1,48 @@
 """Which process has which run: one SQLite file per sweep, shared by all processes that work on it.
 
 The queue holds no results: what is done is known from the runs' records, and a damaged or deleted
-queue is made again from them. Runs are claimed in transactions. A claim belongs to a process that
-holds the lock of a file, which the kernel frees when it dies; then others take the claim over.
+queue is made again from them. Runs are claimed in transactions, several at a time. A claim belongs
+to a process that holds the lock of a file, which the kernel frees when it dies; then others take
+the claim over. Nothing here looks at all rows but the start: a queue may have 100,000.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from engine import atomic
 from engine.errors import with_path
 from engine.sweep.database import COLUMNS, as_user_error, open_database
+from engine.sweep.queue_rows import (
+    DONE,
+    FAILED,
+    FILE,
+    QUEUED,
+    RUNNING,
+    SET_ASIDE,
+    QueueRow,
+    read_rows,
+)
 
-FILE, WORKERS, LOCK = "queue.sqlite", "workers", "lock"
-QUEUED, RUNNING, DONE, FAILED, SET_ASIDE = "queued", "running", "done", "failed", "set_aside"
-
-
-@dataclass(frozen=True)
-class QueueRow:
-    """One run in the queue."""
-
-    state: str
-    attempts: int = 0
-    owner: str = ""
-    orphaned: int = 0
-    error: str = ""
+WORKERS, LOCK = "workers", "lock"
+LOST, ORPHANED = "lost", "orphaned"  # outcomes of executions
+MOST_LOSSES = 3  # each third one counts as a failure
+OWNERS_SECONDS = 1.0  # between looks at the owners of runs, while others are free
+# Of the runs that were enrolled, those of one state: by the index, whatever SQLite would prefer.
+OF_STATE = (
+    "FROM runs INDEXED BY runs_by_state WHERE state = ? "
+    "AND EXISTS (SELECT 1 FROM wanted WHERE wanted.fingerprint = runs.fingerprint)"
+)
 
 
 class Queue:
@@ -46,6 +54,7 @@ class Queue:
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._lock: int | None = None
         self._base: sqlite3.Connection | None = None
+        self._owners_seen = -math.inf
 
     def __enter__(self) -> Queue:
         try:
@@ -56,6 +65,8 @@ class Queue:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         with self.alone():
             self._base = open_database(self.folder / FILE, self._warn)
+        self._base.execute("PRAGMA temp_store = MEMORY")
+        self._base.execute("CREATE TEMP TABLE wanted (fingerprint TEXT PRIMARY KEY)")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -77,71 +88,160 @@ class Queue:
             os.close(lock)
 
     def enrol(self, runs: Mapping[str, str], finished: Container[str], *, retry: bool) -> None:
-        """Make sure that each of `runs` (names by fingerprint) has a row that fits the records.
+        """Take part in `runs` (names by fingerprint, in the order of claims) and no others.
 
-        With `retry` those that were set aside get all their attempts again.
+        Each gets a row that fits the records. With `retry` those that were set aside get all
+        their attempts again.
         """
-        with self._transaction() as base:
-            rows = _rows(base)
-            for fingerprint, name in runs.items():
+        with self.together() as base:
+            rows = read_rows(base)
+            positions = dict(base.execute("SELECT fingerprint, position FROM runs"))
+            now = time.time()
+            base.execute("DELETE FROM wanted")
+            base.executemany("INSERT INTO wanted VALUES (?)", ((each,) for each in runs))
+            new, moved, changed = [], [], []
+            for position, (fingerprint, name) in enumerate(runs.items()):
                 state = DONE if fingerprint in finished else QUEUED
                 row = rows.get(fingerprint)
                 if row is None:
-                    base.execute(
-                        "INSERT INTO runs (fingerprint, name, state, changed) VALUES (?, ?, ?, ?)",
-                        (fingerprint, name, state, time.time()),
-                    )
-                elif row.state != RUNNING and DONE in (state, row.state) and row.state != state:
-                    self._set(base, fingerprint, state)
+                    new.append((fingerprint, name, state, now, position))
+                    continue
+                if positions[fingerprint] != position:
+                    moved.append((position, fingerprint))
+                if row.state != RUNNING and DONE in (state, row.state) and row.state != state:
+                    changed.append((state, row.attempts, now, fingerprint))
                 elif retry and row.state in (SET_ASIDE, FAILED):
-                    self._set(base, fingerprint, QUEUED, attempts=0)
-
-    def claim(self, fingerprints: Sequence[str]) -> tuple[str, QueueRow] | None:
-        """Take the first of `fingerprints` that is free; those that failed before come last."""
-        with self._transaction() as base:
-            rows = _rows(base)
-            free = [f for f in fingerprints if f in rows and self._is_free(rows[f])]
-            free.sort(key=lambda fingerprint: rows[fingerprint].state == FAILED)
-            if not free:
-                return None
-            fingerprint = free[0]
-            row = rows[fingerprint]
-            orphaned = row.orphaned + (row.state == RUNNING)
-            self._set(base, fingerprint, RUNNING, owner=self._owner, orphaned=orphaned)
-            base.execute(
-                "INSERT INTO executions (fingerprint, owner, began) VALUES (?, ?, ?)",
-                (fingerprint, self._owner, time.time()),
+                    changed.append((QUEUED, 0, now, fingerprint))
+            base.executemany(
+                "INSERT INTO runs (fingerprint, name, state, changed, position) "
+                "VALUES (?, ?, ?, ?, ?)",
+                new,
             )
-            return fingerprint, replace(row, state=RUNNING, owner=self._owner, orphaned=orphaned)
+            base.executemany("UPDATE runs SET position = ? WHERE fingerprint = ?", moved)
+            base.executemany(
+                "UPDATE runs SET state = ?, attempts = ?, changed = ? WHERE fingerprint = ?",
+                changed,
+            )
 
-    def done(self, fingerprint: str) -> None:
-        """The run has its result."""
-        self._end(fingerprint, DONE, DONE)
+    def claim(self, most: int = 1, but: Collection[str] = ()) -> list[tuple[str, QueueRow]]:
+        """Take up to `most` runs that are free, `but` not these; those that failed come last."""
+        with self.together() as base:
+            late = time.monotonic() >= self._owners_seen + OWNERS_SECONDS
+            if late:
+                self._take_over(base)
+            claims = self._free(base, most, but)
+            if not claims and not late:
+                self._take_over(base)
+                claims = self._free(base, most, but)
+            now = time.time()
+            for fingerprint, _ in claims:
+                self._set(base, fingerprint, RUNNING, owner=self._owner)
+            base.executemany(
+                "INSERT INTO executions (fingerprint, owner, began) VALUES (?, ?, ?)",
+                [(fingerprint, self._owner, now) for fingerprint, _ in claims],
+            )
+        return [
+            (fingerprint, replace(row, state=RUNNING, owner=self._owner))
+            for fingerprint, row in claims
+        ]
 
-    def release(self, fingerprint: str, why: str) -> None:
+    def done(self, fingerprint: str, host: str = "") -> None:
+        """The run has its result; it ran on `host`."""
+        self._end(fingerprint, DONE, DONE, host)
+
+    def release(self, fingerprint: str, why: str, host: str = "") -> None:
         """Give a claim back without a result or a failure."""
-        self._end(fingerprint, QUEUED, why)
+        self._end(fingerprint, QUEUED, why, host)
 
-    def failed(self, fingerprint: str, error: str, retries: int) -> QueueRow:
+    def failed(self, fingerprint: str, error: str, retries: int, host: str = "") -> QueueRow:
         """Count a failure; past `retries` further attempts the run is set aside."""
-        attempts = self.rows()[fingerprint].attempts + 1
-        state = SET_ASIDE if attempts > retries else FAILED
-        self._end(fingerprint, state, FAILED, attempts=attempts, error=error)
-        return QueueRow(state, attempts, error=error)
+        with self.together() as base:
+            row = self._row(base, fingerprint)
+            attempts = row.attempts + 1
+            state = SET_ASIDE if attempts > retries else FAILED
+            self._end(fingerprint, state, FAILED, host, attempts=attempts, error=error)
+        return replace(row, state=state, attempts=attempts, owner="", error=error)
+
+    def lost(self, fingerprint: str, error: str, retries: int, host: str = "") -> QueueRow:
+        """Give back the claim of a run whose place died; each third time it is a failure."""
+        with self.together() as base:
+            row = self._row(base, fingerprint)
+            orphaned = row.orphaned + 1
+            self._set(base, fingerprint, RUNNING, orphaned=orphaned)
+            if orphaned % MOST_LOSSES == 0:
+                return self.failed(fingerprint, error, retries, host)
+            self._end(fingerprint, QUEUED, LOST, host)
+        return replace(row, state=QUEUED, owner="", orphaned=orphaned)
+
+    def any_in(self, *states: str) -> bool:
+        """Whether any of the runs that were enrolled is in one of `states`."""
+        with as_user_error(self.folder / FILE):
+            assert self._base is not None
+            query = f"SELECT 1 {OF_STATE} LIMIT 1"
+            return any(self._base.execute(query, (state,)).fetchone() for state in states)
 
     def rows(self) -> dict[str, QueueRow]:
         """Every run of the queue by its fingerprint."""
         with as_user_error(self.folder / FILE):
             assert self._base is not None
-            return _rows(self._base)
+            return read_rows(self._base)
 
-    def _end(self, fingerprint: str, state: str, outcome: str, **more: int | str) -> None:
-        with self._transaction() as base:
+    @contextlib.contextmanager
+    def together(self) -> Iterator[sqlite3.Connection]:
+        """While entered, all that is noted is one transaction: the disk is waited for once."""
+        assert self._base is not None
+        if self._base.in_transaction:
+            yield self._base
+            return
+        with as_user_error(self.folder / FILE):
+            self._base.execute("BEGIN IMMEDIATE")
+            with self._base:  # commits, or rolls back after an error
+                yield self._base
+
+    def _free(
+        self, base: sqlite3.Connection, most: int, but: Collection[str]
+    ) -> list[tuple[str, QueueRow]]:
+        """The first runs that nobody has claimed, with their rows."""
+        free: list[tuple[str, QueueRow]] = []
+        query = f"SELECT {COLUMNS} {OF_STATE} ORDER BY position LIMIT ?"
+        for state in (QUEUED, FAILED):
+            rows = base.execute(query, (state, most - len(free) + len(but)))
+            free += [(each, QueueRow(*rest)) for each, *rest in rows if each not in but]
+        return free[:most]
+
+    def _take_over(self, base: sqlite3.Connection) -> None:
+        """Free the runs of processes that died."""
+        self._owners_seen = time.monotonic()
+        query = (
+            "SELECT DISTINCT owner FROM runs INDEXED BY running_by_owner WHERE state = 'running'"
+        )
+        for (owner,) in base.execute(query).fetchall():
+            if owner == self._owner or self._lives(owner):
+                continue
+            base.execute(
+                "UPDATE runs SET state = ?, owner = '', orphaned = orphaned + 1, changed = ? "
+                "WHERE state = 'running' AND owner = ?",
+                (QUEUED, time.time(), owner),
+            )
+            base.execute(
+                "UPDATE executions SET ended = ?, outcome = ? WHERE ended IS NULL AND owner = ?",
+                (time.time(), ORPHANED, owner),
+            )
+
+    def _row(self, base: sqlite3.Connection, fingerprint: str) -> QueueRow:
+        query = f"SELECT {COLUMNS} FROM runs WHERE fingerprint = ?"
+        _, *rest = base.execute(query, (fingerprint,)).fetchone()
+        return QueueRow(*rest)
+
+    def _end(
+        self, fingerprint: str, state: str, outcome: str, host: str, **more: int | str
+    ) -> None:
+        with self.together() as base:
             self._set(base, fingerprint, state, owner="", **more)
             base.execute(
-                "UPDATE executions SET ended = ?, outcome = ? "
+                "UPDATE executions SET ended = ?, outcome = ?, host = ? "
                 "WHERE fingerprint = ? AND owner = ? AND ended IS NULL",
-                (time.time(), outcome, fingerprint, self._owner),
+                (time.time(), outcome, host, fingerprint, self._owner),
             )
 
     def _set(
@@ -153,11 +253,6 @@ class Queue:
             f"UPDATE runs SET {columns} WHERE fingerprint = ?", (*values.values(), fingerprint)
         )
 
-    def _is_free(self, row: QueueRow) -> bool:
-        if row.state == RUNNING:
-            return row.owner != self._owner and not self._lives(row.owner)
-        return row.state in (QUEUED, FAILED)
-
     def _lives(self, owner: str) -> bool:
         path = self.folder / WORKERS / owner
         if atomic.is_locked(path):
@@ -165,30 +260,3 @@ class Queue:
         with contextlib.suppress(OSError):
             path.unlink()
         return False
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        assert self._base is not None
-        with as_user_error(self.folder / FILE):
-            self._base.execute("BEGIN IMMEDIATE")
-            with self._base:  # commits, or rolls back after an error
-                yield self._base
-
-
-def peek(folder: Path) -> dict[str, QueueRow]:
-    """The rows of a sweep that may be running, or may not exist; writes nothing."""
-    path = folder / FILE
-    if not path.exists():
-        return {}
-    try:
-        with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        ) as base:
-            return _rows(base)
-    except sqlite3.Error:
-        return {}
-
-
-def _rows(base: sqlite3.Connection) -> dict[str, QueueRow]:
-    rows = base.execute(f"SELECT {COLUMNS} FROM runs")
-    return {fingerprint: QueueRow(*rest) for fingerprint, *rest in rows}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,48 +13,66 @@ from engine.runs.directory import FINISHED, RunFolder, read_json
 
 Record = dict[str, Any]
 
+# What a sweep reads of a record: 100,000 whole ones would fill 2 GB.
+KEPT = (
+    "fingerprint", "status", "error", "epochs", "saved_step", "seconds", "host", "precision",
+    "device", "compiled", "image_side", "flops", "images_per_second", "weights_sha256",
+    "test_accuracy", "best_test_accuracy", "best_validation_accuracy",
+)  # fmt: skip
+
 
 class Records:
-    """The records by fingerprint; `refresh` reads again only what has changed."""
+    """The records by fingerprint, each with what a sweep reads of it.
+
+    `look` reads one run's; `refresh` looks at all folders, and reads again what has changed. Of
+    configurations that `explore.speed.trained_network` reads alike, one is kept.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.broken: dict[Path, str] = {}  # records that cannot be read, and why
-        self._read: dict[Path, tuple[tuple[int, int], Record | None]] = {}
-        self._known: dict[str, tuple[Path, Record]] = {}
+        self._read: dict[str, tuple[tuple[int, int], Record | None]] = {}  # by the folder's name
+        self._known: dict[str, tuple[str, Record]] = {}  # folder and record, by fingerprint
+        self._configs: dict[str, dict[str, Any]] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Look at every run's folder."""
-        read = {}
-        known: dict[str, tuple[Path, Record]] = {}
-        for path in sorted(self.root.glob("[!.]*/record.json")):
-            try:
-                stat = path.stat()
-            except OSError:
+        read: dict[str, tuple[tuple[int, int], Record | None]] = {}
+        known: dict[str, tuple[str, Record]] = {}
+        for name, path in _folders(self.root):
+            now = self._current(name, f"{path}/record.json")
+            if now is None:
                 continue
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            before = self._read.get(path)
-            read[path] = before if before and before[0] == stamp else (stamp, self._load(path))
-            record = read[path][1]
-            if record is None:
-                continue
-            other = known.get(record["fingerprint"])
-            if other is None or other[1]["status"] != FINISHED:
-                known[record["fingerprint"]] = (path.parent, record)
+            read[name] = now
+            if now[1] is not None:
+                _add(known, name, now[1])
         self._read, self._known = read, known
+
+    def look(self, folder: Path) -> None:
+        """Read the record in `folder`, if it has changed."""
+        now = self._current(folder.name, f"{folder}/record.json")
+        _, before = self._read.pop(folder.name, ((0, 0), None))
+        if before is not None and self._known[before["fingerprint"]][0] == folder.name:
+            del self._known[before["fingerprint"]]
+        if now is not None:
+            self._read[folder.name] = now
+            if now[1] is not None:
+                _add(self._known, folder.name, now[1])
 
     def all(self) -> list[Record]:
         """All that can be read."""
-        return [record for _, record in self._known.values()]
+        return [record for _, record in list(self._known.values())]
 
     def of(self, fingerprint: str) -> Record | None:
         """The record of a run, the finished one where there are several."""
-        return self._known[fingerprint][1] if fingerprint in self._known else None
+        known = self._known.get(fingerprint)
+        return known[1] if known else None
 
     def folder(self, fingerprint: str) -> Path | None:
         """The folder of a run."""
-        return self._known[fingerprint][0] if fingerprint in self._known else None
+        known = self._known.get(fingerprint)
+        return self.root / known[0] if known else None
 
     def finished(self, fingerprint: str) -> Record | None:
         """The record of a run that has its result."""
@@ -63,6 +84,16 @@ class Records:
         folder = self.folder(fingerprint)
         return folder is not None and RunFolder(folder).locked()
 
+    def _current(self, name: str, path: str) -> tuple[tuple[int, int], Record | None] | None:
+        """The record at `path` and when it was written, or None where there is none."""
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return None
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        before = self._read.get(name)
+        return before if before and before[0] == stamp else (stamp, self._load(Path(path)))
+
     def _load(self, path: Path) -> Record | None:
         try:
             record = read_json(path) or {}
@@ -73,4 +104,34 @@ class Records:
             self.broken[path] = str(error)
             return None
         self.broken.pop(path, None)
-        return record
+        kept = {key: record[key] for key in KEPT if key in record}
+        config = record.get("config")
+        if isinstance(config, dict):
+            kept["config"] = self._configs.setdefault(_network_of(config), config)
+        return kept
+
+
+def _network_of(config: dict[str, Any]) -> str:
+    """What of a configuration says how fast its network is."""
+    parts = [config.get("model")]
+    for name, keys in (("train", ("batch_size", "freeze_layers")), ("augment", ("sizes",))):
+        section = config.get(name)
+        parts += [section.get(key) if isinstance(section, dict) else None for key in keys]
+    return json.dumps(parts)
+
+
+def _folders(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and path of each folder, in the order of the names."""
+    try:
+        with os.scandir(root) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return
+    for name in names:
+        yield name, f"{root}/{name}"
+
+
+def _add(known: dict[str, tuple[str, Record]], name: str, record: Record) -> None:
+    other = known.get(record["fingerprint"])
+    if other is None or other[1]["status"] != FINISHED or other[0] == name:
+        known[record["fingerprint"]] = (name, record)

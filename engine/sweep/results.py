@@ -14,7 +14,7 @@ from typing import Any
 from engine.columns import columns
 from engine.statistics import summary
 from engine.sweep.planned import Plan, PlannedRun
-from engine.sweep.queue import QueueRow
+from engine.sweep.queue_rows import QueueRow
 from engine.sweep.records import Record, Records
 from engine.sweep.status import Status, status_of
 

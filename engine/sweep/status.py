@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from engine.runs.console import percent
 from engine.runs.directory import FAILED
-from engine.sweep import queue
+from engine.sweep import queue_rows
 from engine.sweep.planned import PlannedRun
-from engine.sweep.queue import QueueRow
+from engine.sweep.queue_rows import QueueRow
 from engine.sweep.records import Records
 
 TO_DO, RUNNING, DONE, STOPPED, FAILING, SET_ASIDE = (
@@ -50,8 +50,8 @@ def status_of(run: PlannedRun, records: Records, rows: Mapping[str, QueueRow]) -
     if records.running(run.fingerprint):
         return Status(RUNNING, epochs)
     row = rows.get(run.fingerprint)
-    if row is not None and row.state in (queue.SET_ASIDE, queue.FAILED):
-        state = SET_ASIDE if row.state == queue.SET_ASIDE else FAILING
+    if row is not None and row.state in (queue_rows.SET_ASIDE, queue_rows.FAILED):
+        state = SET_ASIDE if row.state == queue_rows.SET_ASIDE else FAILING
         return Status(state, epochs, error=row.error)
     if record is None:
         return Status(TO_DO)

@@ -19,19 +19,19 @@ from tests.support.sweeps import Sweep
 class _Other:
     """An executor whose jobs are done at once."""
 
-    slots = 1
+    slots = room = 1
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
 
-    def submit(self, job: Job) -> _Other:
+    def submit(self, job: Job) -> int:
         self.jobs.append(job)
-        return self
+        return len(self.jobs)
 
-    def poll(self) -> JobEnd:
-        return JobEnd(Outcome.DONE)
+    def ended(self, seconds: float) -> list[tuple[int, JobEnd]]:
+        return [(len(self.jobs), JobEnd(Outcome.DONE))]
 
-    def cancel(self) -> None:
+    def cancel(self, ticket: int) -> None:
         raise AssertionError("not expected")
 
 
@@ -52,10 +52,14 @@ def test_after_an_unexpected_error_runs_get_processes_of_their_own(tmp_path: Pat
 
     executor = InProcess(training, _Never(), other)  # type: ignore[arg-type]
     jobs = [Job(f"run {n}", Config(), tmp_path / "logs" / f"{n}.log", n == 3) for n in range(4)]
-    ended = [executor.submit(job).poll() for job in jobs]
-    outcomes = [each.outcome.value if each else None for each in ended]
-    assert outcomes == ["done", "failed", "done", "done"]
-    assert ended[1] is not None
+    ended = []
+    for job in jobs:
+        ticket = executor.submit(job)
+        assert executor.room == 0
+        ((theirs, end),) = executor.ended(0)
+        assert theirs == ticket and executor.room == 1
+        ended.append(end)
+    assert [end.outcome.value for end in ended] == ["done", "failed", "done", "done"]
     assert ended[1].output.splitlines()[-1] == "RuntimeError: CUDA error: an illegal memory access"
     assert [job.name for job in other.jobs] == ["run 2", "run 3"]
 

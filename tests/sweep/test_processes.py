@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import pty
 import re
 import signal
@@ -164,16 +165,14 @@ def test_a_run_that_is_cancelled_saves_a_checkpoint(sweep: Sweep, tmp_path: Path
     executor = Processes(tmp_path / "configs", [None], jobs=1, cores=1)
     job = Job("a run", config, tmp_path / "logs" / "one.log")
     before = set(_children(os.getpid()))  # other tests' helpers, torch's compilers among them
-    running = executor.submit(job)
+    ticket = executor.submit(job)
     (child,) = set(_children(os.getpid())) - before
     while not _has_begun(sweep, 1):
-        assert running.poll() is None
-        time.sleep(0.02)
-    running.cancel()
-    while (ended := running.poll()) is None:
-        time.sleep(0.02)
-    assert ended.outcome is Outcome.STOPPED
-    assert "stopped after step" in ended.output
+        assert not executor.ended(0.02)
+    executor.cancel(ticket)
+    ((ended, end),) = executor.ended(20)
+    assert ended == ticket and end.outcome is Outcome.STOPPED
+    assert "stopped after step" in end.output and end.host == platform.node()
     assert _gone([child])
     (record,) = sweep.records().values()
     assert record["status"] == "interrupted" and record["saved_step"] == record["steps"] > 0
@@ -187,6 +186,7 @@ def test_jobs_are_spread_over_the_devices_and_share_the_cores(
     assert devices_of("auto", 3, None) == ["0", "1", "2"]
     assert devices_of("auto", 2, "5, GPU-abc") == ["5", "GPU-abc"]
     started: list[tuple[str | None, str]] = []
+    processes: list[Fake] = []
 
     class Fake:
         pid = 1
@@ -196,6 +196,7 @@ def test_jobs_are_spread_over_the_devices_and_share_the_cores(
             threads = re.findall(r"^  threads: (\d+)", text, re.M)
             started.append((env.get("CUDA_VISIBLE_DEVICES"), threads[0]))
             self.code: int | None = None
+            processes.append(self)
 
         def poll(self) -> int | None:
             return self.code
@@ -204,13 +205,15 @@ def test_jobs_are_spread_over_the_devices_and_share_the_cores(
     executor = Processes(tmp_path, devices_of("auto", 3, None), jobs=2, cores=16)
     assert executor.slots == 6
     job = Job("x", Config(), tmp_path / "x.log")
-    running = [executor.submit(job) for _ in range(5)]
+    tickets = [executor.submit(job) for _ in range(5)]
+    assert executor.room == 1
     assert [device for device, _ in started] == ["0", "1", "2", "0", "1"]
     assert {threads for _, threads in started} == {"2"}
-    running[1].process.code = 0  # type: ignore[attr-defined]
-    ended = running[1].poll()
-    assert ended is not None and ended.outcome is Outcome.DONE
-    assert running[0].poll() is None
+    processes[1].code = 0
+    ((ended, end),) = executor.ended(0)
+    assert ended == tickets[1] and end.outcome is Outcome.DONE
+    assert end.host == f"{platform.node()}, GPU 1"
+    assert executor.room == 2 and not executor.ended(0)
     executor.submit(job)
     assert started[-1][0] in ("1", "2")
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from engine.sweep import queue
-from engine.sweep.queue import DONE, FAILED, QUEUED, RUNNING, SET_ASIDE, Queue
+from engine.sweep import database, queue_rows
+from engine.sweep.queue import Queue
+from engine.sweep.queue_rows import DONE, FAILED, QUEUED, RUNNING, SET_ASIDE, QueueRow
 from tests.support.processes import python, start
 
 RUNS = {f"{number:064x}": f"run {number}" for number in range(16)}
@@ -26,17 +27,17 @@ def _silent(line: str) -> None:
 
 def _claims(base: Queue) -> list[str]:
     claimed = []
-    while (claim := base.claim(ORDER)) is not None:
-        claimed.append(claim[0])
-        base.done(claim[0])
+    while claims := base.claim(3):
+        for fingerprint, _ in claims:
+            claimed.append(fingerprint)
+            base.done(fingerprint)
     return claimed
 
 
 def test_runs_are_claimed_in_order_and_failed_ones_come_last(tmp_path: Path) -> None:
     with Queue(tmp_path, _silent) as base:
         base.enrol(RUNS, {ORDER[1]}, retry=False)
-        claim = base.claim(ORDER)
-        assert claim is not None and claim[0] == ORDER[0]
+        assert [claim for claim, _ in base.claim()] == ORDER[:1]
         assert base.failed(ORDER[0], "it broke", retries=1).state == FAILED
         assert _claims(base) == [*ORDER[2:], ORDER[0]]
         assert {row.state for row in base.rows().values()} == {DONE}
@@ -47,16 +48,16 @@ def test_a_run_is_set_aside_after_its_retries_with_its_last_error(tmp_path: Path
         base.enrol({ORDER[0]: "failing"}, set(), retry=False)
         states = []
         for attempt in range(3):
-            assert base.claim(ORDER) is not None
+            assert base.claim()
             states.append(base.failed(ORDER[0], f"error {attempt}", retries=2).state)
         assert states == [FAILED, FAILED, SET_ASIDE]
-        assert base.claim(ORDER) is None
+        assert not base.claim()
         base.enrol({ORDER[0]: "failing"}, set(), retry=False)
         assert base.rows()[ORDER[0]].error == "error 2"
-        assert base.claim(ORDER) is None
+        assert not base.claim()
         base.enrol({ORDER[0]: "failing"}, set(), retry=True)
         assert base.rows()[ORDER[0]].attempts == 0
-        assert base.claim(ORDER) is not None
+        assert base.claim()
 
 
 def test_the_records_decide_what_is_done(tmp_path: Path) -> None:
@@ -71,13 +72,14 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from engine.sweep.queue import Queue
-runs = [f"{number:064x}" for number in range(16)]
+runs = {f"{number:064x}": str(number) for number in range(16)}
 with Queue(Path(sys.argv[1]), print) as base:
+    base.enrol(runs, (), retry=False)
     print("ready", flush=True)
     sys.stdin.readline()
-    while (claim := base.claim(runs)) is not None:
-        print(claim[0], flush=True)
-        base.done(claim[0])
+    while claims := base.claim():
+        print(claims[0][0], flush=True)
+        base.done(claims[0][0])
         time.sleep(0.1)  # a run takes its time; SQLite alone is not fair
 """
 
@@ -104,7 +106,7 @@ def test_of_four_processes_each_run_goes_to_one(tmp_path: Path) -> None:
 def test_the_claim_of_a_killed_process_is_taken_over_and_of_a_living_one_is_not(
     tmp_path: Path,
 ) -> None:
-    code = WORKER.replace("base.done(claim[0])", "sys.stdin.readline()")
+    code = WORKER.replace("base.done(claims[0][0])", "sys.stdin.readline()")
     with Queue(tmp_path, _silent) as base:
         base.enrol({ORDER[0]: "only"}, set(), retry=False)
         holder = _worker(tmp_path, code)
@@ -112,12 +114,12 @@ def test_the_claim_of_a_killed_process_is_taken_over_and_of_a_living_one_is_not(
         holder.stdin.write("go\n")
         holder.stdin.flush()
         assert holder.stdout.readline().strip() == ORDER[0]
-        assert base.claim(ORDER) is None
+        assert not base.claim()
         os.kill(holder.pid, signal.SIGKILL)
         holder.communicate(timeout=20)
-        claim = base.claim(ORDER)
-        assert claim is not None and claim[0] == ORDER[0]
-        assert claim[1].orphaned == 1, "the next executor isolates it"
+        ((claimed, row),) = base.claim()
+        assert claimed == ORDER[0]
+        assert row.orphaned == 1, "the next executor isolates it"
 
 
 DAMAGES = {
@@ -145,8 +147,8 @@ def _without_table(path: Path) -> None:
 def test_a_damaged_queue_is_kept_and_a_new_one_made(tmp_path: Path, damage: str) -> None:
     with Queue(tmp_path, _silent) as base:
         base.enrol(RUNS, set(), retry=False)
-    DAMAGES[damage](tmp_path / queue.FILE)
-    damaged = (tmp_path / queue.FILE).read_bytes()
+    DAMAGES[damage](tmp_path / queue_rows.FILE)
+    damaged = (tmp_path / queue_rows.FILE).read_bytes()
     warnings: list[str] = []
     with Queue(tmp_path, warnings.append) as base:
         base.enrol(RUNS, set(ORDER[5:]), retry=False)
@@ -156,24 +158,68 @@ def test_a_damaged_queue_is_kept_and_a_new_one_made(tmp_path: Path, damage: str)
 
 
 def test_an_empty_file_is_a_new_queue_and_a_newer_format_is_refused(tmp_path: Path) -> None:
-    (tmp_path / queue.FILE).touch()
+    (tmp_path / queue_rows.FILE).touch()
     with Queue(tmp_path, _silent) as base:
         base.enrol(RUNS, set(), retry=False)
-    with closing(sqlite3.connect(tmp_path / queue.FILE)) as other:
+    with closing(sqlite3.connect(tmp_path / queue_rows.FILE)) as other:
         other.execute("PRAGMA user_version = 99")
     with (
-        pytest.raises(UserError, match="a queue of format 99; this version reads 1"),
+        pytest.raises(UserError, match="a queue of format 99; this version reads 1 and 2"),
         Queue(tmp_path, _silent),
     ):
         pass
 
 
 def test_peeking_at_the_queue_writes_nothing(tmp_path: Path) -> None:
-    assert queue.peek(tmp_path / "nowhere") == {}
+    assert queue_rows.peek(tmp_path / "nowhere") == {}
     with Queue(tmp_path, _silent) as base:
         base.enrol({ORDER[0]: "one", ORDER[1]: "two"}, set(), retry=False)
-        base.claim(ORDER)
-        rows = queue.peek(tmp_path)
+        base.claim()
+        rows = queue_rows.peek(tmp_path)
         assert [rows[each].state for each in ORDER[:2]] == [RUNNING, QUEUED]
-    (tmp_path / queue.FILE).write_bytes(b"no database")
-    assert queue.peek(tmp_path) == {}
+    (tmp_path / queue_rows.FILE).write_bytes(b"no database")
+    assert queue_rows.peek(tmp_path) == {}
+
+
+def test_a_queue_of_the_format_before_is_read_and_goes_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / queue_rows.FILE)) as old:
+        old.executescript(f"{database.FIRST} PRAGMA user_version = 1;")
+        old.execute(
+            "INSERT INTO runs VALUES (?, 'run 0', 'set_aside', 2, '', 1, 'it broke', 0.0)",
+            (ORDER[0],),
+        )
+        old.commit()
+    assert queue_rows.peek(tmp_path)[ORDER[0]] == QueueRow(SET_ASIDE, 2, "", 1, "it broke")
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        assert _claims(base) == ORDER[1:]
+        assert base.rows()[ORDER[0]].error == "it broke"
+
+
+def test_only_the_runs_of_this_command_are_claimed_and_none_of_the_others_is_left(
+    tmp_path: Path,
+) -> None:
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        base.enrol({each: RUNS[each] for each in (ORDER[7], ORDER[3])}, set(), retry=False)
+        assert base.any_in(QUEUED)
+        assert [claim for claim, _ in base.claim(5, but={ORDER[3]})] == [ORDER[7]]
+        assert [claim for claim, _ in base.claim(5)] == [ORDER[3]]
+        assert not base.any_in(QUEUED) and base.any_in(RUNNING)
+
+
+def test_each_third_loss_of_a_run_counts_as_a_failure(tmp_path: Path) -> None:
+    with Queue(tmp_path, _silent) as base:
+        base.enrol({ORDER[0]: "unlucky"}, set(), retry=False)
+        states = []
+        for _ in range(6):
+            ((claimed, row),) = base.claim()
+            assert row.orphaned == len(states)
+            states.append(base.lost(claimed, "its node died", retries=1, host="node 3"))
+        assert [row.state for row in states] == [QUEUED, QUEUED, FAILED] + [QUEUED] * 2 + [
+            SET_ASIDE
+        ]
+        assert states[-1].attempts == 2 and not base.claim()
+    with closing(sqlite3.connect(tmp_path / queue_rows.FILE)) as file:
+        executions = file.execute("SELECT outcome, host FROM executions").fetchall()
+    assert executions == [(each, "node 3") for each in ["lost", "lost", "failed"] * 2]

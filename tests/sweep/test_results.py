@@ -12,7 +12,7 @@ from engine.config.schema import Config, Data, Train
 from engine.statistics import summary
 from engine.sweep import results
 from engine.sweep.planned import PlannedRun
-from engine.sweep.queue import SET_ASIDE, QueueRow
+from engine.sweep.queue_rows import SET_ASIDE, QueueRow
 from engine.sweep.records import Records
 from tests.support.sweeps import planned_run
 
