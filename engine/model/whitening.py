@@ -43,12 +43,13 @@ def patch_covariance(pixels: Iterable[Tensor], size: int, std: tuple[float, ...]
         patches_per_image = math.prod(side - size + 1 for side in portion.shape[1:3])
         images = max(1, LARGEST // (patches_per_image * values))
         for part in torch.split(portion.cpu(), images):
-            planes = part.permute(0, 3, 1, 2).double()
-            windows = planes.unfold(2, size, 1).unfold(3, size, 1)  # N C H W size size
-            patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, values)
-            count += len(patches)
-            sums += patches.sum(0)
-            products += patches.T @ patches
+            planes = part.permute(3, 0, 1, 2).contiguous()  # C N H W
+            windows = planes.unfold(2, size, 1).unfold(3, size, 1)  # C N H W size size
+            shifted = windows.permute(0, 4, 5, 1, 2, 3).reshape(values, -1)  # still uint8
+            patches = shifted.double()  # a column each
+            count += patches.shape[1]
+            sums += patches.sum(1)
+            products += patches @ patches.T
     deviations = [255 * each for each in std for _ in range(size**2)]
     whole = [int(each) for each in sums.tolist()]
     covariance = [
