@@ -214,7 +214,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--data", metavar="X.beton", help="CIFAR-10's training set (default: that in data/)")
     add("--device", default="cpu", metavar="cpu|cuda", help="where to train (default cpu)")
     add("--threads", type=whole(1), metavar="N", help="CPU threads (default: one per core)")
-    add("--records", type=Path, metavar="FOLDER", help="where the runs are kept, a file each")
+    add(
+        "--records",
+        type=Path,
+        default=Path("runs") / records.FOLDER,
+        metavar="FOLDER",
+        help=f"where the runs are kept, a file each (default runs/{records.FOLDER})",
+    )
     add(
         "--minutes",
         type=number(0, 1e6, "60"),
@@ -228,10 +234,6 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     check(args)
     args.threads = args.threads or machine.cores()
-    if args.records is None:
-        if not args.plan:
-            raise UserError("--records FOLDER: needed, each run is kept there as a file")
-        args.records = Path("runs") / records.FOLDER
     return args
 
 

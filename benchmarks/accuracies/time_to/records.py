@@ -45,7 +45,7 @@ class Trial:
     petaflops: float
     accuracy: float  # of the last weights, by a single view
     views: Mapping[str, float]  # accuracies by more views of an image
-    evaluation_petaflops: float  # of a single view
+    evaluations: Mapping[str, tuple[float, float]]  # by view: seconds and PFLOPs
     epochs: float
     product_tflops: float | None  # of a matrix product beside the run
     cut_at: float | None  # seconds of training at which it was cut
@@ -111,7 +111,10 @@ def _trial(content: Mapping[str, Any]) -> Trial | None:
             for name, value in accuracies.items()
             if value is not None and name != "single"
         },
-        evaluation_petaflops=number(single.get("petaflops")) or 0.0,
+        evaluations={
+            name: (number(view.get("seconds")) or 0.0, number(view.get("petaflops")) or 0.0)
+            for name, view in views.items()
+        },
         epochs=values["epochs"],
         product_tflops=_mean(outcome.get("product_tflops")),
         cut_at=cut,

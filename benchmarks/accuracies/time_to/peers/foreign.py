@@ -70,7 +70,7 @@ def load(checkout: Path, script: Script, changes: Sequence[Change], **values: An
     """
     path = checkout / script.path
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # about the script's own docstrings
+        warnings.simplefilter("ignore")  # of the script's own docstrings
         tree = changed(ast.parse(read(checkout, script)), changes, path)
     module = ModuleType(path.stem)
     module.__dict__.update(values, __file__=str(path))
