@@ -42,6 +42,8 @@ def interval(
     half = _NORMAL * math.sqrt(2) * math.hypot(sampling, jumps)
     if jumps > sampling / 2:
         basis += " and jumps between its epochs"
+    if reported.selection == "validation":
+        basis += "; how the kept epoch varies is not in it"
     return value - half, value + half, f"one seed: {basis}"
 
 

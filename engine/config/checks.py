@@ -115,8 +115,9 @@ def best_is_chosen_on_validation_images(config: Config) -> Problems:
     if config.checkpoint.best and not config.data.validation:
         yield (
             "checkpoint.best",
-            "needs held-out images; data.validation is 0. Weights that are chosen on the test set "
-            "have an accuracy there that no other images would give",
+            "needs held-out images, but data.validation is 0; hold some out, or give "
+            "--checkpoint.best false. Weights that are chosen on the test set have an accuracy "
+            "there that no other images would give",
         )
 
 

@@ -71,7 +71,11 @@ def _point(
     recipe = run.recipe or experiment.recipe
     own_keys = [entry.key for entry in run.entries]
     labels = [run.name] if run.name else [_label(entry, own_keys) for entry in run.entries]
-    labels += [_label(entry, keys) for entry in values]
+    of_axes = [_label(entry, keys) for entry in values]
+    labels += of_axes
+    source, names = run.weights_from, {each.name for each in experiment.runs}
+    if source and source.removeprefix(f"{experiment.id}/") in names:
+        source = ",".join((source, *of_axes))  # that run with the same values of the axes
     return Point(
         f"{experiment.id}/{','.join(labels)}",
         run.place,
@@ -81,7 +85,7 @@ def _point(
         tuple(dict.fromkeys(entry.key for entry in (*run.entries, *values))),
         tuple(each.value for each in run.reported),
         (*experiment.notes, *run.notes),
-        run.weights_from,
+        source,
     )
 
 

@@ -173,7 +173,8 @@ def test_weights_are_never_chosen_on_the_test_set(
 ) -> None:
     assert run_command(train.main, _flags(files, tmp_path / "runs", 1, "--checkpoint.best")) == 2
     err = capsys.readouterr().err
-    assert "--checkpoint.best true: needs held-out images; data.validation is 0" in err
+    assert "--checkpoint.best true: needs held-out images, but data.validation is 0; " in err
+    assert "or give --checkpoint.best false" in err
     assert not (tmp_path / "runs").exists()
 
 

@@ -67,6 +67,20 @@ def test_a_run_starts_from_the_weights_of_the_run_before_it(
     assert {run["state"] for run in sweep.plan()["runs"]} == {"done"}
 
 
+def test_a_leg_starts_from_the_run_with_the_same_values_of_the_axes(sweep: Sweep) -> None:
+    axes = "\n    axes: {optim.lr: [0.1, 0.2], model.widths: [[4, 8], [8, 8]]}"
+    other = (
+        '\n  - {id: "2", title: x, runs: [{name: a, weights_from: "1/second,lr=0.1,widths=4-8"}]}'
+    )
+    sweep.write(LEGS.replace("seeds: [0, 1]", f"seeds: [0]{axes}").rstrip() + other)
+    runs = {run["name"]: run for run in sweep.plan()["runs"]}
+    assert len(runs) == 13
+    for point in ("lr=0.1,widths=4-8", "lr=0.2,widths=8-8"):
+        for name, source in (("second", "first"), ("third", "second")):
+            assert runs[f"1/{name},{point}/s0"]["weights_from"] == f"1/{source},{point}/s0"
+    assert runs["2/a/s0"]["weights_from"] == "1/second,lr=0.1,widths=4-8/s0"
+
+
 def test_the_same_leg_by_hand_is_the_same_run(sweep: Sweep) -> None:
     sweep.write(LEGS)
     assert sweep("--only", "1/first/s0", "--only", "1/second/s0") == 0

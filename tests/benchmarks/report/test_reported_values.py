@@ -104,6 +104,7 @@ def test_weights_kept_by_validation_are_compared_with_kept_weights(tmp_path: Pat
     result = result_of(tmp_path, value, best_weights=best)
     assert result.as_reported is not None and result.as_reported.mean == pytest.approx(91.0)
     assert result.verdict == "agrees within noise"
+    assert "one seed" in result.basis and "how the kept epoch varies is not in it" in result.basis
 
 
 def test_a_value_of_another_run_is_never_judged(tmp_path: Path) -> None:
