@@ -98,7 +98,7 @@ WRONG = [  # the file, the line of the problem, its message
     (ONE + "    settings: {augment: {crop_padding: 40}}\n", 6, "expected a whole number, 0 to 31"),
     (ONE + "    settings: {optim: {clip_value: 1, clip_norm: 1}}\n", 6, "expected only one of"),
     (ONE + "    axes: {optim.name: [sgd, adam]}\n    settings: {optim.nesterov: on}\n", 7, "only"),
-    (ONE + "    settings: {schedule: {name: step, t_max: 3}}\n", 6, "only with cosine or one"),
+    (ONE + "    settings: {schedule: {name: step, t_max: 3}}\n", 6, "only with cosine, one"),
     (ONE + "    settings: {model: {name: resnet22222, stem_stride: 4}}\n", 6, "have room for 4"),
 ]  # fmt: skip
 
