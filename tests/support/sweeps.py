@@ -34,7 +34,7 @@ class Sweep:
         self.files = files
         self.write(experiments)
 
-    def write(self, experiments: str, epochs: int = 2, name: str = "few") -> Path:
+    def write(self, experiments: str, epochs: float = 2, name: str = "few") -> Path:
         """The file `name`.yaml with these experiments."""
         head = (
             "title: A few runs\nreport: '999'\nsettings:\n"

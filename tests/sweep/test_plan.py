@@ -109,6 +109,25 @@ def test_limited_data_and_held_out_images_count_in_the_cost(sweep: Sweep) -> Non
     assert plan["conditions"] == {"epochs_scale": 1.0, "data_limit": 40}
 
 
+def test_parts_of_epochs_small_images_and_views_count_in_the_cost(sweep: Sweep) -> None:
+    small = "augment: {sizes: [16], sizes_until: [0.5]}, train: {tta: six}"
+    sweep.write(f"  - {{id: '1', title: Small, settings: {{{small}}}}}\n", epochs=1.6)
+    run = sweep.plan()["runs"][0]
+    config = from_dict(run["config"])
+    size, variant = config.train.batch_size, resolve(config.model)
+    per_epoch = -(-TRAIN_IMAGES // size)
+    steps = round(1.6 * per_epoch)
+    batches = [min(size, TRAIN_IMAGES - n % per_epoch * size) for n in range(steps)]
+    costs = [budget.flops(variant, 4, side=16 if n / steps < 0.5 else 32) for n in range(steps)]
+    training = sum(n * each.training for n, each in zip(batches, costs, strict=True))
+    views = (
+        2 + 6
+    ) * TEST_IMAGES  # each of the two epochs is evaluated, the second by six views too
+    expected = training + views * budget.flops(variant, 4).forward
+    assert run["petaflops"] == pytest.approx(expected / 1e15)
+    assert config.train.epochs == 1.6
+
+
 def test_only_matches_runs_experiments_and_reports(sweep: Sweep) -> None:
     for glob, count in (("1", 4), ("999", 4), ("1/lr=0.1*", 2), ("*/s0", 4), ("1/*=0.5/s0", 2)):
         assert sweep.plan("--only", glob)["totals"]["runs"] == count, glob
