@@ -31,6 +31,10 @@ BATCH = 16
 STEPS = -(-TRAIN_IMAGES // BATCH)
 EPOCHS = WARM_UPS + 3
 ONECYCLE = Schedule(name="onecycle")
+MUON = Optim(
+    "muon", 0.01, 0.6, nesterov=True, norm_lr=0.02, head_lr=0.02, rest_lr=0.02, lookahead_k=3,
+    lookahead_power=2.0, lookahead_buffers=True,
+)  # fmt: skip
 COLOURED = Augment(
     cutout=8, cutout_fill="mean", erasing=0.5, contrast=0.2, saturation=0.3, mixup=0.5, cutmix=1.0
 )
@@ -91,6 +95,8 @@ def _tensors(state: State) -> dict[str, Tensor]:
         (Optim(name="adam", lr=0.001), Schedule()),
         (Optim(lr=0.02, lookahead_k=5), Schedule("cyclic", "step", minimum=0.001, rise=0.5)),
         (Optim("adam", 0.001, lookahead_k=3, lookahead_start="k"), Schedule()),
+        (Optim("adamw", 0.001, weight_decay=0.1, decay_biases=False, ema_decay=0.7), ONECYCLE),
+        (MUON, Schedule("trapezoid", warmup=0.5)),
     ],
 )
 def test_recorded_epochs_agree_with_eager_ones(
@@ -132,9 +138,17 @@ def test_recorded_steps_repeat_to_the_bit_in_exact_mode(files: Files) -> None:
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_an_epoch_never_waits_for_the_device(files: Files, compiled: bool) -> None:
-    config = _config(files, schedule=ONECYCLE, optim=Optim(lr=0.02, clip_norm=1.0, lookahead_k=5))
+@pytest.mark.parametrize(
+    ("compiled", "optim"),
+    [
+        (False, Optim(lr=0.02, clip_norm=1.0, lookahead_k=5)),
+        (True, Optim(lr=0.02, clip_norm=1.0, lookahead_k=5)),
+        (False, MUON),
+        (False, Optim("adamw", 0.001, ema_decay=0.7, ema_every=2, ema_start=0.5)),
+    ],
+)
+def test_an_epoch_never_waits_for_the_device(files: Files, compiled: bool, optim: Optim) -> None:
+    config = _config(files, schedule=ONECYCLE, optim=optim)
     machine = _machine(config, compile=compiled, precision="bf16")
     state = State(config, machine, sets := open_sets(config, machine.device))
     for epoch in range(EPOCHS + 1):
