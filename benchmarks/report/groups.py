@@ -33,6 +33,12 @@ class RunGroup:
         return f"{network} ({plan.experiment}{label})"
 
     @property
+    def short(self) -> str:
+        """`0.8 lr=0.1`: its experiment and setting, or else its network."""
+        plan = self.plans[0] if self.plans else None
+        return f"{plan.experiment} {plan.label}" if plan else self.runs[0].name
+
+    @property
     def experiments(self) -> str:
         """`4.1, 4.5`: all experiments that share its runs."""
         return ", ".join(dict.fromkeys(plan.experiment for plan in self.plans))

@@ -136,7 +136,7 @@ def _vertical(
         low, high = low - 3, high + (100 - high) * 0.35
         place = between(by_errors(low), by_errors(high), bottom, top)
         return (lambda value: place(by_errors(value))), error_ticks(low, high, TICK / HEIGHT)
-    if not accuracy and low > 0 and high > 20 * low:  # a loss from 2.3 to 0.001
+    if not accuracy and low > 0 and high > 10 * low:  # a loss from 2.3 to 0.001
         place = between(math.log(low * 0.9), math.log(high * 1.1), bottom, top)
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         room = abs(place(math.log(2)) - place(0))

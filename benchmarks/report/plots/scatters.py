@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +16,6 @@ from benchmarks.report.plots.style import (
     INK,
     MUTED,
     PAPER,
-    Numbers,
     Plot,
     as_svg,
     cut,
@@ -31,6 +31,8 @@ from engine.explore import pareto
 
 LABEL_PLACES = tuple((right, up) for up in (5, -12, 16, 26, -24) for right in (False, True))
 NAMED = 7  # points of a front that are labelled
+NEAR = 0.2  # of the limit of parameters: it is drawn where the largest network comes that near
+PREFIXES = (("P", 1.0), ("T", 1e3), ("G", 1e6), ("M", 1e9))  # of FLOPs
 Cost = Callable[[RunGroup], float | None]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
@@ -40,18 +42,19 @@ def against_parameters(
 ) -> Plot | None:
     """Accuracy by size, with the 5 M limit and the Pareto front."""
     known = [group for group in groups if group.params]
-    if not known:
-        return None
+    if not known or (len(known) > 1 and len({group.params for group in known}) == 1):
+        return None  # networks of one size show nothing
     drawn = figure(4.2)
     axes = drawn.add_subplot()
     front = _scatter(axes, known, lambda group: group.params)
-    axes.axvline(BUDGET, color=INK, linestyle=(0, (1, 2)), linewidth=1.2)
-    low, high = axes.get_xlim()
-    side = "right" if low * high < BUDGET**2 else "left"
-    axes.annotate(
-        "5 M: the limit of the reports", (BUDGET, 1), xycoords=axes.get_xaxis_transform(),
-        textcoords="offset points", xytext=(0, 3), ha=side, fontsize=8, color=INK,
-    )  # fmt: skip
+    if max(group.params or 0 for group in known) >= NEAR * BUDGET:
+        axes.axvline(BUDGET, color=INK, linestyle=(0, (1, 2)), linewidth=1.2)
+        low, high = axes.get_xlim()
+        side = "right" if low * high < BUDGET**2 else "left"
+        axes.annotate(
+            "5 M: the limit of the reports", (BUDGET, 1), xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points", xytext=(0, 3), ha=side, fontsize=8, color=INK,
+        )  # fmt: skip
     axes.set_xlabel("parameters")
     axes.set_ylabel("test accuracy, last epoch (%)")
     drawn.draw_without_rendering()  # lays the axes out, which the labels need
@@ -75,9 +78,14 @@ def against_parameters(
 
 def against_work(groups: Sequence[RunGroup], conditions: Conditions, name: str) -> Plot | None:
     """Accuracy by seconds and by operations, side by side."""
+    most = max((group.median("petaflops") or 0 for group in groups), default=0)
+    prefix, factor = next((each for each in PREFIXES if most * each[1] >= 1), PREFIXES[-1])
     panels: list[tuple[str, Cost]] = [
         ("seconds of training, one run", lambda group: group.median("seconds")),
-        ("PFLOPs of training", lambda group: group.median("petaflops")),
+        (
+            f"{prefix}FLOPs of training",
+            lambda group: (group.median("petaflops") or 0) * factor,
+        ),
     ]
     known = [[group for group in groups if (cost(group) or 0) > 0] for _, cost in panels]
     if not any(known):
@@ -103,11 +111,11 @@ def against_work(groups: Sequence[RunGroup], conditions: Conditions, name: str) 
     return Plot(
         name,
         f"Accuracy against time and work ({conditions.words})",
-        "Further up and further left is better. PFLOPs count the network's arithmetic (two per "
-        f"multiply-add) over all images and epochs; seconds are those of {listed(devices)}, "
+        f"Further up and further left is better. {prefix}FLOPs count the network's arithmetic (two "
+        f"per multiply-add) over all images and epochs; seconds are those of {listed(devices)}, "
         f"including evaluation and checkpoints.{words}",
         f"Two scatter plots of {len(groups)} networks with their recipes: test accuracy against "
-        f"seconds and against PFLOPs of training.{words}",
+        f"seconds and against {prefix}FLOPs of training.{words}",
         as_svg(drawn),
     )
 
@@ -151,24 +159,21 @@ def _scatter(
 
 def _label_points(axes: Axes, groups: Sequence[RunGroup], cost: Cost, front: Sequence[int]) -> None:
     """Names where there is room for them, the best first; the axes must have been laid out."""
-    radius = 3 * axes.figure.dpi / 72
-    places = axes.transData.transform(
-        [(float(cost(group) or 0), group.accuracy.mean) for group in groups]
-    )
-    taken: list[Box] = []
-    for i in list(reversed(front))[:NAMED]:
+    taken = [_box(axes, group, cost) for group in groups]
+    named = list(reversed(front))[:NAMED]
+    networks = Counter(groups[i].runs[0].name for i in named)
+    for i in named:
         point = (float(cost(groups[i]) or 0), groups[i].accuracy.mean)
-        x, y = places[i]
-        others = np.delete(places, i, axis=0)
-        name = cut(groups[i].runs[0].name, 26)
+        x, y = axes.transData.transform(point)
+        network = groups[i].runs[0].name
+        name = cut(network if networks[network] == 1 else groups[i].short, 26)
         width, height = 4.4 * len(name), 9.0  # points, roughly
         unit = axes.figure.dpi / 72  # pixels per point
         for right, up in LABEL_PLACES:
             left = x + (6 if right else -6 - width) * unit
             box = (left, y + up * unit, left + width * unit, y + (up + height) * unit)
             inside = axes.bbox.x0 <= box[0] and box[2] <= axes.figure.bbox.x1
-            free = not _covers(box, others, radius) and not any(_overlap(box, t) for t in taken)
-            if inside and free:
+            if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 axes.annotate(
                     name, point, textcoords="offset points", xytext=(6 if right else -6, up),
@@ -177,11 +182,13 @@ def _label_points(axes: Axes, groups: Sequence[RunGroup], cost: Cost, front: Seq
                 break
 
 
-def _covers(box: Box, places: Numbers, radius: float) -> bool:
-    """Whether a point of this radius lies under the box."""
-    (left, bottom), (right, top) = np.subtract(box[:2], radius), np.add(box[2:], radius)
-    xs, ys = places[:, 0], places[:, 1]
-    return bool(((left < xs) & (xs < right) & (bottom < ys) & (ys < top)).any())
+def _box(axes: Axes, group: RunGroup, cost: Cost) -> Box:
+    """What a point and its bar cover."""
+    accuracy, radius = group.accuracy, 3 * axes.figure.dpi / 72
+    ends = [y for y in (accuracy.low, accuracy.mean, accuracy.high) if y is not None]
+    x, low = axes.transData.transform((float(cost(group) or 0), min(ends)))
+    _, high = axes.transData.transform((float(cost(group) or 0), max(ends)))
+    return x - radius, low - radius, x + radius, high + radius
 
 
 def _overlap(one: Box, other: Box) -> bool:

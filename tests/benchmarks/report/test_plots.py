@@ -47,6 +47,22 @@ def drawn(name: str, tmp_path: Path) -> Plot:
     return plot
 
 
+def test_a_sweep_of_small_runs_is_drawn_in_its_own_units_and_far_from_the_limit(
+    tmp_path: Path,
+) -> None:
+    flops = {"forward": 1e6, "training": 3e6}
+    for number in range(4):
+        more = {"flops": flops, "params": 78_042 + number // 3, "accuracy": 0.2 + number / 100}
+        write_run(tmp_path, f"r{number}", record(settings={"optim": {"lr": number}}, **more))
+    with style():
+        of_all = scatters.against_parameters(groups_in(tmp_path), Conditions(), "p")
+        of_one_size = scatters.against_parameters(groups_in(tmp_path)[:3], Conditions(), "p")
+        work = scatters.against_work(groups_in(tmp_path), Conditions(), "w")
+    assert of_one_size is None and of_all is not None and work is not None
+    assert "the limit of the reports" not in of_all.svg
+    assert ">TFLOPs of training<" in work.svg and "TFLOPs count" in work.caption
+
+
 def test_names_of_points_lie_over_no_point(tmp_path: Path) -> None:
     for number in range(60):
         more = {"params": int(1e6 * 1.03**number), "accuracy": 0.94 + number / 4000}
