@@ -79,7 +79,7 @@ class TrainingStep:
         self.queue(batch, rates, number, row)
         self.totals.images += len(batch.labels)
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: Stage = WHOLE) -> None:
         """The host's part of a step, before that of the device."""
         if not self.network.training:
             self.network.train()
