@@ -77,9 +77,9 @@ def html(report: Report) -> str:
 def _glance(report: Report) -> Iterator[tuple[str, str, str]]:
     """The main figures: a title, a value and a line of details each."""
     finished = sum(run.finished for run in report.runs)
-    rest = [f"{n} {state}" for state, n in report.states.items() if state != "finished"]
-    rest += [f"{report.not_started} planned, not started"] if report.not_started else []
-    yield "Runs finished", f"{finished} of {len(report.runs)}", ", ".join(rest) or "none missing"
+    rest = [f"{n:,} {state}" for state, n in report.states.items() if state != "finished"]
+    rest += [f"{report.not_started:,} planned, not started"] if report.not_started else []
+    yield "Runs finished", f"{finished:,} of {len(report.runs):,}", ", ".join(rest) or "none missing"
     conditions = report.main_conditions
     groups = [group for group in report.groups if group.conditions == conditions]
     within = [group for group in groups if 0 < (group.params or 0) <= BUDGET]

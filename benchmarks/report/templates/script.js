@@ -67,7 +67,7 @@
         fold.hidden = !all("[data-row]", fold).some((row) => !row.hidden);
         fold.open = !fold.hidden && (wanted.length > 0 || only !== "");
       }
-      count.textContent = `${shown} of ${rows.length} rows`;
+      count.textContent = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
     };
     words.addEventListener("input", filter);
     if (state) state.addEventListener("change", filter);
