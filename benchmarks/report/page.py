@@ -79,7 +79,8 @@ def _glance(report: Report) -> Iterator[tuple[str, str, str]]:
     finished = sum(run.finished for run in report.runs)
     rest = [f"{n:,} {state}" for state, n in report.states.items() if state != "finished"]
     rest += [f"{report.not_started:,} planned, not started"] if report.not_started else []
-    yield "Runs finished", f"{finished:,} of {len(report.runs):,}", ", ".join(rest) or "none missing"
+    of_all = f"{finished:,} of {len(report.runs):,}"
+    yield "Runs finished", of_all, ", ".join(rest) or "none missing"
     conditions = report.main_conditions
     groups = [group for group in report.groups if group.conditions == conditions]
     within = [group for group in groups if 0 < (group.params or 0) <= BUDGET]
