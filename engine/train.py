@@ -13,6 +13,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from engine import show
 from engine.config import checks, options
@@ -22,6 +23,7 @@ from engine.data.sets import DataSets, open_sets
 from engine.errors import OK, UserError, run_command
 from engine.model import problems
 from engine.runs import compatibility, console, initial_weights
+from engine.runs.follower import open_run
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.run import Run
 from engine.runs.state import State
@@ -30,6 +32,7 @@ from engine.signals import Stop
 from engine.step import device, profile
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
+from engine.step.ranks import ALONE, Ranks, started, together
 from engine.step.views import NONE
 
 PROGRAM = "python -m engine.train"
@@ -52,29 +55,40 @@ def main(argv: Sequence[str]) -> int:
     config, flags = parsed.config, parsed.flags
     label = parsed.files[-1].stem if parsed.files else config.model.name or "run"
     with Stop() as stop:
-        if "dry-run" in flags:
-            return dry_run(config, stop)
         if "profile" in flags:
             return profile_steps(config, label, stop)
-        return train(config, label, stop, fresh="fresh" in flags, quiet="quiet" in flags)
+        fresh, quiet = "fresh" in flags, "quiet" in flags
+
+        def work(ranks: Ranks) -> int:
+            if "dry-run" in flags:
+                return dry_run(config, stop, ranks)
+            return train(config, label, stop, fresh=fresh, quiet=quiet, ranks=ranks)
+
+        return together(work, on_cpu=device.is_cpu(config.runtime))
 
 
 def train(
-    config: Config, label: str, stop: Stop, *, fresh: bool = False, quiet: bool = False
+    config: Config,
+    label: str,
+    stop: Stop,
+    *,
+    fresh: bool = False,
+    quiet: bool = False,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Train from the newest checkpoint or the beginning to the end; returns the exit code."""
-    machine, sets, weights = prepare(config)
-    with Run(config, label, machine, sets, weights, quiet=quiet) as run:
+    machine, sets, weights = prepare(config, ranks=ranks)
+    with open_run(config, label, machine, sets, weights, ranks, quiet=quiet) as run:
         if fresh:
-            run.folder.clear()
+            run.clear()
         if run.is_finished():
             return OK
         machine = run.machine  # a continued run keeps the precision of its first session
-        state = State(config, machine, sets, weights)
+        state = State(config, machine, sets, weights, ranks)
         run.resume(state)
         for epoch in range(state.counters.epoch, state.epochs):
             for batch in state.epoch(epoch, skip=state.counters.step_in_epoch):
-                if stop.requested:
+                if ranks.any_at(state.counters.step, stop.requested):
                     return run.interrupt(state)
                 state.advance(batch)  # nothing here waits for a GPU
                 run.end_step(state)
@@ -82,32 +96,37 @@ def train(
                 means, last = None, epoch + 1 == state.epochs
                 if last or (epoch + 1) % config.train.evaluate_every == 0:
                     with state.averaged():
+                        graphs = state.evaluations
                         means = evaluate(
-                            state.network, sets.watched, machine, stop, state.evaluations
+                            state.network, sets.watched, machine, stop, graphs, ranks=ranks
                         )
-                if stop.requested:  # first: the evaluation may have been cut short
+                if ranks.any(stop.requested):  # first: the evaluation may have been cut short
                     return run.interrupt(state)
                 run.end_epoch(state, means)
         with state.averaged():
             # With a validation split the test set is read here, once.
-            tested = evaluate(state.network, sets.test, machine) if sets.validated else None
+            final = partial(evaluate, state.network, sets.test, machine, ranks=ranks)
+            tested = final() if sets.validated else None
             tta = config.train.tta
-            viewed = evaluate(state.network, sets.test, machine, tta=tta) if tta != NONE else None
+            viewed = final(tta=tta) if tta != NONE else None
             run.finish(state, tested, viewed)
     return OK
 
 
-def dry_run(config: Config, stop: Stop) -> int:
+def dry_run(config: Config, stop: Stop, ranks: Ranks = ALONE) -> int:
     """Check the data and make two steps; nothing is written."""
-    machine, sets, weights = prepare(config, keep=False)
-    for warning in sets.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    state = State(config, machine, sets, weights)
+    machine, sets, weights = prepare(config, keep=False, ranks=ranks)
+    if ranks.number == 0:
+        for warning in sets.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    state = State(config, machine, sets, weights, ranks)
     for _, batch in zip(range(2), state.epoch(0), strict=False):
         if stop.requested:
             raise KeyboardInterrupt
         state.advance(batch)
     state.check()
+    if ranks.number > 0:
+        return OK
     if weights is not None:
         print(weights.text())
     print(console.dry_run(config, machine.name(), sets, state.step.totals.read()))
@@ -116,6 +135,8 @@ def dry_run(config: Config, stop: Stop) -> int:
 
 def profile_steps(config: Config, label: str, stop: Stop) -> int:
     """Make some steps and write to the run's folder where their time went; no run is begun."""
+    if started():
+        raise UserError("--profile: of one process alone; start it without torchrun")
     machine, sets, weights = prepare(config)
     with Run(config, label, machine, sets, weights, quiet=True) as run:
         run.refuse_another()
@@ -140,18 +161,20 @@ def profile_steps(config: Config, label: str, stop: Stop) -> int:
 
 
 def prepare(
-    config: Config, *, keep: bool = True
+    config: Config, *, keep: bool = True, ranks: Ranks = ALONE
 ) -> tuple[Machine, DataSets, InitialWeights | None]:
     """The device, the checked data and the weights to start from, with the network checked.
 
     Unless `keep` is false, measurements and compiled code are kept for the next run.
     """
-    sets = open_sets(config, device.select(config.runtime))
-    wrong = list(compatibility.problems(config, len(sets.classes), sets.side, sets.train.samples))
+    sets = open_sets(config, device.select(config.runtime, ranks), ranks.number, ranks.count)
+    images = sets.train.samples_of_all
+    wrong = list(compatibility.problems(config, len(sets.classes), sets.side, images))
     if wrong:
         raise UserError(*(f"{key}: {message}" for key, message in wrong))
     weights = initial_weights.read(config.model, len(sets.classes), sets.side)
-    machine = device.prepare(config.runtime, device.cache_folder(config) if keep else None)
+    cache = device.cache_folder(config) if keep else None
+    machine = device.prepare(config.runtime, cache, ranks)
     return machine, sets, weights
 
 

@@ -125,10 +125,18 @@ class Loader:
     @property
     def samples(self) -> int:
         """Images in an epoch of this rank."""
-        if self._drop_last:
-            whole = len(self._all) // (self.batch_size * self._world_size)
-            return whole * self.batch_size
-        return len(range(self._rank, len(self._all), self._world_size))
+        return len(range(self._rank, self.samples_of_all, self._world_size))
+
+    @property
+    def samples_of_all(self) -> int:
+        """Images in an epoch of all ranks."""
+        size = self.batch_size * self._world_size
+        return len(self._all) // size * size if self._drop_last else len(self._all)
+
+    def images_at(self, step: int) -> int:
+        """Images of all ranks at a step of an epoch."""
+        size = self.batch_size * self._world_size
+        return min(size, self.samples_of_all - step * size)
 
     @property
     def store(self) -> Store:
@@ -150,9 +158,13 @@ class Loader:
         Ranks take turns sample by sample, so that together they visit at each step what one
         process would with a batch of `world_size` times the size.
         """
+        return np.array(self.ids_of_all(epoch)[self._rank :: self._world_size])  # the caller's own
+
+    def ids_of_all(self, epoch: int) -> Ids:
+        """The sample ids that all ranks visit, in order; not to be changed."""
         seed = self.augment_spec.seed
         ids = order.shuffled(self._all, seed, epoch) if self._shuffle else self._all
-        return np.array(ids[self._rank :: self._world_size][: self.samples])  # the caller's own
+        return ids[: self.samples_of_all]
 
     def pixels(self, most: int) -> Iterator[Tensor]:
         """The first samples of the set (of all ranks) as they are stored: uint8, N H W C.

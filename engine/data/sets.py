@@ -36,8 +36,8 @@ class DataSets:
     warnings: tuple[str, ...]
 
 
-def open_sets(config: Config, device: torch.device) -> DataSets:
-    """Check both files and load them to the device."""
+def open_sets(config: Config, device: torch.device, rank: int = 0, world_size: int = 1) -> DataSets:
+    """Check both files and load them to the device; the loaders are those of one rank."""
     paths = (config.data.train, config.data.test)
     train, test = (open_store(path, device, config.data.mode) for path in paths)
     _check_pair(train.beton, test.beton)
@@ -51,16 +51,17 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
         raise UserError(*(f"{key} {message}" for key, message in problems))
     mean, std = mean_and_std(config.augment, train.beton)
     train_ids, held_out = training_ids(config, train.beton)
+    _check_shares(config, len(train_ids), world_size)
     batch = config.train.evaluate_batch_size
 
     def plain(store: Store, subset: Ids | None = None) -> Loader:
-        return evaluation_loader(store, batch, mean, std, subset)
+        return evaluation_loader(store, batch, mean, std, subset, rank, world_size)
 
     test_loader = plain(test, tested_ids(test.beton, config.data.limit))
     return DataSets(
         train=Loader(
             train,
-            config.train.batch_size,
+            config.train.batch_size // world_size,
             seed=config.train.seed,
             crop_padding=config.augment.crop_padding,
             padding_mode=config.augment.padding_mode,
@@ -72,6 +73,8 @@ def open_sets(config: Config, device: torch.device) -> DataSets:
             std=std,
             drop_last=config.train.drop_last,
             subset=train_ids,
+            rank=rank,
+            world_size=world_size,
         ),
         watched=plain(train, held_out) if len(held_out) else test_loader,
         test=test_loader,
@@ -100,8 +103,10 @@ def evaluation_loader(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     subset: Ids | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Loader:
-    """Every image once, in the order of the file, only normalised."""
+    """Every image (of this rank) once, in the order of the file, only normalised."""
     return Loader(
         store,
         batch_size,
@@ -111,6 +116,8 @@ def evaluation_loader(
         mean=mean,
         std=std,
         subset=subset,
+        rank=rank,
+        world_size=world_size,
     )
 
 
@@ -139,6 +146,21 @@ def mean_and_std(augment: Augment, beton: Beton) -> tuple[tuple[float, ...], tup
             "numbers"
         )
     return tuple(mean), tuple(std)
+
+
+def _check_shares(config: Config, images: int, ranks: int) -> None:
+    """Refuse batches of which some rank would have no image."""
+    size = config.train.batch_size
+    last = 0 if config.train.drop_last else images % size
+    if size % ranks:
+        raise UserError(
+            f"train.batch_size: {size} images per step cannot be shared equally by {ranks} ranks"
+        )
+    if 0 < last < ranks:
+        raise UserError(
+            f"train.batch_size: {size} leaves a last batch of {last} for {ranks} ranks; take "
+            "another, or train.drop_last true"
+        )
 
 
 def _check_pair(train: Beton, test: Beton) -> None:

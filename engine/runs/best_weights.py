@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 from torch import Tensor, nn
 
 from engine import atomic
@@ -21,6 +22,8 @@ from engine.runs.checkpoint import Tensors
 from engine.runs.state import AVERAGED, NETWORK, Counters
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
+from engine.step.ranks import ALONE, Ranks
+from engine.step.totals import Means
 
 PREFIX = "best."  # of their names in a checkpoint
 
@@ -67,12 +70,16 @@ class BestWeights:
             atomic.write_bytes(self._path, content)
 
     def tested(
-        self, network: nn.Module, test: Loader, machine: Machine, counters: Counters
+        self,
+        network: nn.Module,
+        test: Loader,
+        machine: Machine,
+        counters: Counters,
+        ranks: Ranks = ALONE,
     ) -> dict[str, Any]:
         """For the record: their accuracy on the test set; `network` holds them afterwards."""
-        network.load_state_dict(self._tensors)
-        means = evaluate(network, test, machine)
-        assert means is not None
+        packed = checkpoint.pack(self._tensors)
+        means = tested_by_all(packed, network, test, machine, ranks)
         return {
             "best_weights": {
                 "epoch": counters.best_epoch,
@@ -80,5 +87,15 @@ class BestWeights:
                 "test_accuracy": means.accuracy,
                 "test_loss": means.loss,
             },
-            "best_weights_sha256": hashlib.sha256(checkpoint.pack(self._tensors)).hexdigest(),
+            "best_weights_sha256": hashlib.sha256(packed).hexdigest(),
         }
+
+
+def tested_by_all(
+    packed: bytes, network: nn.Module, test: Loader, machine: Machine, ranks: Ranks
+) -> Means:
+    """The accuracy on the test set of the weights that rank 0 passes."""
+    network.load_state_dict(safetensors.torch.load(ranks.tell(packed)))
+    means = evaluate(network, test, machine, ranks=ranks)
+    assert means is not None
+    return means

@@ -24,15 +24,15 @@ def opening(
     petaflops: float,
 ) -> None:
     """Print what is about to be trained, on what data and device, and where it is written."""
-    evaluated = f"{sets.test.samples:,} test images"
+    evaluated = f"{sets.test.samples_of_all:,} test images"
     if sets.validated:
-        evaluated = f"{sets.watched.samples:,} validation and {evaluated}"
+        evaluated = f"{sets.watched.samples_of_all:,} validation and {evaluated}"
     compiled = ", compiled" if record["compiled"] else ""
     say(
         f"{record['variant']}: {record['params']:,} parameters, "
         f"{record['flops']['training'] / 1e9:.3f} GFLOPs per image in training, "
         f"{petaflops:.3g} PFLOPs in all\n"
-        f"{sets.train.samples:,} training images, {evaluated}, {len(sets.classes)} classes; "
+        f"{sets.train.samples_of_all:,} training images, {evaluated}, {len(sets.classes)} classes; "
         f"{sets.memory_bytes / 2**20:,.0f} MiB in memory\n"
         f"{record['device']}, {record['precision']}{compiled}; writing to {folder}"
     )
@@ -117,10 +117,10 @@ def next_steps(folder: Path) -> str:
 def dry_run(config: Config, device: str, sets: DataSets, means: Means) -> str:
     """The result of a dry run."""
     files = "\n".join(
-        f"{path}: {loader.samples:,} images, {len(sets.classes)} classes"
+        f"{path}: {loader.samples_of_all:,} images, {len(sets.classes)} classes"
         for path, loader in ((config.data.train, sets.train), (config.data.test, sets.test))
     )
-    work = work_of(config, sets.train.samples, classes=len(sets.classes), side=sets.side)
+    work = work_of(config, sets.train.samples_of_all, classes=len(sets.classes), side=sets.side)
     in_all = f", {steps_of(config, len(sets.train)):,} in all" * (config.train.epochs % 1 > 0)
     return (
         f"{files}\n{device}: two steps, loss {loss(means.loss)}; nothing was written\n"

@@ -25,6 +25,7 @@ def begin(
     sets: DataSets,
     machine: Machine,
     weights: InitialWeights | None,
+    ranks: int = 1,
 ) -> dict[str, Any]:
     """The record of a run without results yet."""
     return {
@@ -41,9 +42,9 @@ def begin(
         "image_side": sets.side,
         "mean": list(sets.mean),
         "std": list(sets.std),
-        "train_images": sets.train.samples,
-        "validation_images": sets.watched.samples if sets.validated else 0,
-        "test_images": sets.test.samples,
+        "train_images": sets.train.samples_of_all,
+        "validation_images": sets.watched.samples_of_all if sets.validated else 0,
+        "test_images": sets.test.samples_of_all,
         "data_memory_bytes": sets.memory_bytes,
         "versions": environment.versions(),
         "device": machine.name(),
@@ -64,7 +65,9 @@ def begin(
         "best_validation_accuracy": None,
         "best_validation_epoch": None,
         "saved_step": None,
-    } | ({} if weights is None else {"initial_weights": weights.origin()})
+        **({} if weights is None else {"initial_weights": weights.origin()}),
+        **({} if ranks == 1 else {"ranks": ranks}),
+    }
 
 
 def updated(record: dict[str, Any], status: str, counters: Counters, work: Work) -> dict[str, Any]:

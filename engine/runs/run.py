@@ -12,7 +12,7 @@ from typing import Any
 
 from engine import atomic
 from engine.config.fingerprint import fingerprint
-from engine.config.schema import Config
+from engine.config.schema import Checkpoint, Config
 from engine.data.sets import DataSets
 from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
@@ -27,6 +27,7 @@ from engine.runs.state import Counters, State
 from engine.runs.tensorboard import Board
 from engine.runs.work import work_of
 from engine.step.device import PRECISIONS, Machine
+from engine.step.ranks import ALONE, Ranks
 from engine.step.totals import Means
 
 
@@ -42,27 +43,30 @@ class Run:
         weights: InitialWeights | None,
         *,
         quiet: bool,
+        ranks: Ranks = ALONE,
     ) -> None:
         loaded = {} if weights is None else {"weights": weights.sha256}
         identity = fingerprint(config, sets.digests | loaded)
         name = config.run.name or f"{label}-s{config.train.seed}-{identity[:8]}"
         self.folder = RunFolder(Path(config.run.root) / name)
         self.machine = machine  # `is_finished` may change it to that of the run's first session
-        self._config, self._sets = config, sets
+        self._config, self._sets, self._ranks = config, sets, ranks
         self._identity = identity
         per_epoch = len(sets.train)
         steps = per_epoch, steps_of(config, per_epoch)
-        self._progress = Progress(config.train.epochs, *steps, sets.train.samples, quiet)
+        self._progress = Progress(config.train.epochs, *steps, sets.train.samples_of_all, quiet)
         self._board = Board(None)
         self._writer = BackgroundWriter(threaded=False)
         best = config.checkpoint.best
         self._best = BestWeights(self.folder.best_weights) if best else None
         self._state: State | None = None
         self._saved_step: int | None = None
-        self._work = work_of(config, sets.train.samples, classes=len(sets.classes), side=sets.side)
+        self._work = work_of(
+            config, sets.train.samples_of_all, classes=len(sets.classes), side=sets.side
+        )
         design = describe(resolve(config.model), len(sets.classes), side=sets.side)
         self._starts_from = "" if weights is None else weights.text()
-        self._record = records.begin(config, identity, design, sets, machine, weights)
+        self._record = records.begin(config, identity, design, sets, machine, weights, ranks.count)
 
     def __enter__(self) -> Run:
         self.folder.__enter__()
@@ -86,6 +90,10 @@ class Run:
                 raise error from None
         finally:
             self.folder.__exit__(kind, error, trace)
+
+    def clear(self) -> None:
+        """Delete what the run wrote before."""
+        self.folder.clear()
 
     def is_finished(self) -> bool:
         """Whether there is nothing left to do; a folder of another run is refused."""
@@ -177,10 +185,7 @@ class Run:
         self._board.add(counters.step, {k: v for k, v in line.items() if isinstance(v, float)})
         epochs = self._config.train.epochs
         self._progress.epoch(console.epoch_line(line, epochs), console.short_line(line))
-        every = self._config.checkpoint.every_epochs
-        due = counters.epoch == state.epochs or bool(every and counters.epoch % every == 0)
-        best = evaluated is not None and counters.best_epoch == counters.epoch
-        best = best and self._best is not None
+        due, best = saves(self._config.checkpoint, counters, state.epochs, evaluated)
         if due or best:
             self._save(state, due=due, best=best)
 
@@ -214,7 +219,7 @@ class Run:
         result["weights_sha256"] = hashlib.sha256(weights).hexdigest()
         if self._best is not None:
             result |= self._best.tested(
-                state.network, self._sets.test, self.machine, state.counters
+                state.network, self._sets.test, self.machine, state.counters, self._ranks
             )
         record = self._write_record(FINISHED, **result)
         self._progress.close()
@@ -254,6 +259,12 @@ class Run:
                     "same samples, but results will differ in rounding"
                 )
         self._record["precision"] = self.machine.precision
+        count, now = before.get("ranks", 1), self._ranks.count
+        if count != now:
+            self._progress.warn(
+                f"warning: {count} ranks began this run and {now} continue it: same samples, but "
+                "results will differ in rounding"
+            )
 
     def _write_record(
         self, status: str, counters: Counters | None = None, **more: Any
@@ -265,3 +276,12 @@ class Run:
         record |= {"saved_step": self._saved_step} | more
         atomic.write_json(self.folder.record, record)
         return record
+
+
+def saves(
+    settings: Checkpoint, counters: Counters, epochs: int, evaluated: Means | None
+) -> tuple[bool, bool]:
+    """After an epoch: whether a checkpoint is due, and whether its weights are the best to keep."""
+    every, epoch = settings.every_epochs, counters.epoch
+    due = epoch == epochs or bool(every and epoch % every == 0)
+    return due, settings.best and evaluated is not None and counters.best_epoch == epoch

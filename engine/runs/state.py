@@ -20,6 +20,7 @@ from engine.data.loader import Batch, Loader
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, initialise, resolve, whiten
+from engine.model.norm import share
 from engine.model.whitening import IMAGES
 from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.optim.stages import Stage, epochs_of, stage, steps_of
@@ -31,6 +32,7 @@ from engine.step.device import Machine
 from engine.step.evaluation import Evaluations
 from engine.step.graph import GraphedTraining
 from engine.step.mixing import Mixing
+from engine.step.ranks import ALONE, Ranks
 from engine.step.totals import Means
 from engine.step.training import TrainingStep, first_bad_step_in
 
@@ -76,6 +78,7 @@ class State:
         machine: Machine,
         sets: DataSets,
         weights: InitialWeights | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         assert (weights is not None) == bool(config.model.weights)
         # The weights are drawn on the CPU, so that every device starts from the same.
@@ -88,6 +91,8 @@ class State:
             whiten(network, sets.train.pixels(IMAGES), sets.std)
         else:
             weights.load_into(network)
+        if ranks.count > 1:
+            share(network, ranks)
         layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
         self.network = compiled.reused(network, architecture, machine, self)
@@ -99,8 +104,10 @@ class State:
             cycles=moves_momentum(config.schedule),
             smoothing=config.train.label_smoothing,
             steps=steps_of(config, len(sets.train)),
+            ranks=ranks,
         )
         self._config, self._machine = config, machine
+        self._loader, self._ranks = sets.train, ranks
         self._steps_per_epoch = len(sets.train)
         self._steps = steps_of(config, len(sets.train))
         self.epochs = epochs_of(config, len(sets.train))  # the last may be a part
@@ -137,7 +144,8 @@ class State:
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """A batch for each step of the epoch, without its first `skip`."""
-        self._ids = self._train.ids(epoch)
+        alone = self._ranks.count == 1
+        self._ids = self._train.ids(epoch) if alone else self._loader.ids_of_all(epoch)
         steps = self.steps_of_epoch(epoch)
         if steps == self._steps_per_epoch:
             yield from self._train.epoch(epoch, skip)
@@ -165,13 +173,15 @@ class State:
         """Make one step over the next batch of `epoch`; a GPU is not waited for."""
         counters, size = self._counters, self._config.train.batch_size
         if self._draws_dropout:  # a function of the step, so that resuming repeats it
-            torch.manual_seed(derive(self._config.train.seed, Purpose.DROPOUT, counters.step))
+            seed = derive(self._config.train.seed, Purpose.DROPOUT, counters.step)
+            torch.manual_seed(seed + self._ranks.number)
         if isinstance(self._train, GraphedTraining):
             self._train(batch)
         else:
             number = counters.step
             mix = self.mixing(number) if self._mixes else None
-            self.step(batch, self.rates(number), number, self.stage(number), mix)
+            images = self._loader.images_at(counters.step_in_epoch)
+            self.step(batch, self.rates(number), number, self.stage(number), mix, images)
         if self._machine.device.type == "cpu":
             self.check()
         first = counters.step_in_epoch * size
@@ -217,11 +227,14 @@ class State:
         rate = self.rates(number).lr
         raise RunFailed(f"{what} at step {number + 1:,} (epoch {epoch}, lr {rate:.4g})")
 
-    def snapshot(self, run: str) -> tuple[Callable[[], Mapping[str, Tensor]], dict[str, Any]]:
+    def snapshot(
+        self, run: str, *, compared: bool = True
+    ) -> tuple[Callable[[], Mapping[str, Tensor]], dict[str, Any]]:
         """A checkpoint of the run with fingerprint `run`: a function for its tensors, its facts.
 
         A state after a bad step is refused. On a GPU with graphs the tensors are copied while
         training goes on: the function waits for the copy, and only then refuses a bad state.
+        Ranks whose states are `compared` all call this, or `compare`.
         """
         tensors = {f"{NETWORK}{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
@@ -232,16 +245,49 @@ class State:
         }
         if self._recorder is None:
             self.check()
+            if compared:
+                self.compare()
             return lambda: tensors, facts
-        flags = self.step.failure_flags()
+        flags = self.step.failure_flags() | {"differ": self._differ(compared)}
         copying = self._recorder.to_host(tensors | {f"flags.{k}": v for k, v in flags.items()})
 
         def wait() -> Mapping[str, Tensor]:
             copies = copying()
-            self._refuse(first_bad_step_in({name: copies.pop(f"flags.{name}") for name in flags}))
+            results = {name: copies.pop(f"flags.{name}") for name in flags}
+            self._refuse(first_bad_step_in(results))
+            self._refuse_replicas(results["differ"])
             return copies
 
         return wait, facts
+
+    def compare(self) -> None:
+        """Refuse to go on where the ranks have different states; a GPU is not waited for."""
+        differ = self._differ(True)
+        if self._recorder is None:
+            self._refuse_replicas(differ)  # else rank 0 will, once its copy has arrived
+
+    def _differ(self, compared: bool) -> Tensor:
+        """Whether the ranks have different weights or other state: 0 if not, on the device.
+
+        Equal tensors have equal checksums; these are compared with the mean of all ranks'.
+        """
+        ranks, differ = self._ranks, torch.zeros((), dtype=torch.int64, device=self._machine.device)
+        if ranks.count == 1 or not compared:
+            return differ
+        state = (*self.network.state_dict().values(), *self.step.tensors().values())
+        own = torch.stack([_bits(tensor).to(differ.device) for tensor in state])
+        total = own.clone()
+        ranks.sum_(total)
+        differ += (total != own * ranks.count).sum()
+        ranks.sum_(differ)
+        return differ
+
+    def _refuse_replicas(self, differ: Tensor) -> None:
+        if self._ranks.count > 1 and int(differ):
+            raise RunFailed(
+                f"the {self._ranks.count} ranks no longer have the same weights; one of their "
+                "machines computes wrong, or has another software"
+            )
 
     def restore(self, saved: Saved, run: str) -> None:
         """Continue from a checkpoint, which must be one of the run with fingerprint `run`."""
@@ -260,3 +306,10 @@ class State:
         self.step.restore(parts["step"])
         self._counters = Counters(**saved.facts["counters"])
         self._timer = Timer(self._counters.seconds, self._counters.epoch_seconds)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """A checksum of the bits of a tensor, computed where it is: one of each value and its place."""
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = tensor.detach().contiguous().view(-1).view(kinds[tensor.itemsize]).long()
+    return (bits * (torch.arange(len(bits), device=bits.device) * 2 + 1)).sum()

@@ -16,6 +16,7 @@ import torch
 from engine.config.schema import Config, Runtime
 from engine.errors import UserError
 from engine.step import bf16_probe, memory
+from engine.step.ranks import ALONE, Ranks
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
@@ -56,13 +57,14 @@ def cache_folder(config: Config) -> Path:
     return Path(config.runtime.cache or Path(config.run.root) / ".cache")
 
 
-def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
+def prepare(runtime: Runtime, cache: Path | None = None, ranks: Ranks = ALONE) -> Machine:
     """Select the device and set torch's global switches, once per process.
 
-    Without a `cache` folder no compiled code or measurement is kept.
+    Without a `cache` folder no compiled code or measurement is kept. Ranks of one machine share its
+    cores, and compute in the precision of the first.
     """
-    device = select(runtime)
-    _set_threads(runtime, device)
+    device = select(runtime, ranks)
+    _set_threads(runtime, device, ranks)
     _set_switches(runtime)
     if cache is not None:
         keep_code_in(cache)
@@ -72,7 +74,7 @@ def prepare(runtime: Runtime, cache: Path | None = None) -> Machine:
         torch.cuda.set_device(device)
     return Machine(
         device,
-        precision_of(runtime, device, cache),
+        ranks.tell(precision_of(runtime, device, cache).encode()).decode(),
         _compile(runtime, device),
         _graph(runtime, device),
         runtime.channels_last,
@@ -93,9 +95,14 @@ def has_bf16_units(device: torch.device) -> bool:
     return not cpu_facts()[1].isdisjoint(CPU_BF16_UNITS)
 
 
-def select(runtime: Runtime) -> torch.device:
-    """The device that `runtime` names; one that does not exist is refused."""
+def select(runtime: Runtime, ranks: Ranks = ALONE) -> torch.device:
+    """The device that `runtime` names; one that does not exist is refused.
+
+    Each rank of a machine has a GPU of its own.
+    """
     wanted = runtime.device
+    if ranks.count > 1:
+        wanted = _of_rank(wanted, ranks)
     if wanted == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if not wanted.startswith("cuda"):
@@ -107,6 +114,28 @@ def select(runtime: Runtime) -> torch.device:
         count = torch.cuda.device_count()
         raise UserError(f"runtime.device {wanted}: this machine has cuda:0 to cuda:{count - 1}")
     return device
+
+
+def is_cpu(runtime: Runtime) -> bool:
+    """Whether `runtime` names the CPU, or `auto` takes it here."""
+    return runtime.device == "cpu" or not torch.cuda.is_available()
+
+
+def _of_rank(wanted: str, ranks: Ranks) -> str:
+    """The device of a rank where all together should have `wanted`."""
+    number, count = ranks.local
+    if not wanted.startswith("cuda") and not torch.cuda.is_available():
+        return wanted
+    if wanted == "cpu":
+        return wanted
+    if ":" in wanted:
+        raise UserError(
+            f"runtime.device {wanted}: the {count} ranks of a machine have a GPU each; use auto"
+        )
+    gpus = torch.cuda.device_count()
+    if gpus and count > gpus:
+        raise UserError(f"{count} ranks of a machine with {gpus} GPUs: start one per GPU")
+    return f"cuda:{number}"
 
 
 def precision_of(runtime: Runtime, device: torch.device, cache: Path | None) -> str:
@@ -143,8 +172,8 @@ def _graph(runtime: Runtime, device: torch.device) -> bool:
     return runtime.graph is not False and device.type == "cuda"
 
 
-def _set_threads(runtime: Runtime, device: torch.device) -> None:
-    threads = runtime.threads or len(os.sched_getaffinity(0))
+def _set_threads(runtime: Runtime, device: torch.device, ranks: Ranks) -> None:
+    threads = runtime.threads or max(1, len(os.sched_getaffinity(0)) // ranks.local[1])
     if runtime.exact and device.type == "cpu":
         threads = 1  # the order of the sums in a weight gradient follows the threads
     torch.set_num_threads(threads)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine.data.loader import Loader
 from engine.step.device import Machine
 from engine.step.graph import GraphedEvaluation
+from engine.step.ranks import ALONE, Ranks
 from engine.step.replay import GraphRecorder
 from engine.step.totals import Means, Totals, loss_of
 from engine.step.views import NONE, logits_of_views
@@ -48,18 +49,22 @@ def evaluate(
     stop: Stoppable | None = None,
     graphed: Evaluations | None = None,
     tta: str = NONE,
+    ranks: Ranks = ALONE,
 ) -> Means | None:
     """Loss and accuracy over all images of `loader`; None if it was stopped before the end.
 
+    Each of `ranks` has a loader of its part, and the result of all.
     A recorded evaluation has a single view of each image.
     """
     assert graphed is None or tta == NONE
     totals = Totals(machine.device) if graphed is None else graphed.of(loader).totals
     batches = _summed(network, loader, machine, totals, tta)
+    stopped = False
     for _ in batches if graphed is None else graphed.of(loader).batches():
         if stop is not None and stop.requested:
-            return None
-    return totals.read()
+            stopped = True
+            break
+    return None if ranks.any(stopped) else totals.read(ranks)
 
 
 def _summed(

@@ -21,7 +21,7 @@ from engine.optim.stages import WHOLE, Stage
 from engine.step.device import Machine
 from engine.step.mixing import Mixing
 from engine.step.replay import GraphRecorder, RecordedWork
-from engine.step.totals import Totals, loss_of
+from engine.step.totals import Totals, correct_of, loss_of
 from engine.step.training import TrainingStep
 
 RATES_DTYPE = torch.float32  # as the optimizer's kernels read them
@@ -48,7 +48,7 @@ class GraphedTraining:
         mixing: Callable[[int], Mixing] | None = None,
         exact: bool = False,
     ) -> None:
-        self._step, self._recorder, self._stage = step, recorder, stage
+        self._step, self._recorder, self._stage, self._loader = step, recorder, stage, loader
         dtype = torch.float32 if exact else input_dtype(machine)  # rounded only once
         self._inputs = graph_inputs(loader, dtype)
         self._steps = len(loader)
@@ -61,7 +61,8 @@ class GraphedTraining:
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
         self._number = torch.zeros_like(self._at)  # step of the run
         self._next = 0  # the same, on the host
-        self._recorded: dict[tuple[int, Stage], RecordedWork] = {}  # by batch size and stage
+        # By the images of all ranks, which record and replay together, and by stage.
+        self._recorded: dict[tuple[int, Stage], RecordedWork] = {}
 
     def ids(self, epoch: int) -> Ids:
         """The sample ids that the epoch visits, in order."""
@@ -80,14 +81,14 @@ class GraphedTraining:
 
     def __call__(self, batch: Batch) -> None:
         """Make the next step."""
-        size = len(batch.labels)
+        images = self._loader.images_at(self._next % self._steps)
         stage = self._stage(self._next)
-        work = size, stage
+        work = images, stage
         if work not in self._recorded:
             self._recorded[work] = RecordedWork(self._recorder, partial(self._queue, batch))
-        self._step.begin(stage)
+        self._step.begin(stage, images)
         self._recorded[work]()
-        self._step.totals.images += size
+        self._step.totals.images += images
         self._next += 1
 
     def _queue(self, batch: Batch) -> None:
@@ -141,7 +142,8 @@ class GraphedEvaluation:
     def _queue(self, batch: Batch) -> None:
         self._inputs.fill(batch, self._at)
         logits = logits_of(self._network, batch.images, self._machine)
-        self.totals.sum(loss_of(logits, batch.labels), logits, batch.labels)
+        correct = correct_of(logits, batch.labels)
+        self.totals.sum(loss_of(logits, batch.labels), correct, len(batch.labels))
         self._at += 1
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from engine.step.ranks import ALONE, Ranks
+
 
 @dataclass(frozen=True)
 class Means:
@@ -30,20 +32,24 @@ class Totals:
 
     def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch."""
-        self.sum(mean_loss, logits, labels)
+        self.sum(mean_loss, correct_of(logits, labels), len(labels))
         self.images += len(labels)
 
-    def sum(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def sum(self, mean_loss: Tensor, correct: Tensor, images: int) -> None:
         """The device's part of `add`."""
-        self.loss += mean_loss.detach().double() * len(labels)
-        self.correct += (logits.detach().argmax(1) == labels).sum()
+        self.loss += mean_loss.detach().double() * images
+        self.correct += correct
 
-    def read(self) -> Means:
-        """The means so far; waits for the device."""
-        images = max(self.images, 1)
-        loss = self.loss.item() / images
-        finite = loss if math.isfinite(loss) else None
-        return Means(self.images, finite, self.correct.item() / images)
+    def read(self, ranks: Ranks = ALONE) -> Means:
+        """The means so far, of all `ranks`; waits for the device."""
+        loss, correct, images = self.loss, self.correct, self.images
+        if ranks.count > 1:
+            parts = torch.stack((loss, correct.double(), torch.full_like(loss, images)))
+            ranks.sum_(parts)
+            loss, correct, images = parts[0], parts[1], int(parts[2].item())
+        loss_per_image = loss.item() / max(images, 1)
+        finite = loss_per_image if math.isfinite(loss_per_image) else None
+        return Means(images, finite, int(correct.item()) / max(images, 1))
 
     def reset(self) -> None:
         """Start again from zero."""
@@ -61,6 +67,11 @@ class Totals:
         self.loss.copy_(tensors["loss"])
         self.correct.copy_(tensors["correct"])
         self.images = int(tensors["images"])
+
+
+def correct_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images are classified as their labels say."""
+    return (logits.detach().argmax(1) == labels).sum()
 
 
 class Mix(NamedTuple):

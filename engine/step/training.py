@@ -19,8 +19,9 @@ from engine.optim.stages import WHOLE, Stage
 from engine.step import compiled
 from engine.step.device import Machine
 from engine.step.mixing import Mixing, mixed
+from engine.step.ranks import ALONE, Ranks
 from engine.step.resizing import resized
-from engine.step.totals import Totals, loss_of
+from engine.step.totals import Totals, correct_of, loss_of
 
 
 class TrainingStep:
@@ -31,7 +32,7 @@ class TrainingStep:
     `first_bad_step` reads the flags when the caller is ready to wait. Where a `batch_size` is
     given, batches of another size run uncompiled. `cycles` says that the momentum will move;
     `smoothing` is the label smoothing of the loss, which `totals` sum as well; `steps` are those of
-    the whole run.
+    the whole run. Each of `ranks` has its part of a batch; `batch_size` and `totals` are of all.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class TrainingStep:
         cycles: bool = False,
         smoothing: float = 0.0,
         steps: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.network = network
         self.totals = Totals(machine.device)
@@ -57,7 +59,8 @@ class TrainingStep:
         self._compiled = compiled.forward(network, machine)
         self._batch_size, self._smoothing = batch_size, smoothing
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
-        self._stage = WHOLE
+        self._stage, self._images = WHOLE, 0
+        self._ranks = ranks
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
         self._bad_loss = torch.zeros((), device=machine.device)
 
@@ -68,22 +71,30 @@ class TrainingStep:
         number: int,
         stage: Stage = WHOLE,
         mixing: Mixing | None = None,
+        images: int | None = None,
     ) -> None:
-        """Make step `number` over one batch, whose images are mixed as `mixing` says."""
-        self.begin(stage)
+        """Make step `number` over one batch, whose images are mixed as `mixing` says.
+
+        All ranks together have `images`; not given: there is one.
+        """
+        images = len(batch.labels) if images is None else images
+        self.begin(stage, images)
         row = None
         if mixing is not None:
             device = self._machine.device
             row = torch.tensor(mixing, pin_memory=device.type == "cuda")
             row = row.to(device, non_blocking=True)
         self.queue(batch, rates, number, row)
-        self.totals.images += len(batch.labels)
+        self.totals.images += images
 
-    def begin(self, stage: Stage = WHOLE) -> None:
-        """The host's part of a step, before that of the device."""
+    def begin(self, stage: Stage = WHOLE, images: int = 0) -> None:
+        """The host's part of a step, before that of the device; all ranks together have `images`.
+
+        Those of one process are those of its batch.
+        """
         if not self.network.training:
             self.network.train()
-        self._stage = stage
+        self._stage, self._images = stage, images
         for name, value in (("layers", stage.frozen), ("stem", stage.frozen_stem)):
             if getattr(self.network, f"frozen_{name}", 0) != value:
                 setattr(self.network, f"frozen_{name}", value)
@@ -100,16 +111,23 @@ class TrainingStep:
         The images are not yet counted in `totals`: a graph knows no plain numbers.
         """
         (images, labels), mix = batch, None
+        whole = len(labels) if self._ranks.count == 1 else self._images
         if mixing is not None:
             images, mix = mixed(images, labels, mixing)
         images = resized(images, self._stage.side)
         self._optimizer.zero_grad()
         with self._machine.autocast():
-            logits = self._forward(images)
+            logits = self._forward(images, whole)
         loss = loss_of(logits, labels, self._smoothing, mix)
+        correct = correct_of(logits, labels)
+        if self._ranks.count > 1:  # the mean over all ranks' images is the sum of their losses
+            loss = loss * (len(labels) / whole)
         scaled: Tensor = loss if self._scaling is None else loss * self._scaling.scale
         torch.autograd.backward(scaled)
-        skip = self._check(loss.detach(), number)
+        loss = loss.detach()
+        if self._ranks.count > 1:
+            loss, correct = summed(self._parameters, loss, correct, self._ranks)
+        skip = self._check(loss, number)
         clip(self._parameters, self._optim)
         self._optimizer(rates, skip)
         may_read = isinstance(rates, Rates) and self._machine.device.type == "cpu"
@@ -117,7 +135,7 @@ class TrainingStep:
             self._lookahead(skip, may_read=may_read)
         if self._average is not None:
             self._average(skip, may_read=may_read)
-        self.totals.sum(loss, logits, labels)
+        self.totals.sum(loss, correct, whole)
 
     def finish(self) -> None:
         """After the last step of the run: leave the network with the weights that it ends with."""
@@ -159,11 +177,11 @@ class TrainingStep:
         if self._scaling is not None:
             yield "scaling", self._scaling
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def _forward(self, images: Tensor, whole: int) -> Tensor:
         if not self._machine.channels_last:
             images = images.contiguous()
-        whole = not self._batch_size or len(images) == self._batch_size
-        logits: Tensor = (self._compiled if whole else self.network)(images)
+        usual = self._batch_size in (0, whole)
+        logits: Tensor = (self._compiled if usual else self.network)(images)
         return logits
 
     def _check(self, loss: Tensor, number: int | Tensor) -> Tensor:
@@ -221,6 +239,28 @@ class LossScale:
         """Restore the result of `tensors`."""
         self.scale.copy_(tensors["scale"])
         self.good_steps.copy_(tensors["good_steps"])
+
+
+def summed(
+    parameters: list[nn.Parameter], loss: Tensor, correct: Tensor, ranks: Ranks
+) -> tuple[Tensor, Tensor]:
+    """Loss and right answers of all ranks, added up at once with the gradients, which they replace.
+
+    They lie in one tensor: one operation is faster than one per parameter.
+    """
+    used = [(p, p.grad) for p in parameters if p.grad is not None]
+    sizes = [gradient.numel() for _, gradient in used]
+    flat = loss.new_empty(sum(sizes) + 2)
+    parts = [
+        part.as_strided(gradient.shape, gradient.stride())  # in its own memory format
+        for part, (_, gradient) in zip(torch.split(flat, [*sizes, 2]), used, strict=False)
+    ]
+    torch._foreach_copy_(parts, [gradient for _, gradient in used])
+    flat[-2:].copy_(torch.stack((loss, correct.to(loss.dtype))))
+    ranks.sum_(flat)
+    for (parameter, _), part in zip(used, parts, strict=True):
+        parameter.grad = part
+    return flat[-2], flat[-1].to(correct.dtype)
 
 
 def first_bad_step_in(flags: Mapping[str, Tensor]) -> tuple[int, float] | None:

@@ -138,9 +138,9 @@ def test_with_a_validation_split_the_test_set_is_read_once(
     evaluated: list[int] = []
     real = train.evaluate
 
-    def counting(network: Any, loader: Any, *rest: Any) -> Any:
+    def counting(network: Any, loader: Any, *rest: Any, **named: Any) -> Any:
         evaluated.append(loader.samples)
-        return real(network, loader, *rest)
+        return real(network, loader, *rest, **named)
 
     monkeypatch.setattr(train, "evaluate", counting)
     assert command("--data.validation", "0.2") == 0
@@ -347,8 +347,8 @@ def test_a_test_loss_that_is_not_finite_is_recorded_as_null(
 ) -> None:
     real = train.evaluate
 
-    def endless(*args: Any) -> Any:
-        means = real(*args)
+    def endless(*args: Any, **named: Any) -> Any:
+        means = real(*args, **named)
         assert means is not None
         return type(means)(means.images, None, means.accuracy)
 

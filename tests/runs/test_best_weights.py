@@ -47,8 +47,8 @@ def accuracies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each epoch is evaluated to its number in `RISING_AND_FALLING`."""
     real = train.evaluate
 
-    def pretended(*args: Any) -> Means | None:
-        means = real(*args)
+    def pretended(*args: Any, **named: Any) -> Means | None:
+        means = real(*args, **named)
         if len(args) < 5 or means is None:  # of the test set
             return means
         return dataclasses.replace(means, accuracy=next(accuracies))

@@ -97,9 +97,9 @@ def test_a_run_stopped_before_the_first_step_or_in_an_evaluation_loses_nothing(
     flags = exact_flags(files, tmp_path / "parts", 2, 32)
 
     def signalling(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
             os.kill(os.getpid(), signal.SIGTERM)
-            return real(*args)
+            return real(*args, **named)
 
         return call
 
