@@ -13,6 +13,8 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+PR_SET_PDEATHSIG = 1
+
 
 class Stop:
     """While entered, a signal only sets `requested`; a second one ends the process at once."""
@@ -44,6 +46,15 @@ class Stop:
 def listen_early() -> None:
     """Remember signals from now on for the `Stop` that is entered later."""
     Stop.early = Stop().__enter__()
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when `parent` dies, for whatever reason."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the call
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def quit_early() -> None:

@@ -13,22 +13,23 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
+import time
 import traceback
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from engine.errors import FAILED, SYSTEM_ERRORS, USER_ERROR, RunFailed, UserError
+from engine.errors import FAILED, SYSTEM_ERRORS, USER_ERROR, RunFailed, UserError, leave
 from engine.model import norm
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ENDED, LEFT = "engine.ended", "engine.left"  # in the store
 EVERY = 32  # steps between agreements of GPUs' hosts, which run ahead of their devices
-PATIENCE = timedelta(seconds=3)  # for the word of another rank
-LAST = 10.0  # seconds that the rank with the store waits for the others
+PATIENCE = 1.0  # seconds for the exit code of another rank
+LAST = 10.0  # seconds that the rank with the store waits for the others to read it
 
 
 class Ranks(norm.Ranks, Protocol):
@@ -135,9 +136,9 @@ class Group:
 
     def ended(self) -> int | None:
         """The exit code that another rank has left, if any."""
-        with contextlib.suppress(RuntimeError):  # no word in time, or no store any more
-            self._store.wait([ENDED], PATIENCE)
-            return int(self._store.get(ENDED))
+        with contextlib.suppress(RuntimeError):  # the store is gone with rank 0
+            if _within(PATIENCE, lambda: self._store.check([ENDED])):
+                return int(self._store.get(ENDED))
         return None
 
     def leave(self) -> None:
@@ -148,7 +149,7 @@ class Group:
         with contextlib.suppress(RuntimeError):
             self._store.add(LEFT, 1)
             if self.number == 0:
-                _wait(lambda: self._store.add(LEFT, 0) >= self.count, LAST)
+                _within(LAST, lambda: self._store.add(LEFT, 0) >= self.count)
 
 
 def started() -> bool:
@@ -180,11 +181,12 @@ def together(work: Callable[[Ranks], int], *, on_cpu: bool) -> int:
         others = group.ended()
         if others is None and not _connection(error):
             raise
+        if others is None:
+            what = str(error).splitlines()[0]
+            print(f"error: rank {group.number} lost another rank ({what})", file=sys.stderr)
+            leave(FAILED)  # at once: a GPU may still wait for the lost one
         traceback.clear_frames(error.__traceback__)
         group.leave()
-        if others is None:
-            first = str(error).splitlines()[0]
-            raise SystemExit(f"rank {group.number}: lost another rank ({first})") from None
         return others
     group.leave()
     return code
@@ -195,9 +197,8 @@ def _connection(error: RuntimeError) -> bool:
     return any(word in str(error).lower() for word in words)
 
 
-def _wait(done: Callable[[], Any], seconds: float) -> None:
-    import time
-
+def _within(seconds: float, done: Callable[[], bool]) -> bool:
     until = time.monotonic() + seconds
-    while not done() and time.monotonic() < until:
+    while not (result := done()) and time.monotonic() < until:
         time.sleep(0.02)
+    return result
