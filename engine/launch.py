@@ -8,7 +8,8 @@ It starts torchrun in this process, and covers faults of torch 2.11:
 
 - The store that ranks meet in survives a restart with the addresses of the dead, and the new ones
   wait for them (torch issue 135712): TORCH_DISABLE_SHARE_RDZV_TCP_STORE gives each start its own.
-- It ends with 1 whatever its ranks ended with, and restarts those that should not be: `engine.rank`.
+- It ends with 1 whatever its ranks ended with, and restarts ranks that should not be restarted:
+  those of `engine.rank` end with 0 and leave their exit codes in files.
 - SIGUSR1, which Slurm sends before the end of a job, is forwarded only if that is asked for.
 """
 
@@ -129,7 +130,7 @@ def _run(args: argparse.Namespace, folder: str, flags: Sequence[str]) -> None:
         *flags,
     ]
     try:
-        torchrun.run(torchrun.parse_args(command))
+        torchrun.run(torchrun.parse_args(command))  # type: ignore[no-untyped-call]
     except SignalException as stop:
         print(f"all ranks were stopped by {signal.Signals(stop.sigval).name}", file=sys.stderr)
     except ChildFailedError as error:
