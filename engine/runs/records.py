@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def begin(
         "test_images": sets.test.samples_of_all,
         "data_memory_bytes": sets.memory_bytes,
         "versions": environment.versions(),
+        "host": platform.node(),
         "device": machine.name(),
         "precision": machine.precision,
         "compiled": machine.compile,

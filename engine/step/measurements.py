@@ -19,15 +19,26 @@ def cached(key: str, measure: Callable[[], float], cache: Path | None) -> float:
     if cache is None:
         return measure()
     path = cache / FILE
-    known = _read(path)
-    if key not in known:
-        known[key] = round(measure(), 3)
+    kept = _read(path)
+    if key not in kept:
+        kept[key] = round(measure(), 3)
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            atomic.write_json(path, known)
+            atomic.write_json(path, kept)
         except (OSError, UserError) as error:  # full, read-only, written by another process
             print(f"warning: {path}: measurement not kept ({error})", file=sys.stderr)
-    return known[key]
+    return kept[key]
+
+
+def known(cache: Path | None) -> dict[str, float]:
+    """All that is kept."""
+    return {} if cache is None else _read(cache / FILE)
+
+
+def keep(values: dict[str, float], cache: Path) -> None:
+    """Keep these measurements, in place of older ones."""
+    cache.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(cache / FILE, known(cache) | values)
 
 
 def _read(path: Path) -> dict[str, float]:

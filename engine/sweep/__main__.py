@@ -11,19 +11,22 @@ if __name__ == "__main__":  # a signal during the seconds of imports below must 
 
     signals.listen_early()
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
 from engine import atomic, train
-from engine.errors import FAILED, OK, RESUMABLE, run_command
+from engine.config.schema import Config
+from engine.errors import FAILED, OK, RESUMABLE, UserError, run_command
 from engine.signals import Stop
 from engine.step import device
 from engine.step.rates import Rates
-from engine.sweep import arguments, queue_rows, results
+from engine.sweep import arguments, packing, queue_rows, results
 from engine.sweep.arguments import Arguments
 from engine.sweep.driver import Driver, ordered
 from engine.sweep.dry_run import Overview
@@ -52,12 +55,14 @@ def main(argv: Sequence[str]) -> int:
 
 def run(args: Arguments, stop: Stop) -> int:
     """Train every run that is not finished; returns the exit code."""
-    device.select(args.settings.runtime)  # one that is not there is refused before all else
-    rates = {} if "quiet" in args.flags else measured_rates(args)  # while nothing is training
+    here, rates = args.flags.get("on") is None, {}
+    if here:
+        device.select(args.settings.runtime)  # one that is not there is refused before all else
+        rates = {} if "quiet" in args.flags else measured_rates(args)  # while nothing is training
     records = Records(args.root)
     args = args.with_results(records)
-    executor, retry = executor_of(args, stop), "retry-failed" in args.flags
-    with Queue(args.folder, warn) as claims:
+    retry = "retry-failed" in args.flags
+    with Queue(args.folder, warn) as claims, place_of(args, stop) as executor:
         while True:
             code = run_ready(args, stop, claims, records, executor, rates, retry=retry)
             records.refresh()
@@ -109,18 +114,51 @@ def waiting(args: Arguments) -> list[PlannedRun]:
     return [each for each in different(args.runs) if each.waiting]
 
 
+@contextlib.contextmanager
+def place_of(args: Arguments, stop: Stop) -> Iterator[Executor]:
+    """Where the runs are executed: on this machine, or on those of a Ray cluster."""
+    address = args.flags.get("on")
+    if address is None:
+        yield executor_of(args, stop)
+        return
+    try:
+        from engine.sweep.on_ray import OnRay
+    except ModuleNotFoundError as error:
+        raise UserError(f"--on ray: needs {error.name}: pip install 'ffcv-engine[ray]'") from None
+    paths = [path for run in args.runs for path in (run.config.data.train, run.config.data.test)]
+    with OnRay(
+        address,
+        agents=args.flags.get("agents", 0),
+        jobs=args.flags.get("jobs", 0),
+        folder=args.folder,
+        data={path: args.data.file(path, 0).sha256 for path in dict.fromkeys(paths)},
+        sample=largest(args.runs),
+        note=warn,
+    ) as executor:
+        yield executor
+
+
 def executor_of(args: Arguments, stop: Stop) -> Executor:
-    """Where the runs are executed: `--jobs` processes per device, or this process."""
+    """This process, or `--jobs` processes per device."""
     folder, cores, jobs = (
         args.folder / "configs",
         len(os.sched_getaffinity(0)),
         args.flags.get("jobs", 0),
     )
+    if jobs == arguments.AUTO:
+        cache = Path(args.settings.runtime.cache or args.root / ".cache")
+        jobs = packing.jobs_here(largest(args.runs), cores, cache)
     if jobs == 0:
         return InProcess(train.train, stop, Processes(folder, [None], 1, cores))
     wanted = args.settings.runtime.device
     devices = devices_of(wanted, torch.cuda.device_count(), os.environ.get(VISIBLE))
     return Processes(folder, devices, jobs, cores)
+
+
+def largest(runs: Sequence[PlannedRun]) -> Config:
+    """The configuration of the run whose steps need the most memory."""
+    networks = {(run.variant, run.config.train.batch_size): run.config for run in runs}
+    return max(networks.values(), key=packing.activation_bytes)
 
 
 def show_plan(args: Arguments) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from engine.config import options
 from engine.config.fields import option, section
 from engine.config.options import Flag
-from engine.config.readers import number, whole
+from engine.config.readers import number, unexpected, whole
 from engine.config.schema import Checkpoint, Data, Runtime
 from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
@@ -22,11 +23,33 @@ from engine.sweep.records import Records
 from engine.sweep.weights import with_results
 
 PROGRAM = "python -m engine.sweep"
+AUTO = -1  # the value of `--jobs auto`
 SUMMARY = (
     "Train every run of one or more sweep files. Finished runs are skipped, stopped ones continue "
     "at their exact step: run the same command again to continue. Settings given here apply to all "
     "runs."
 )
+
+
+def _jobs(text: str) -> int:
+    if text == "auto":
+        return AUTO
+    try:
+        return whole(0, 1024)(text)
+    except ArgumentTypeError:
+        raise unexpected(text, "a whole number, 0 to 1,024, or auto") from None
+
+
+def _place(text: str) -> str | None:
+    """The address of a Ray cluster, empty for one made here; None: on this machine, as ever."""
+    if text == "here":
+        return None
+    name, _, address = text.partition(":")
+    if name != "ray" or (":" in text and not address):
+        raise unexpected(text, "here, ray or ray:HOST:PORT")
+    return address
+
+
 FLAGS = (
     Flag("sweep-file", "YAML file of experiments, such as configs/sweeps/reports.yaml", "FILE",
          needs=True, many=True),
@@ -37,8 +60,12 @@ FLAGS = (
     Flag("epochs-scale", "a rehearsal: every length in epochs times F, at least one epoch", "F",
          needs=True, read=number(1e-4, 100, "0.05")),
     Flag("jobs", "processes per device; 0 (the default): one run after another in this process, "
-         "where runs of one architecture share compiled code", "N",
-         needs=True, read=whole(0, 1024)),
+         "where runs of one architecture share compiled code; auto: as many as its cores or its "
+         "memory allow", "N", needs=True, read=_jobs),
+    Flag("on", "where the runs are executed: here (the default), ray (a Ray on this machine) or "
+         "ray:HOST:PORT (a cluster by its head)", "PLACE", needs=True, read=_place),
+    Flag("agents", "with --on: GPUs, or machines without them, to use or to wait for (default: "
+         "those that are there)", "N", needs=True, read=whole(1, 100_000)),
     Flag("retries", "how often a failed run is tried again before it is set aside (default 1)",
          "N", needs=True, read=whole(0, 1000)),
     Flag("retry-failed", "try the runs again that were set aside"),
@@ -127,6 +154,8 @@ def _contradictions(flags: Mapping[str, Any]) -> list[str]:
     problems = []
     if "dry-run" in flags and "summary" in flags:
         problems.append("--summary: shows results, --dry-run the plan; keep one")
+    if "agents" in flags and flags.get("on") is None:
+        problems.append("--agents: of a Ray cluster; give --on ray:HOST:PORT too")
     if "retry-failed" in flags and not flags.keys().isdisjoint({"dry-run", "summary"}):
         problems.append("--retry-failed: nothing runs with --dry-run or --summary; keep one")
     return problems

@@ -56,6 +56,7 @@ class Driver:
         self._not_before: dict[str, float] = {}  # of runs of other processes
         self._found_busy: set[str] = set()
         self._look_at = clock() + LOOK_SECONDS
+        self._claim_at = 0.0
         self._cancelled = False
 
     def run(self) -> int:
@@ -75,6 +76,7 @@ class Driver:
                 seconds = WAIT_SECONDS
             ends = self._executor.ended(seconds)
             if ends:
+                self._claim_at = 0.0
                 with self._queue.together():
                     for ticket, end in ends:
                         self._note_end(self._submitted.pop(ticket), end)
@@ -95,10 +97,9 @@ class Driver:
 
     def _begin_some(self) -> bool:
         """Claim and submit runs; false where none is free, or no room for one."""
-        room = min(self._executor.room, PORTION)
-        if room <= 0:
+        room, now = min(self._executor.room, PORTION), self._clock()
+        if room <= 0 or now < self._claim_at:
             return False
-        now = self._clock()
         self._not_before = {f: until for f, until in self._not_before.items() if until > now}
         claims = self._queue.claim(room, self._not_before)
         with self._queue.together():
@@ -109,6 +110,8 @@ class Driver:
                     for left, _ in claims[number:]:
                         self._queue.release(left, "not begun")
                     raise
+        if not claims:  # until something ends here, or in another process
+            self._claim_at = now + WAIT_SECONDS
         return bool(claims)
 
     def _begin(self, run: PlannedRun, row: QueueRow) -> None:

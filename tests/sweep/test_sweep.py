@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +143,36 @@ def test_a_run_that_another_process_trains_is_skipped_and_does_not_fail(
     assert err.count("already running in another process; skipped") == 1
     assert len(sweep.stamps()) == 4
     assert sweep.query("SELECT count(*) FROM runs WHERE attempts > 0") == [(0,)]
+
+
+def test_a_run_that_another_process_begins_at_the_same_moment_is_left_to_it(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(driver, "WAIT_SECONDS", 0.1)
+    sweep.write('  - {id: "1", title: One, settings: {optim: {lr: 0.1}}}')
+    folder = RunFolder(sweep.root / sweep.plan()["runs"][0]["folder"]).__enter__()
+    looks: list[Path] = []
+
+    class Late:
+        """A lock that is taken just after the look at it."""
+
+        def __init__(self, path: Path) -> None:
+            looks.append(path)
+            if len(looks) == 3:
+                folder.__exit__()
+
+        def locked(self) -> bool:
+            return False
+
+    monkeypatch.setattr(driver, "RunFolder", Late)
+    assert sweep() == 0
+    assert sweep.query("SELECT outcome FROM executions") == [("busy",), ("busy",), ("done",)]
+    assert sweep.query("SELECT attempts, orphaned FROM runs") == [(0, 0)]
+    assert capsys.readouterr().err.count("already running in another process; skipped") == 1
+    assert sweep.query("SELECT DISTINCT host FROM executions WHERE outcome = 'done'") == [
+        (platform.node(),)
+    ]
 
 
 def test_a_damaged_queue_is_replaced_from_the_records(
