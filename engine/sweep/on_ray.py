@@ -273,6 +273,8 @@ def _connected(address: str) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         cores = len(os.sched_getaffinity(0))
         more = {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    # Ray's own switch, for debuggers: else pages of a dead node's log land among our messages.
+    ray._private.worker._worker_logs_enabled = False
     handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**more, log_to_driver=False, configure_logging=False)

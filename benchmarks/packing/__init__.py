@@ -1,0 +1,1 @@
+"""What several runs at a time give over one: `python -m benchmarks.packing`."""
