@@ -35,7 +35,10 @@ SHORT = {
     "writers.cifar": "--data.source synthetic --data.limit 40",
     "benchmarks.report": "--predictions none",
 }
-MEASURING = ("benchmarks.loader", "benchmarks.step", "benchmarks.gpu", "benchmarks.accuracies")
+MEASURING = (
+    "benchmarks.loader", "benchmarks.step", "benchmarks.gpu", "benchmarks.accuracies",
+    "benchmarks.packing",
+)  # fmt: skip
 ALONE = ("--list", "--describe", "--print-config", "--help", "--dry-run", "--summary")
 
 
@@ -144,7 +147,8 @@ def program_of(words: str) -> tuple[str | None, list[str]]:
 def run(program: str, words: list[str]) -> str:
     """Run a command to its end, shortened; what it prints."""
     arguments = [each for word in words for each in (sorted(glob.glob(word)) or [word])]
-    if program in MEASURING:  # minutes each: tests/benchmarks runs them
+    # Minutes each, or other machines: tests/benchmarks and tests/sweep run them.
+    if program in MEASURING or "--on" in words:
         arguments = [*arguments, "--help"]
     short = shlex.split(SHORT.get(program, ""))
     if not any(word in ALONE for word in arguments):

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"),
 ]
-RUNS, EPOCHS = 8, 300
+RUNS, EPOCHS = 10, 300
 
 
 @pytest.fixture
@@ -78,11 +78,11 @@ def test_nodes_and_the_driver_are_killed_and_each_run_ends_once(
     nodes.kill(first)
     driver.wait_for(": lost with ", 2)
     third = nodes.join(2)
-    _wait_until_some_train(sweep, driver, 4)
-    nodes.kill_raylet(second)
-    driver.wait_for(": lost with ", 4)
-    nodes.join(2)
     _wait_until_some_train(sweep, driver, 3)
+    nodes.kill_raylet(second)
+    driver.wait_for(": lost with ", 3)
+    nodes.join(2)
+    _wait_until_some_train(sweep, driver, 2)
     driver.process.send_signal(signal.SIGKILL)
     driver.process.wait(20)
     stamps = sweep.stamps()
@@ -99,7 +99,7 @@ def test_nodes_and_the_driver_are_killed_and_each_run_ends_once(
     outcomes = dict(sweep.query("SELECT outcome, count(*) FROM executions GROUP BY outcome"))
     assert outcomes.pop("done") == RUNS
     outcomes.pop("busy", None)  # looks at runs that outlived their node
-    assert 4 <= outcomes["lost"] <= 4 + 2 and outcomes["orphaned"] <= 4 and len(outcomes) == 2
+    assert 3 <= outcomes["lost"] <= 4 and 1 <= outcomes["orphaned"] <= 4 and len(outcomes) == 2
     hosts = sweep.query("SELECT DISTINCT host FROM executions WHERE outcome IN ('done', 'lost')")
     assert len(hosts) >= 3 and all("node " in host for (host,) in hosts)
 
