@@ -5,6 +5,7 @@ Values are exchanged behind torch's back, as NCCL does: a recorder sees one oper
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+
+from tests.support.processes import WarmProcess, start_warm
 
 SECONDS = 60  # a rank that waits for others in vain must fail its test
 
@@ -82,3 +85,31 @@ def in_threads(works: Sequence[Callable[[], Result]], ranks: Sequence[InThread])
             (e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0]
         )
     return results
+
+
+def start_ranks(count: int, *flags: str) -> list[WarmProcess]:
+    """Train with `flags` in as many processes, which find each other as torchrun's do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        start_warm(
+            "train",
+            *flags,
+            environment={
+                "RANK": str(number),
+                "LOCAL_RANK": str(number),
+                "WORLD_SIZE": str(count),
+                "LOCAL_WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            },
+        )
+        for number in range(count)
+    ]
+
+
+def ends(processes: Sequence[WarmProcess]) -> tuple[list[int | None], list[str], list[str]]:
+    """Exit codes, stdout and stderr of processes, once all have ended."""
+    outputs = [process.communicate() for process in processes]
+    return [p.returncode for p in processes], [o for o, _ in outputs], [e for _, e in outputs]
