@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from engine.config.schema import Optim
 from engine.data.loader import Batch
@@ -22,6 +23,7 @@ from engine.step.mixing import Mixing, mixed
 from engine.step.ranks import ALONE, Ranks
 from engine.step.resizing import resized
 from engine.step.totals import Totals, correct_of, loss_of
+from engine.step.trace import OPTIMIZER
 
 
 class TrainingStep:
@@ -128,6 +130,11 @@ class TrainingStep:
         if self._ranks.count > 1:
             loss, correct = summed(self._parameters, loss, correct, self._ranks)
         skip = self._check(loss, number)
+        with record_function(OPTIMIZER):  # for --profile
+            self._update(rates, skip)
+        self.totals.sum(loss, correct, whole)
+
+    def _update(self, rates: Rates | DeviceRates, skip: Tensor) -> None:
         clip(self._parameters, self._optim)
         self._optimizer(rates, skip)
         may_read = isinstance(rates, Rates) and self._machine.device.type == "cpu"
@@ -135,7 +142,6 @@ class TrainingStep:
             self._lookahead(skip, may_read=may_read)
         if self._average is not None:
             self._average(skip, may_read=may_read)
-        self.totals.sum(loss, correct, whole)
 
     def finish(self) -> None:
         """After the last step of the run: leave the network with the weights that it ends with."""
