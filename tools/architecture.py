@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "architecture.svg"
 PACKAGES = ("engine", "writers", "benchmarks")
 BASE = ("errors", "signals", "atomic", "columns", "statistics", "parser")  # of engine
-COMMANDS = ("train", "evaluate", "show")
+COMMANDS = ("train", "launch", "evaluate", "show")
 TEXTS = {
     "engine base": "Errors and exit codes, signals, atomic files, statistics, text tables.",
-    "engine commands": "engine.train and engine.evaluate: the life of a run in one function.",
+    "engine commands": "engine.train, engine.launch (several processes) and engine.evaluate.",
     "benchmarks.tables": "Runs as pandas tables.",
 }
 COLOURS = {"engine": "#dbeafe", "writers": "#dcfce7", "benchmarks": "#fef3c7"}
