@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "architecture.svg"
 PACKAGES = ("engine", "writers", "benchmarks")
 BASE = ("errors", "signals", "atomic", "columns", "statistics", "parser")  # of engine
-COMMANDS = ("train", "launch", "evaluate", "show")
+COMMANDS = ("train", "launch", "rank", "evaluate", "show")
 TEXTS = {
     "engine base": "Errors and exit codes, signals, atomic files, statistics, text tables.",
     "engine commands": "engine.train, engine.launch (several processes) and engine.evaluate.",
