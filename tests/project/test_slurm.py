@@ -163,6 +163,17 @@ def test_a_worker_joins_the_head_and_leaves_before_the_end_of_its_job(slurm: _Sl
     assert lines[1:] == ["token token feed", "scontrol requeue 4321"]
 
 
+def test_a_worker_leaves_with_the_head(slurm: _Slurm) -> None:
+    slurm.shared.mkdir()
+    for name in ("token", "address"):
+        (slurm.shared / name).write_text("node1:1\n")
+    process = slurm.start("workers.sbatch", end=0, wait=True, PAUSE="0.05")
+    slurm.wait_for("calls.ray")
+    (slurm.shared / "address").unlink()
+    assert slurm.end_of(process)[0] == 0
+    assert not any("requeue" in line for line in slurm.lines())
+
+
 def test_a_worker_without_a_head_gives_up(slurm: _Slurm) -> None:
     process = slurm.start("workers.sbatch", end=0, wait=False, PATIENCE="0")
     code, err = slurm.end_of(process)
