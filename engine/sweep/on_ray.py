@@ -278,7 +278,7 @@ def _connected(address: str) -> Iterator[None]:
     handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**more, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # such as too long a TMPDIR
         text = str(error).strip().splitlines()
         raise UserError(
             f"--on ray:{address}: {text[0] if text else type(error).__name__}"

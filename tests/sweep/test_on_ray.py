@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,15 +105,19 @@ def test_nodes_and_the_driver_are_killed_and_each_run_ends_once(
     assert len(hosts) >= 3 and all("node " in host for (host,) in hosts)
 
 
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder:  # a socket's path is short
+        yield Path(folder)
+
+
 def test_a_ray_of_this_machine_copies_the_data_and_stops_politely(
-    sweep: Sweep, tmp_path: Path
+    sweep: Sweep, scratch: Path
 ) -> None:
     sweep.write('  - {id: "1", title: Two, axes: {optim.lr: [0.1, 0.2]}}', epochs=5_000)
     words = sweep.arguments("--on", "ray", "--jobs", "2")
     for path in (sweep.files.train, sweep.files.test):
         words[words.index(str(path))] = path.name  # not found from where the agents are
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     driver = start(
         *python("-m", "engine.sweep", *words), cwd=sweep.files.train.parent,
         environment={"TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[2])},
