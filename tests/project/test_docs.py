@@ -23,7 +23,16 @@ from tests.support.processes import succeed
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 OURS = ("python -m ", "python writers/", "ffcv-engine-", "make")
-OTHERS = ("pip ", "source ", "sudo ", "conda ", "brew ", "git ", "docker ")  # not ours to run
+OTHERS = (
+    "pip ",
+    "source ",
+    "sudo ",
+    "conda ",
+    "brew ",
+    "git ",
+    "docker ",
+    "sbatch ",
+)  # not ours to run
 # What makes a command short, by its program; a flag that the command has already stays.
 SHORT = {
     "engine.train": "--train.epochs 1 --data.limit 8 --train.batch_size 4 --runtime.device cpu "
@@ -139,6 +148,8 @@ def program_of(words: str) -> tuple[str | None, list[str]]:
     if parts[0] != "python":
         assert words.startswith(OTHERS), words
         return None, []
+    if parts[1] == "-m" and parts[2] == "engine.launch" and "--" in parts:
+        return "engine.train", parts[parts.index("--") + 1 :]  # alone: ranks take seconds each
     if parts[1] == "-m":
         return parts[2], parts[3:]
     return parts[1].removesuffix(".py").replace("/", "."), parts[2:]
