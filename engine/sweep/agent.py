@@ -7,47 +7,22 @@ kernel ends a run when the *thread* that started it ends.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import queue
-import tempfile
 import threading
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-from engine import atomic, train
-from engine.data import sidecar
-from engine.errors import UserError
+from engine import train
 from engine.signals import Stop
 from engine.sweep.executor import Executor, Job, JobEnd, Outcome
 from engine.sweep.in_process import InProcess
 from engine.sweep.processes import Processes
+from engine.sweep.shared_files import scratch_folder
 
 POLL_SECONDS = 0.05
-VISIBLE_SECONDS = 10.0  # until a shared folder shows what another machine wrote
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A file that the driver of the sweep has written and keeps locked."""
-
-    path: str
-    token: str
-
-
-@dataclass(frozen=True)
-class DataCopy:
-    """A data file of the driver's machine, and what is needed to have it elsewhere."""
-
-    path: str  # as configurations name it
-    size: int
-    sha256: str
-    sidecar: str  # its text; empty where there is none
 
 
 class Agent:
@@ -107,79 +82,3 @@ class Agent:
         for ticket in self._running.keys() - self._cancelled:
             self._executor.cancel(ticket)
             self._cancelled.add(ticket)
-
-
-def problem_with(probe: Probe) -> str:
-    """Why runs must not begin here, empty where they may: two machines must never train one run.
-
-    Whether a run is being trained is known from a lock in its folder; so this machine has to see
-    the folder of all runs, and the locks that others hold there.
-    """
-    path, until = Path(probe.path), time.monotonic() + VISIBLE_SECONDS
-    while not _reads(path, probe.token):
-        if time.monotonic() > until:
-            return (
-                f"{path}: what the driver of the sweep wrote is not seen here; run.root must be a "
-                "folder that all machines share"
-            )
-        time.sleep(0.2)
-    if not atomic.is_locked(path):
-        return (
-            f"{path}: the driver's lock is not seen here, so two machines could train one run; "
-            "mount the file system with locks (Lustre: -o flock; NFS: without nolock)"
-        )
-    return ""
-
-
-def scratch_folder() -> Path:
-    """A folder of this machine that no other user may enter."""
-    folder = Path(tempfile.gettempdir()) / f"engine-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise UserError(f"{folder}: belongs to another user; set TMPDIR to a folder of your own")
-    return folder
-
-
-def path_here(copy: DataCopy, content: Callable[[], bytes]) -> str:
-    """The path of a data file on this machine: its own where it is there, else a copy.
-
-    A copy is named by its digest, so that it is made once per machine and never out of date.
-    """
-    own = Path(copy.path)
-    if own.is_absolute() and _is_same(own, copy):
-        return copy.path
-    target = scratch_folder() / f"{copy.sha256}.beton"
-    with open(target.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several agents on this machine one writes it
-        if not target.is_file() or target.stat().st_size != copy.size:
-            bytes_ = content()
-            if hashlib.sha256(bytes_).hexdigest() != copy.sha256:
-                raise UserError(f"{copy.path}: changed while the sweep began; start it again")
-            if copy.sidecar:
-                atomic.write_text(sidecar.path_of(target), copy.sidecar)
-            atomic.write_bytes(target, bytes_)
-    return str(target)
-
-
-def copy_of(path: str, sha256: str) -> DataCopy:
-    """What a data file of this machine needs to be had elsewhere."""
-    beside = sidecar.path_of(Path(path))
-    text = beside.read_text(encoding="utf-8") if beside.exists() else ""
-    return DataCopy(path, Path(path).stat().st_size, sha256, text)
-
-
-def _is_same(path: Path, copy: DataCopy) -> bool:
-    try:
-        known = sidecar.read(path)
-        return (
-            known is not None and known.sha256 == copy.sha256 and path.stat().st_size == copy.size
-        )
-    except (OSError, UserError):
-        return False
-
-
-def _reads(path: Path, text: str) -> bool:
-    try:
-        return path.read_text(encoding="utf-8") == text
-    except OSError:
-        return False

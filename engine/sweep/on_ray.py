@@ -9,7 +9,6 @@ locks of the runs' folders show; without a token everyone who reaches the cluste
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import queue
@@ -28,10 +27,19 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 import engine
 from engine.config.schema import Config
 from engine.errors import UserError
-from engine.sweep.agent import Agent, DataCopy, Probe, copy_of, path_here, problem_with
+from engine.sweep.agent import Agent
 from engine.sweep.arguments import AUTO
 from engine.sweep.executor import Job, JobEnd, Outcome
 from engine.sweep.packing import jobs_here
+from engine.sweep.shared_files import (
+    DataCopy,
+    Probe,
+    copy_of,
+    locked_probe,
+    path_here,
+    problem_with,
+    with_absolute_paths,
+)
 
 MOST_JOBS = 256  # of one agent
 RETRY_SECONDS = 2.0  # before an agent that could not be reached is asked again
@@ -128,7 +136,7 @@ class OnRay:
     def __enter__(self) -> OnRay:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_connected(self._address))
-            self._probe = stack.enter_context(_probe(self._folder))
+            self._probe = stack.enter_context(locked_probe(self._folder))
             self._files = [
                 (copy_of(path, digest), [ray.put(Path(path).read_bytes())])
                 for path, digest in self._data.items()
@@ -156,7 +164,7 @@ class OnRay:
         ticket = next(self._tickets)
         actor.running.add(ticket)
         self._by_ticket[ticket] = actor
-        self._watch(actor, ticket, actor.handle.run.remote(_absolute(job)))
+        self._watch(actor, ticket, actor.handle.run.remote(with_absolute_paths(job)))
         return ticket
 
     def ended(self, seconds: float) -> list[tuple[int, JobEnd]]:
@@ -290,33 +298,3 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _probe(folder: Path) -> Iterator[Probe]:
-    """A file that is locked as long as the sweep runs; agents look whether they see the lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(16)
-    path = (folder / f"probe-{token[:8]}").absolute()
-    with open(path, "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(token)
-        file.flush()
-        os.fsync(file.fileno())
-        try:
-            yield Probe(str(path), token)
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _absolute(job: Job) -> Job:
-    """The job with paths that mean the same in every folder."""
-    config = job.config
-    run = replace(config.run, root=os.path.abspath(config.run.root))
-    model, runtime = config.model, config.runtime
-    if model.weights:
-        model = replace(model, weights=os.path.abspath(model.weights))
-    if runtime.cache:
-        runtime = replace(runtime, cache=os.path.abspath(runtime.cache))
-    config = replace(config, run=run, model=model, runtime=runtime)
-    return replace(job, config=config, log=Path(os.path.abspath(job.log)))

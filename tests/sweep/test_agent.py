@@ -13,9 +13,10 @@ import pytest
 
 from engine.config.schema import Config, Data
 from engine.errors import UserError
-from engine.sweep import agent
-from engine.sweep.agent import Agent, Probe, copy_of, path_here, problem_with
+from engine.sweep import agent, shared_files
+from engine.sweep.agent import Agent
 from engine.sweep.executor import Job, JobEnd, Outcome
+from engine.sweep.shared_files import Probe, copy_of, path_here, problem_with
 from tests.support.data import Files
 
 
@@ -90,7 +91,7 @@ def test_stopping_an_agent_ends_what_runs_and_what_waits(executor: _Executor) ->
 def test_a_machine_that_does_not_see_the_drivers_file_or_lock_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "VISIBLE_SECONDS", 0.1)
+    monkeypatch.setattr(shared_files, "VISIBLE_SECONDS", 0.1)
     probe = Probe(str(tmp_path / "probe"), "token")
     assert "run.root must be a folder that all machines share" in problem_with(probe)
     (tmp_path / "probe").write_text("another token")
@@ -106,7 +107,7 @@ def test_a_machine_that_does_not_see_the_drivers_file_or_lock_is_refused(
 def test_a_data_file_that_is_not_there_is_copied_once_and_checked(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(shared_files.tempfile, "gettempdir", lambda: str(tmp_path))
     content = files.train.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     copy = copy_of(str(files.train), digest)
