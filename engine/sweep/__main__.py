@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     if "dry-run" in args.flags:
         return show_plan(args)
     if "summary" in args.flags:
-        return show_results(args)
+        return show_results(args, Records(args.root))
     with Stop() as stop:
         return run(args, stop)
 
@@ -75,7 +75,7 @@ def run(args: Arguments, stop: Stop) -> int:
         done = sum(records.finished(run.fingerprint) is not None for run in runs)
         warn(f"stopped with {done} of {len(runs)} runs done; the same command continues")
         return code
-    show_results(args)
+    show_results(args, records)
     show_set_aside(args)
     for each in waiting(args):
         warn(f"{each.name}: not begun: {each.weights_from}, whose weights it needs, has no result")
@@ -174,9 +174,8 @@ def show_plan(args: Arguments) -> int:
     return OK
 
 
-def show_results(args: Arguments) -> int:
+def show_results(args: Arguments, records: Records) -> int:
     """The results of the finished runs, and which runs have none."""
-    records = Records(args.root)
     args = args.with_results(records)
     selected = results.select(args.runs, records, queue_rows.peek(args.folder))
     if "json" in args.flags:

@@ -105,6 +105,8 @@ class Records:
             return None
         self.broken.pop(path, None)
         kept = {key: record[key] for key in KEPT if key in record}
+        if isinstance(record.get("flops"), dict):
+            kept["flops"] = {"training": record["flops"].get("training")}
         config = record.get("config")
         if isinstance(config, dict):
             kept["config"] = self._configs.setdefault(_network_of(config), config)
