@@ -23,11 +23,7 @@ class RayNodes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # stays on the loopback interface
-        }
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._sockets = Path(
             tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         )  # a socket's path is short
