@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
-PR_SET_PDEATHSIG = 1
+SECONDS_BETWEEN_CHECKS = 0.2  # whether the parent is still there
 
 
 class Stop:
@@ -49,12 +51,18 @@ def listen_early() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel send SIGTERM to this process when `parent` dies, for whatever reason."""
-    import ctypes
+    """Send SIGTERM to this process, once, when `parent` is gone, for whatever reason.
 
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the call
+    Linux could do that (PR_SET_PDEATHSIG), but sends it for each dying thread of the parent, and
+    the second signal would end this process before it has saved.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_CHECKS)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def quit_early() -> None:
