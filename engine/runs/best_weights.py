@@ -19,7 +19,8 @@ from engine.data.loader import Loader
 from engine.errors import UserError
 from engine.runs import checkpoint
 from engine.runs.checkpoint import Tensors
-from engine.runs.state import AVERAGED, NETWORK, Counters
+from engine.runs.counters import Counters
+from engine.runs.state import AVERAGED, NETWORK
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
 from engine.step.ranks import ALONE, Ranks

@@ -11,8 +11,8 @@ from engine.config.schema import Config, as_dict
 from engine.data.sets import DataSets
 from engine.errors import UserError
 from engine.runs import environment
+from engine.runs.counters import Counters
 from engine.runs.initial_weights import InitialWeights
-from engine.runs.state import Counters
 from engine.runs.work import Work
 from engine.step.device import Machine
 

@@ -20,10 +20,11 @@ from engine.optim.stages import steps_of
 from engine.runs import checkpoint, console, environment, records
 from engine.runs.background import BackgroundWriter
 from engine.runs.best_weights import BestWeights
+from engine.runs.counters import Counters
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.progress import Progress
-from engine.runs.state import Counters, State
+from engine.runs.state import State
 from engine.runs.tensorboard import Board
 from engine.runs.work import work_of
 from engine.step.device import PRECISIONS, Machine

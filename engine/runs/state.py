@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.config.schema import Config
-from engine.data.counter import Ids, Purpose, derive
+from engine.data.counter import Purpose, derive
 from engine.data.loader import Batch, Loader
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
@@ -25,6 +23,7 @@ from engine.model.whitening import IMAGES
 from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.optim.stages import Stage, epochs_of, stage, steps_of
 from engine.runs.checkpoint import Saved
+from engine.runs.counters import Counters
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.timer import Timer
 from engine.step import compiled, mixing, replay
@@ -38,35 +37,6 @@ from engine.step.training import TrainingStep, first_bad_step_in
 
 AVERAGED = "step.ema.weights."  # before the names of their moving averages, where there are any
 NETWORK = "network."  # before the names of weights and batch-norm statistics in a snapshot
-
-
-@dataclass
-class Counters:
-    """The plain numbers of a run, kept in every checkpoint."""
-
-    epoch: int = 0  # of the next step, from 0
-    step_in_epoch: int = 0  # steps already made in it
-    step: int = 0  # steps already made in the run
-    best_accuracy: float | None = None  # over the epochs, on validation or else test images
-    best_epoch: int | None = None  # from 1
-    trace: str = ""  # digest of all sample ids so far, in order
-    seconds: float = 0.0  # of the run, over all sessions
-    epoch_seconds: float = 0.0  # of training in this epoch, without evaluation and checkpoints
-    speeds: list[float] = field(default_factory=list)  # images/s, one number per epoch
-
-    def end_step(self, ids: Ids) -> None:
-        """Count a step over the samples `ids`."""
-        self.step += 1
-        self.step_in_epoch += 1
-        self.trace = hashlib.sha256(bytes.fromhex(self.trace) + ids.tobytes()).hexdigest()
-
-    def end_epoch(self, accuracy: float | None, images: int) -> None:
-        """Count an epoch over `images`, evaluated to `accuracy`."""
-        self.epoch += 1
-        if accuracy is not None and (self.best_accuracy is None or accuracy > self.best_accuracy):
-            self.best_accuracy, self.best_epoch = accuracy, self.epoch
-        self.speeds.append(round(images / max(self.epoch_seconds, 1e-9), 1))
-        self.step_in_epoch, self.epoch_seconds = 0, 0.0
 
 
 class State:

@@ -12,7 +12,8 @@ from engine.data.loader import Batch
 from engine.optim.schedules import Rates
 from engine.step import device
 from engine.step.device import Machine
-from engine.step.training import LossScale, TrainingStep
+from engine.step.loss_scale import LossScale
+from engine.step.training import TrainingStep
 
 CPU = torch.device("cpu")
 RATES = Rates(0.1, 0.9)
