@@ -36,10 +36,12 @@ class _Driver:
     def __init__(self, sweep: Sweep, nodes: RayNodes, number: int) -> None:
         self._path = sweep.folder / f"driver-{number}.log"
         on = ("--on", f"ray:{nodes.address}", "--agents", "2", "--jobs", "2", "--retries", "0")
-        self.process = start(
-            *python("-m", "engine.sweep", *sweep.arguments(*on, "--checkpoint.every_epochs", "20")),
-            environment=nodes.environment, stdout=self._log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        words = sweep.arguments(*on, "--checkpoint.every_epochs", "20")
+        with open(self._path, "w") as log:
+            self.process = start(
+                *python("-m", "engine.sweep", *words), environment=nodes.environment,
+                stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     @property
     def text(self) -> str:
