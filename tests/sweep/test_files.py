@@ -140,7 +140,7 @@ def test_all_mistakes_of_all_files_and_of_the_command_are_reported_at_once(
         "b.yaml, line 6: recipe: no recipe T",
         "b.yaml, line 7: axes: x: no such option",
         "--seeds: expected a whole number, 1 to 10,000, found x",
-        "--jobs: expected a whole number, 0 to 1,024, found -3",
+        "--jobs: expected a whole number, 0 to 1,024, or auto, found -3",
         "--epochs-scale: expected a number, 0.0001 to 100, such as 0.05, found 0",
         "--optim.lr: no such option",
     ):

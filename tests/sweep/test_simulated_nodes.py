@@ -76,7 +76,7 @@ def test_whatever_happens_to_nodes_each_run_has_one_result(tmp_path: Path) -> No
     assert outcomes["failed"] < outcomes["lost"] / 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_thousand_nodes_and_a_hundred_thousand_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
