@@ -16,7 +16,7 @@ from tests.support.data import Files
 from tests.support.runs import Call
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_gains_are_printed_written_and_kept(files: Files, tmp_path: Path, call: Call) -> None:
     output, cache = tmp_path / "packing.json", tmp_path / "cache"
