@@ -36,7 +36,7 @@ test: setup ## all tests except slow ones and those that need a GPU
 	@$(PYTEST) $(ARGS)
 
 test-slow: setup ## the slow tests that need no GPU
-	@$(PYTEST) -m 'slow and not gpu' $(ARGS)
+	@$(PYTEST) -m 'slow and not long and not gpu' $(ARGS)
 
 test-all: setup ## all tests, those of half an hour and those for a GPU included, one at a time
 	@$(RUN) -m pytest -q -m 'slow or long or gpu or not slow' $(ARGS)

@@ -90,7 +90,10 @@ def _saved(root: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("rank", "when"), [("0", "step"), ("1", "step"), ("0", "checkpoint")])
+@pytest.mark.parametrize(
+    ("rank", "when"),
+    [pytest.param("0", "step", marks=pytest.mark.long), ("1", "step"), ("0", "checkpoint")],
+)
 def test_after_a_rank_is_killed_training_goes_on_and_nothing_is_recorded_twice(
     files: Files, tmp_path: Path, rank: str, when: str
 ) -> None:
