@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,22 @@ def number(value: Any) -> float | None:
     except OverflowError:
         return None
     return converted if math.isfinite(converted) else None
+
+
+def numbers(values: Any) -> list[float]:
+    """The finite numbers of a list; none for anything else."""
+    read = [number(value) for value in values] if isinstance(values, list) else []
+    return [value for value in read if value is not None]
+
+
+def conditions_text(
+    known: Mapping[str, Any], own: Sequence[str], more: Sequence[object] = ()
+) -> str:
+    """Machine, threads, a benchmark's `own` conditions, torch, and what `more` there is."""
+    torch = mapping(known.get("versions")).get("torch", "?")
+    threads = f"{known.get('threads', '?')} threads"
+    parts = [known.get("gpu"), known.get("cpu"), threads, *own, f"torch {torch}", *more]
+    return ", ".join(str(part) for part in parts if part)
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.units import in_unit
-from benchmarks.records.untrusted import mapping, number, printable, read_object, shortened
+from benchmarks.records.untrusted import (
+    conditions_text,
+    mapping,
+    number,
+    numbers,
+    printable,
+    read_object,
+    shortened,
+)
 
 FEED = {  # the stages before the step, as the loader's benchmark names them
     "raw gather": "ours, raw gather",
@@ -135,29 +143,22 @@ def _pair(name: str, content: Mapping[str, Any]) -> PairedRates | None:
         *(_median(content.get(key)) for key in ("first", "second")),
         *(number(ratio.get(key)) for key in ("median", "min", "max")),
     ]
-    numbers = [value for value in values if value]
-    return PairedRates(name, *numbers) if len(numbers) == len(values) else None
+    rates = [value for value in values if value]
+    return PairedRates(name, *rates) if len(rates) == len(values) else None
 
 
 def _median(values: Any) -> float | None:
-    numbers = [number(value) for value in values] if isinstance(values, list) else []
-    known = [value for value in numbers if value is not None]
+    known = numbers(values)
     return statistics.median(known) if known else None
 
 
 def _conditions(known: Mapping[str, Any]) -> str:
-    versions = mapping(known.get("versions"))
-    parts = [
-        known.get("gpu"),
-        known.get("cpu"),
-        f"{known.get('threads', '?')} threads",
-        f"batch {known.get('batch_size', '?')}",
-        f"{known.get('pairs', '?')} pairs",
-        f"torch {versions.get('torch', '?')}",
+    own = (f"batch {known.get('batch_size', '?')}", f"{known.get('pairs', '?')} pairs")
+    more = (
         f"load {known.get('load_before', '?')} before, {known.get('load_after', '?')} after",
         "--quick: indicative only" if known.get("quick") else None,
-    ]
-    return printable(", ".join(str(part) for part in parts if part))
+    )
+    return printable(conditions_text(known, own, more))
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from engine.config.schema import Optim
 from engine.optim.groups import Group
-from engine.optim.rule import Gradients, fused_sgd, scale
+from engine.optim.rule import BUFFER, Gradients, fused_sgd, scale
 
-BUFFER = "momentum_buffer"
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315  # Jordan's: the steepest at 0 that stays near 1
 SMALLEST = 1e-7  # norm, so that a zero gradient gives a zero update
 

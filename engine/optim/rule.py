@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+BUFFER = "momentum_buffer"  # in the state of SGD and Muon, as torch names it
+
 Number = float | Tensor  # a Python number, or a 0-d tensor on the device, as a graph needs it
 
 

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.optim.groups import Group
-from engine.optim.rule import Gradients, fused_sgd, scale
-
-BUFFER = "momentum_buffer"
+from engine.optim.rule import BUFFER, Gradients, fused_sgd, scale
 
 
 class SGD:

@@ -66,6 +66,8 @@ class State:
         layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
         self.network = compiled.reused(network, architecture, machine, self)
+        self._steps_per_epoch = len(sets.train)
+        self._steps = steps_of(config, self._steps_per_epoch)
         self.step = TrainingStep(
             self.network,
             config.optim,
@@ -73,14 +75,12 @@ class State:
             batch_size=config.train.batch_size,
             cycles=moves_momentum(config.schedule),
             smoothing=config.train.label_smoothing,
-            steps=steps_of(config, len(sets.train)),
+            steps=self._steps,
             ranks=ranks,
         )
         self._config, self._machine = config, machine
         self._loader, self._ranks = sets.train, ranks
-        self._steps_per_epoch = len(sets.train)
-        self._steps = steps_of(config, len(sets.train))
-        self.epochs = epochs_of(config, len(sets.train))  # the last may be a part
+        self.epochs = epochs_of(config, self._steps_per_epoch)  # the last may be a part
         self._draws_dropout = architecture[0].dropout > 0
         self._mixes, self._side = mixing.mixes(config.augment), sets.side
         self._recorder = replay.recorder_for(machine)

@@ -13,12 +13,10 @@ from engine.config.schema import Optim
 from engine.data.loader import Batch
 from engine.optim.ema import MovingAverage
 from engine.optim.lookahead import Lookahead
-from engine.optim.optimizer import DeviceRates
 from engine.optim.schedules import Rates
 from engine.step.device import Machine
-from engine.step.replay import RecordedWork
 from engine.step.training import TrainingStep
-from tests.support.recording_device import install
+from tests.support import steps
 
 STEPS = 121  # the last is a synchronisation for one start of Lookahead alone
 MACHINE = Machine(torch.device("cpu"), "fp32", False)
@@ -47,27 +45,11 @@ After = Callable[[int], None]  # called with the number of steps made
 
 
 def _eager(step: TrainingStep, after: After) -> None:
-    for number, batch in enumerate(_batches()):
-        step(batch, RATES, number)
-        after(number + 1)
+    steps.eager(step, _batches(), RATES, after=lambda number: after(number + 1))
 
 
 def _recorded(step: TrainingStep, after: After) -> None:
-    memory = Batch(torch.zeros(8, 3, 2, 2, dtype=torch.float64), torch.zeros(8).long())
-    rates = DeviceRates(*(torch.tensor(each, dtype=torch.float64) for each in RATES))
-    at = torch.zeros((), dtype=torch.int64)
-
-    def work() -> None:
-        step.queue(memory, rates, at)
-        at.add_(1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        recorded = RecordedWork(install(patch), work)
-        for number, batch in enumerate(_batches()):
-            for held, given in zip(memory, batch, strict=True):
-                held.copy_(given)
-            recorded()
-            after(number + 1)
+    steps.recorded(step, _batches(), RATES, after=lambda number: after(number + 1))
 
 
 def _plain(after: Callable[[nn.Module, int], None], optim: Optim) -> nn.Module:

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 from engine.config.schema import Optim
 from engine.data.loader import Batch
 from engine.model import ResNet, Variant
-from engine.optim.optimizer import DeviceRates
 from engine.optim.schedules import Rates
 from engine.step.device import Machine
-from engine.step.replay import RecordedWork
 from engine.step.training import TrainingStep
-from tests.support.recording_device import install
+from tests.support import steps
 
 STEPS = 120
 BATCH = 8
@@ -33,31 +31,16 @@ def _batches(side: int = 8) -> Iterator[Batch]:
         yield Batch(images, torch.randint(0, 10, (BATCH,), generator=random))
 
 
+def _seed(number: int) -> None:
+    torch.manual_seed(number)
+
+
 def _eager(step: TrainingStep) -> None:
-    for number, batch in enumerate(_batches()):
-        torch.manual_seed(number)
-        step(batch, RATES, number)
+    steps.eager(step, _batches(), RATES, before=_seed)
 
 
 def _recorded(step: TrainingStep) -> None:
-    """As a graph makes them: rates and number on the device, the batch in memory that stays."""
-    memory = Batch(torch.zeros(BATCH, 3, 8, 8, dtype=torch.float64), torch.zeros(BATCH).long())
-    rates = DeviceRates(*(torch.tensor(each, dtype=torch.float64) for each in RATES))
-    at = torch.zeros((), dtype=torch.int64)
-
-    def work() -> None:
-        step.queue(memory, rates, at)
-        at.add_(1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        recorder = install(patch)
-        recorded = RecordedWork(recorder, work)
-        for number, batch in enumerate(_batches()):
-            for held, given in zip(memory, batch, strict=True):
-                held.copy_(given)
-            step.begin()
-            torch.manual_seed(number)
-            recorded()
+    recorder = steps.recorded(step, _batches(), RATES, before=_seed)
     assert recorder.graphs[0].replays > STEPS - 10
 
 

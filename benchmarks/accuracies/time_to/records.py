@@ -12,7 +12,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.untrusted import mapping, number, printable, read_object, shortened
+from benchmarks.records.untrusted import (
+    conditions_text,
+    mapping,
+    number,
+    numbers,
+    printable,
+    read_object,
+    shortened,
+)
 from engine import atomic
 
 FORMAT = 1
@@ -138,22 +146,14 @@ def _curve(written: Any) -> tuple[Point, ...]:
 
 
 def _mean(written: Any) -> float | None:
-    values = [number(value) for value in written] if isinstance(written, list) else []
-    known = [value for value in values if value is not None]
+    known = numbers(written)
     return statistics.fmean(known) if known else None
 
 
 def _conditions(known: Mapping[str, Any]) -> str:
-    versions = mapping(known.get("versions"))
-    parts = [
-        known.get("gpu"),
-        known.get("cpu"),
-        f"{known.get('threads', '?')} threads",
-        f"memory {known.get('memory', '?')}",
-        f"torch {versions.get('torch', '?')}",
-        f"engine {versions.get('engine', '?')}",
-    ]
-    return shortened(", ".join(str(part) for part in parts if part), 200)
+    version = mapping(known.get("versions")).get("engine", "?")
+    own = (f"memory {known.get('memory', '?')}",)
+    return shortened(conditions_text(known, own, (f"engine {version}",)), 200)
 
 
 def _source(facts: Mapping[str, Any]) -> str:
