@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from engine import atomic
 from engine.errors import UserError, with_path
 
 LOCKED = "already running in another process"
-TRIES, PAUSE = 5, 0.02  # seconds; `atomic.is_locked` takes a lock for an instant
+PATIENCE, PAUSE = 30.0, 0.01  # seconds; those who only ask share the lock for an instant
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
 
 
@@ -38,14 +39,14 @@ class RunFolder:
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise with_path(error, error.filename or self.path) from None
-        for turn in range(TRIES):
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return self
-            except BlockingIOError:
-                time.sleep(PAUSE if turn + 1 < TRIES else 0)
-        os.close(self._lock)
-        raise UserError(f"{self.path}: {LOCKED}")
+        until = time.monotonic() + PATIENCE
+        while not _locks(self._lock, fcntl.LOCK_EX):
+            if not _locks(self._lock, fcntl.LOCK_SH) or time.monotonic() > until:
+                os.close(self._lock)
+                raise UserError(f"{self.path}: {LOCKED}")
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # only those who ask hold it: `is_locked`
+            time.sleep(random.uniform(0, PAUSE))
+        return self
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
@@ -91,6 +92,15 @@ class RunFolder:
         """The line of the last epoch."""
         last: dict[str, Any] = json.loads(self.log.read_bytes().splitlines()[-1])
         return last
+
+
+def _locks(descriptor: int, kind: int) -> bool:
+    """Take the lock if that needs no waiting."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
