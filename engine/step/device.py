@@ -18,6 +18,10 @@ from engine.errors import UserError
 from engine.step import bf16_probe, memory
 from engine.step.ranks import ALONE, Ranks
 
+# cuBLAS chooses its kernels by the size of its workspace, which lasts as long as the process: it
+# must not depend on whether the run before was exact. A user's own value stays.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 PRECISIONS = ("fp32", "bf16", "fp16")
 CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
 
@@ -34,11 +38,15 @@ class Machine:
     cache: Path | None = None  # folder of compiled code; None: none is kept
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision within the block; weights stay float32."""
+        """Mixed precision within the block; weights stay float32.
+
+        Each is used once, so that a cache of their casts would only hold memory; and a graph must
+        not be recorded with one.
+        """
         if self.precision == "fp32":
             return nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
-        return torch.autocast(self.device.type, dtype)
+        return torch.autocast(self.device.type, dtype, cache_enabled=False)
 
     def wait(self) -> None:
         """Wait until the device has finished all queued work."""
@@ -184,8 +192,6 @@ def _set_switches(runtime: Runtime) -> None:
     torch.backends.cudnn.benchmark = runtime.autotune and not runtime.exact
     torch.backends.cuda.matmul.allow_tf32 = runtime.tf32
     torch.backends.cudnn.allow_tf32 = runtime.tf32  # torch's own default is true
-    if runtime.exact:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -128,6 +130,23 @@ def test_the_loss_scale_grows_after_many_good_steps() -> None:
     scaling.update(bad)
     assert float(scaling.scale) == LossScale.START
     assert float(scaling.good_steps) == 0
+
+
+def test_the_workspace_of_cublas_is_the_same_in_exact_and_other_runs_and_the_users_if_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    for own in ("", ":16:8"):
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+        for exact in (True, False):
+            device.prepare(Runtime(device="cpu", precision="fp32", exact=exact))
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == own
+
+
+def test_autocast_keeps_no_casts_which_a_graph_would_be_recorded_with() -> None:
+    with Machine(CPU, "bf16", False).autocast():
+        assert torch.is_autocast_enabled("cpu")
+        assert not torch.is_autocast_cache_enabled()
 
 
 def test_exact_mode_uses_one_thread_and_deterministic_kernels() -> None:
