@@ -151,15 +151,21 @@ class _PinnedBuffer(_Buffer):
         self._copying: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._copied: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._computed: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self.on_device.record_stream(self._copying)  # freed memory waits for the last copy
+        self.used()  # the first copy waits for whatever had this memory before
 
     def fill(self, beton: Beton, ids: Ids) -> None:
-        """Read the samples `ids` and start to copy them; called by the reader."""
-        self._copied.synchronize()  # the last copy may still read this memory
-        super().fill(beton, ids)
-        with torch.cuda.stream(self._copying):
-            self._copying.wait_event(self._computed)  # the last batch may still be computed
-            self.on_device[: self.count].copy_(self.host[: self.count], non_blocking=True)
-            self._copied.record(self._copying)
+        """Read the samples `ids` and start to copy them; called by the reader.
+
+        Without its device named, another thread's calls would occupy memory of the first GPU.
+        """
+        with torch.cuda.device(self.on_device.device):
+            self._copied.synchronize()  # the last copy may still read this memory
+            super().fill(beton, ids)
+            with torch.cuda.stream(self._copying):
+                self._copying.wait_event(self._computed)  # the last batch may still be computed
+                self.on_device[: self.count].copy_(self.host[: self.count], non_blocking=True)
+                self._copied.record(self._copying)
 
     def images(self) -> Tensor:
         """The copy, which the computing stream waits for."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from engine.data import stream
 from engine.data.beton import Beton, open_beton
 from engine.data.counter import Ids
 from engine.data.loader import Loader
@@ -150,6 +155,62 @@ def test_a_forked_process_reads_on_its_own(files: Files, mode: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_pinned_buffer_is_copied_after_what_had_its_memory_and_before_it_is_used_again(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    class Event:
+        def __init__(self) -> None:
+            self.name = "computed" if "made" in calls else "copied"
+            calls.append("made")
+
+        def record(self, on: Any) -> None:
+            calls.append(f"{self.name}: after the work of {on.name} so far")
+
+        def synchronize(self) -> None:
+            calls.append(f"host waits for {self.name}")
+
+    @contextlib.contextmanager
+    def entered(what: Any) -> Iterator[None]:
+        calls.append(f"in {getattr(what, 'name', what)}")
+        yield
+
+    def named(name: str) -> Any:
+        waits = lambda event: calls.append(f"{name} waits for {event.name}")  # noqa: E731
+        return SimpleNamespace(name=name, wait_event=waits)
+
+    main, copying = named("main"), named("copying")
+    for name, fake in (
+        ("Event", Event),
+        ("Stream", lambda device: copying),
+        ("current_stream", lambda device: main),
+        ("device", entered),
+        ("stream", entered),
+    ):
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    note = lambda tensor, on: calls.append(f"memory is freed after {on.name}")  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "record_stream", note)
+    beton = open_beton(files.train)
+    buffer = stream._PinnedBuffer(beton, 8, torch.device("cpu"))
+    assert calls[2:] == ["memory is freed after copying", "computed: after the work of main so far"]
+    for ids in (np.arange(8), np.arange(8, 13)):
+        calls.clear()
+        buffer.fill(beton, ids)
+        assert calls == [
+            "in cpu", "host waits for copied", "in copying", "copying waits for computed",
+            "copied: after the work of copying so far",
+        ]  # fmt: skip
+        calls.clear()
+        images = buffer.images()
+        buffer.used()
+        assert calls == ["main waits for copied", "computed: after the work of main so far"]
+        expected = np.empty((len(ids), 32, 32, 3), np.uint8)
+        beton.read(ids, expected, threads=1)
+        assert np.array_equal(images.numpy(), expected)
+
+
 def test_jpeg_files_are_streamed_and_resident(tmp_path: Path) -> None:
     path = tmp_path / "jpeg.beton"
     stock_write(path, *coloured(30, seed=4), write_mode="jpg")
