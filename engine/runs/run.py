@@ -91,6 +91,8 @@ class Run:
                 raise error from None
         finally:
             self.folder.__exit__(kind, error, trace)
+            if self._state is not None:
+                self._state.close()
 
     def clear(self) -> None:
         """Delete what the run wrote before."""

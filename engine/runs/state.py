@@ -230,6 +230,13 @@ class State:
 
         return wait, facts
 
+    def close(self) -> None:
+        """Free the recorded graphs, which reference cycles would keep; no step is made after it."""
+        if isinstance(self._train, GraphedTraining):
+            self._train.close()
+        if self.evaluations is not None:
+            self.evaluations.close()
+
     def compare(self) -> None:
         """Refuse to go on where the ranks have different states; a GPU is not waited for."""
         differ = self._differ(True)

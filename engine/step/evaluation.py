@@ -41,6 +41,12 @@ class Evaluations:
             )
         return self._known[loader]
 
+    def close(self) -> None:
+        """Free the graphs."""
+        for evaluation in self._known.values():
+            evaluation.close()
+        self._known.clear()
+
 
 def evaluate(
     network: nn.Module,

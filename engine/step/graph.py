@@ -91,6 +91,12 @@ class GraphedTraining:
         self._step.totals.images += images
         self._next += 1
 
+    def close(self) -> None:
+        """Free the graphs."""
+        for work in self._recorded.values():
+            work.release()
+        self._recorded.clear()
+
     def _queue(self, batch: Batch) -> None:
         self._inputs.fill(batch, self._at)
         rates = DeviceRates(*self._table.index_select(0, self._at.view(1))[0].unbind())
@@ -137,6 +143,12 @@ class GraphedEvaluation:
             self._recorded[size]()
             self.totals.images += size
             yield
+
+    def close(self) -> None:
+        """Free the graphs."""
+        for work in self._recorded.values():
+            work.release()
+        self._recorded.clear()
 
     @torch.no_grad()
     def _queue(self, batch: Batch) -> None:

@@ -7,7 +7,9 @@ computed on the device, in memory that stays where it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import torch
@@ -25,6 +27,9 @@ class Graph(Protocol):
 
     def replay(self) -> None:
         """Queue it on the device; returns at once."""
+
+    def reset(self) -> None:
+        """Free it and its share of the memory."""
 
 
 class GraphRecorder(Protocol):
@@ -61,6 +66,12 @@ class RecordedWork:
             self._graph = self._recorder.capture(self._work)
         self._graph.replay()
 
+    def release(self) -> None:
+        """Free the graph; a later call would begin again."""
+        if self._graph is not None:
+            self._graph.reset()
+        self._graph, self._warmed = None, 0
+
 
 class CudaRecorder:
     """The recorder of one GPU. All graphs share memory, so two must never run at a time."""
@@ -82,8 +93,11 @@ class CudaRecorder:
     def capture(self, work: Work) -> Graph:
         """Record `work`; other threads may use the device meanwhile, to write checkpoints."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._recording, capture_error_mode="thread_local"
+        with (
+            _without_collecting(),
+            torch.cuda.graph(
+                graph, pool=self._pool, stream=self._recording, capture_error_mode="thread_local"
+            ),
         ):
             work()
         return graph
@@ -103,7 +117,8 @@ class CudaRecorder:
             arrived.record(self._copying)
 
         def wait() -> Tensors:
-            arrived.synchronize()
+            with torch.cuda.device(self._device):  # in a thread, else the first GPU's memory
+                arrived.synchronize()
             snapshot.clear()  # until now the copying stream read it
             return host
 
@@ -113,6 +128,21 @@ class CudaRecorder:
 def recorder_for(machine: Machine) -> GraphRecorder | None:
     """The recorder of this machine; None where steps are eager."""
     return CudaRecorder(machine.device) if machine.graph and machine.device.type == "cuda" else None
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """In here the garbage collector destroys nothing, such as graphs of an earlier run.
+
+    CUDA refuses some calls during a recording, and would spoil it.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _plain_copy(tensor: Tensor) -> Tensor:

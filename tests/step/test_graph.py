@@ -5,18 +5,22 @@ The whole path of a GPU runs here on the CPU, by a recorder that refuses what a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from engine import train
 from engine.config.schema import Augment, Config, Data, Model, Optim, Schedule, Train
 from engine.data.sets import DataSets, open_sets
-from engine.errors import RunFailed
+from engine.errors import RunFailed, run_command
 from engine.runs.checkpoint import Saved
+from engine.runs.run import Run
 from engine.runs.state import State
 from engine.step import replay
 from engine.step.device import Machine
@@ -24,6 +28,7 @@ from engine.step.evaluation import evaluate
 from engine.step.replay import WARM_UPS, RecordedWork
 from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files
 from tests.support.recording_device import FakeRecorder, install
+from tests.support.runs import exact_flags
 
 CPU = torch.device("cpu")
 BATCH = 16
@@ -325,6 +330,23 @@ def test_a_loss_that_is_not_finite_stops_a_recorded_run_before_the_update(
         _train(state, [])
     for name, parameter in state.network.named_parameters():
         assert torch.equal(parameter.nan_to_num(7.0), before[name].nan_to_num(7.0))
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError])
+def test_a_run_frees_its_graphs_at_its_end(
+    files: Files,
+    tmp_path: Path,
+    recorder: FakeRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: type[Exception] | None,
+) -> None:
+    if failure is not None:
+        monkeypatch.setattr(Run, "finish", lambda *rest: (_ for _ in ()).throw(failure))
+    flags = exact_flags(files, tmp_path, 4, BATCH)
+    with pytest.raises(failure) if failure is not None else contextlib.nullcontext():
+        assert run_command(train.main, flags) == 0
+    assert len(recorder.graphs) == 3  # a whole and a short batch, and an evaluation
+    assert all(graph.freed for graph in recorder.graphs)
 
 
 def test_the_next_epoch_is_drawn_when_the_last_batch_is_out(

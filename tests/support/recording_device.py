@@ -78,9 +78,13 @@ class FakeRecorder:
 class _Graph:
     def __init__(self, owner: FakeRecorder, work: Work, outside: set[int]) -> None:
         self.owner, self.work, self.outside = owner, work, outside
-        self.replays = 0
+        self.replays, self.freed = 0, False
+
+    def reset(self) -> None:
+        self.freed = True
 
     def replay(self) -> None:
+        assert not self.freed, "replayed after it was freed"
         watch = _Watch()
         with self.owner.alone(), watch:
             self.work()

@@ -5,6 +5,7 @@ The one file of the benchmarks that knows how a step of the engine is made.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import tempfile
 import time
@@ -70,7 +71,9 @@ class Ours:
 
     def close(self) -> None:
         """Free the network and the data."""
+        self.state.close()
         del self.state, self._batches
+        gc.collect()  # reference cycles hold the rest
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

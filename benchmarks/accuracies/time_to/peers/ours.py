@@ -7,6 +7,7 @@ size of images has had its turn; on a GPU the recording of the graphs still coun
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,9 @@ def _warm_up(config: Config, machine: Machine, sets: DataSets) -> None:
         for batch in state.epoch(epoch):
             state.advance(batch)
     machine.wait()
+    state.close()
+    del state
+    gc.collect()  # reference cycles hold the rest
 
 
 def _shrunk(config: Config, epochs: float) -> Config:
