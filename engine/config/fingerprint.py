@@ -13,10 +13,12 @@ from engine.config.settings import sections_of, settings_of
 
 FORMAT = 3  # increase it with every change of what is hashed, or how: old runs get new names
 
-# The run's folder, checkpoints, the place of the data in memory, threads, the compiler's cache:
-# none changes what is learned. The budget only refuses networks.
+# The run's folder, checkpoints, the place of the data in memory, threads, the compiler's cache, how
+# batches are counted and tensors copied: none changes what is learned. The budget only refuses
+# networks.
 WITHOUT_EFFECT = (
     "run.", "checkpoint.", "data.mode", "runtime.threads", "runtime.cache", "model.budget",
+    "runtime.count_together", "runtime.copy_at_once",
 )  # fmt: skip
 # Settings that are newer than the format: each counts where it differs from its default, so that
 # the runs of before keep their names.
@@ -42,6 +44,12 @@ ADDED = frozenset(
         "rest_weight_decay", "rest_momentum", "stem_bias_epochs", "muon_steps", "muon_normalise",
         "lookahead_power", "lookahead_buffers", "lookahead_end", "ema_decay", "ema_every",
         "ema_start",
+    )
+) | frozenset(
+    "runtime." + name
+    for name in (
+        "autotune_limit", "coordinate_descent", "compile_evaluation", "stem_channels",
+        "loss_kernel",
     )
 ) | frozenset(("schedule.warmup", "schedule.warmup_start", "schedule.decay"))  # fmt: skip
 # What is loaded counts by its bytes, and only where something is loaded.

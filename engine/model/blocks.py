@@ -29,7 +29,30 @@ def batch_norm(variant: Variant, width: int) -> nn.BatchNorm2d:
     return norm
 
 
-class Whitening(nn.Conv2d):
+class Padded(nn.Conv2d):
+    """A convolution that may pad input and filters with channels of zeros: the same function.
+
+    Tensor cores take channels in groups; a first convolution of 3 otherwise runs beside them. The
+    filters are padded as they are used, so that weights are the same with and without.
+    """
+
+    pad_to = 0  # channels
+
+    def padded(self, input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The input and the filters to convolve it with."""
+        missing = self.pad_to - self.in_channels
+        if missing <= 0:
+            return input, self.weight
+        zeros = (0, 0, 0, 0, 0, missing)
+        return F.pad(input, zeros), F.pad(self.weight, zeros)
+
+    def extra_repr(self) -> str:
+        """As of `Conv2d`; it also names the compiled code."""
+        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{text}, pad_to={self.pad_to}" if self.pad_to else text
+
+
+class Whitening(Padded):
     """The first convolution of fixed filters, without padding; only its bias is trained.
 
     The bias is added apart: the backward pass of a convolution would compute the gradient of the
@@ -43,11 +66,11 @@ class Whitening(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # N C H W
         """Return the responses of all filters, biased."""
         assert self.bias is not None
-        responses = F.conv2d(input, self.weight)
+        responses = F.conv2d(*self.padded(input))
         return responses + self.bias.to(responses.dtype)[:, None, None]
 
 
-class Convolution(nn.Conv2d):
+class Convolution(Padded):
     """A convolution without bias, for any kernel from 1 up.
 
     Each side is padded by (kernel - 1) // 2: an odd kernel sits in the middle, and the 2x2 skip of
@@ -77,7 +100,8 @@ class Convolution(nn.Conv2d):
             )
             if right or bottom:
                 input = F.pad(input, (0, right, 0, bottom))
-        return super().forward(input)
+        out: torch.Tensor = self._conv_forward(*self.padded(input), self.bias)
+        return out
 
 
 class SqueezeExcite(nn.Module):

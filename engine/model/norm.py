@@ -1,8 +1,8 @@
-"""Batch norm over a batch that several ranks share: equal to `BatchNorm2d` of the whole batch.
+"""Batch norm in other ways than `BatchNorm2d`, with the same result and the same state.
 
-Each rank has some images of the batch. Forward, the ranks gather each other's moments (mean, sum
-of squared deviations, number of values); backward, they add up two sums per channel. Their parts
-may have different sizes, but none may be empty.
+`SharedNorm` is over a batch that several ranks share; each rank has some of its images. Forward,
+the ranks gather each other's moments (mean, sum of squared deviations, number of values); backward,
+they add up two sums per channel. Their parts may have different sizes, but none may be empty.
 
 In training the running averages are only written, never read by what is differentiated: torch's
 compiler (2.11) otherwise computes wrong gradients, or fails (torch pull request 197039).
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAP = (0, 2, 3)  # the dimensions of one channel's values: N C H W
@@ -32,13 +33,39 @@ class Ranks(Protocol):
         """Replace `values` by their sum over all ranks."""
 
 
-class SharedNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with the statistics of all ranks' images; its state has the same names."""
+class UncountedNorm(nn.BatchNorm2d):
+    """Takes over from a `BatchNorm2d`; others count its batches, for all norms at once."""
 
-    def __init__(self, norm: nn.BatchNorm2d, ranks: Ranks) -> None:
+    counts = False  # whether it counts its batches itself
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         for name, value in (*norm.named_parameters(), *norm.named_buffers()):
             setattr(self, name, value)
+
+    def forward(self, input: Tensor) -> Tensor:  # N C H W
+        """As `BatchNorm2d`."""
+        if not self.training:
+            return super().forward(input)
+        assert self.momentum is not None
+        mean, variance = self.running_mean, self.running_var
+        return F.batch_norm(
+            input, mean, variance, self.weight, self.bias, True, self.momentum, self.eps
+        )
+
+    def extra_repr(self) -> str:
+        """As of `BatchNorm2d`; it also names the compiled code."""
+        parts: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return parts if self.counts else f"{parts}, uncounted"
+
+
+class SharedNorm(UncountedNorm):
+    """`nn.BatchNorm2d` with the statistics of all ranks' images."""
+
+    counts = True
+
+    def __init__(self, norm: nn.BatchNorm2d, ranks: Ranks) -> None:
+        super().__init__(norm)
         self.ranks = ranks
 
     def forward(self, input: Tensor) -> Tensor:  # N C H W
@@ -56,9 +83,8 @@ class SharedNorm(nn.BatchNorm2d):
         return out
 
     def extra_repr(self) -> str:
-        """As of `BatchNorm2d`, and the number of ranks: it also names the compiled code."""
-        parts = super().extra_repr()  # type: ignore[no-untyped-call]
-        return f"{parts}, ranks={self.ranks.count}"
+        """As of `UncountedNorm`, and the number of ranks."""
+        return f"{super().extra_repr()}, ranks={self.ranks.count}"
 
     def _track(self, mean: Tensor, variance: Tensor, number: Tensor) -> None:
         """Move the running averages; torch's variance there is the unbiased one."""
@@ -67,7 +93,24 @@ class SharedNorm(nn.BatchNorm2d):
         unbiased = variance * (number / (number - 1))
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
-        self.num_batches_tracked += 1
+        if self.counts:
+            self.num_batches_tracked += 1
+
+
+def count_together(network: nn.Module) -> None:
+    """Let no batch norm within `network` count its batches: `counters` are what to count with."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, SharedNorm):
+                child.counts = False
+            elif type(child) is nn.BatchNorm2d:
+                setattr(module, name, UncountedNorm(child))
+
+
+def counters(network: nn.Module) -> list[Tensor]:
+    """`num_batches_tracked` of each norm that does not count by itself."""
+    norms = [each for each in network.modules() if isinstance(each, UncountedNorm)]
+    return [norm.get_buffer("num_batches_tracked") for norm in norms if not norm.counts]
 
 
 def share(network: nn.Module, ranks: Ranks) -> None:

@@ -11,6 +11,7 @@ from engine.model.blocks import (
     ACTIVATIONS,
     Block,
     Convolution,
+    Padded,
     SqueezeExcite,
     Transition,
     Whitening,
@@ -69,6 +70,12 @@ class ResNet(nn.Module):
             x = self.dropout(x)
         logits: torch.Tensor = self.classifier(x)
         return logits if self.logit_scale == 1 else logits * self.logit_scale
+
+    def pad_stem(self, channels: int) -> None:
+        """Let the first convolution compute with so many channels, zeros but for its own."""
+        first = self.stem[0]
+        assert isinstance(first, Padded)
+        first.pad_to = channels
 
     def extra_repr(self) -> str:
         """The parts that no module shows; the text also names the compiled code."""

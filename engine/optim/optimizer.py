@@ -58,9 +58,11 @@ class Optimizer:
         }
 
     @torch.no_grad()
-    def __call__(self, rates: Rates | DeviceRates, skip: Tensor) -> None:
-        """Make the update."""
-        skipped = skip.float()
+    def __call__(
+        self, rates: Rates | DeviceRates, skip: Tensor, skipped: Tensor | None = None
+    ) -> None:
+        """Make the update; `skipped` is the same flag as float32."""
+        skipped = skip.float() if skipped is None else skipped
         for group, members in self._groups.items():
             used = [p for p in members if p.grad is not None]
             if not used:

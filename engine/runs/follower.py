@@ -18,7 +18,8 @@ from engine.model import resolve
 from engine.runs import best_weights, checkpoint
 from engine.runs.checkpoint import Saved
 from engine.runs.initial_weights import InitialWeights
-from engine.runs.run import Run, saves
+from engine.runs.run import Run
+from engine.runs.saving import Saving
 from engine.runs.state import State
 from engine.step.device import Machine
 from engine.step.mixing import mixes
@@ -67,6 +68,7 @@ class Follower:
     def __init__(self, config: Config, machine: Machine, sets: DataSets, ranks: Ranks) -> None:
         self.machine = machine
         self._config, self._sets, self._ranks = config, sets, ranks
+        self._saving = Saving(config.checkpoint, machine, ranks)
 
     def __enter__(self) -> Follower:
         return self
@@ -90,14 +92,13 @@ class Follower:
 
     def end_step(self, state: State) -> None:
         """Compare where a checkpoint is due within the epoch."""
-        every = self._config.checkpoint.every_steps
-        if every and state.counters.step % every == 0:
+        if self._saving.after_step(state.counters):
             state.compare()
 
     def end_epoch(self, state: State, evaluated: Means | None) -> None:
         """Count the epoch; compare where a checkpoint is due."""
         state.end_epoch(None if evaluated is None else evaluated.accuracy)
-        if any(saves(self._config.checkpoint, state.counters, state.epochs, evaluated)):
+        if any(self._saving.after_epoch(state.counters, state.epochs, evaluated)):
             state.compare()
 
     def interrupt(self, state: State) -> int:

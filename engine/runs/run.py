@@ -7,12 +7,13 @@ import copy
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from engine import atomic
 from engine.config.fingerprint import fingerprint
-from engine.config.schema import Checkpoint, Config
+from engine.config.schema import Config
 from engine.data.sets import DataSets
 from engine.errors import RESUMABLE, RunFailed, UserError
 from engine.model import describe, resolve
@@ -24,6 +25,7 @@ from engine.runs.counters import Counters
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.progress import Progress
+from engine.runs.saving import Saving
 from engine.runs.state import State
 from engine.runs.tensorboard import Board
 from engine.runs.work import work_of
@@ -61,6 +63,7 @@ class Run:
         best = config.checkpoint.best
         self._best = BestWeights(self.folder.best_weights) if best else None
         self._state: State | None = None
+        self._saving = Saving(config.checkpoint, machine, ranks)
         self._saved_step: int | None = None
         self._work = work_of(
             config, sets.train.samples_of_all, classes=len(sets.classes), side=sets.side
@@ -155,11 +158,11 @@ class Run:
 
     def end_step(self, state: State) -> None:
         """After each step: move the bar, save where a checkpoint is due within the epoch."""
-        counters, every = state.counters, self._config.checkpoint.every_steps
+        counters = state.counters
         self._progress.step(counters.epoch, counters.step_in_epoch)
-        if every and counters.step % every == 0:
+        if self._saving.after_step(counters):
             with state.paused(wait=not state.copies_in_background):
-                self._save(state)
+                self._writer.do(self._saver(state))
 
     def end_epoch(self, state: State, evaluated: Means | None) -> None:
         """Log the epoch; save where a checkpoint is due. Waits for the device, once per epoch."""
@@ -183,19 +186,24 @@ class Run:
             "images_per_second": counters.speeds[-1],
             "seconds": round(counters.seconds, 3),
         }
-        self._writer.wait()  # so that files always change in the same order
-        atomic.append_line(self.folder.log, json.dumps(line, allow_nan=False))
         self._board.add(counters.step, {k: v for k, v in line.items() if isinstance(v, float)})
         epochs = self._config.train.epochs
         self._progress.epoch(console.epoch_line(line, epochs), console.short_line(line))
-        due, best = saves(self._config.checkpoint, counters, state.epochs, evaluated)
-        if due or best:
-            self._save(state, due=due, best=best)
+        due, best = self._saving.after_epoch(counters, state.epochs, evaluated)
+        save = self._saver(state, due=due, best=best) if due or best else None
+        text = json.dumps(line, allow_nan=False)
+
+        def write() -> None:  # in one task, so that files always change in the same order
+            atomic.append_line(self.folder.log, text)
+            if save is not None:
+                save()
+
+        self._writer.do(write)
 
     def interrupt(self, state: State) -> int:
         """Save the exact step and print how to continue; returns the exit code."""
         with state.paused():
-            self._save(state)
+            self._writer.do(self._saver(state))
         self._writer.wait()
         self._write_record(INTERRUPTED)
         self._progress.say(
@@ -229,9 +237,9 @@ class Run:
         print(console.result(self.folder.path, record), flush=True)
         self._progress.say(console.next_steps(self.folder.path))
 
-    def _save(self, state: State, *, due: bool = True, best: bool = False) -> None:
-        """Write a checkpoint if one is `due`, and the weights if they are the `best` so far."""
-        self._writer.wait()
+    def _saver(self, state: State, *, due: bool = True, best: bool = False) -> Callable[[], None]:
+        """Writes a checkpoint if one is `due`, and the weights if they are the `best` so far."""
+        self._writer.wait()  # so that there is one copy at a time
         tensors, facts = state.snapshot(self._identity)
         counters = copy.deepcopy(state.counters)
 
@@ -248,7 +256,7 @@ class Run:
             self._saved_step = counters.step
             self._write_record(RUNNING, counters)
 
-        self._writer.do(write)
+        return write
 
     def _continue_as(self, before: dict[str, Any]) -> None:
         """Continue in the precision that `auto` was in the first session; warn of other changes."""
@@ -279,12 +287,3 @@ class Run:
         record |= {"saved_step": self._saved_step} | more
         atomic.write_json(self.folder.record, record)
         return record
-
-
-def saves(
-    settings: Checkpoint, counters: Counters, epochs: int, evaluated: Means | None
-) -> tuple[bool, bool]:
-    """After an epoch: whether a checkpoint is due, and whether its weights are the best to keep."""
-    every, epoch = settings.every_epochs, counters.epoch
-    due = epoch == epochs or bool(every and epoch % every == 0)
-    return due, settings.best and evaluated is not None and counters.best_epoch == epoch

@@ -18,7 +18,7 @@ from engine.data.loader import Batch, Loader
 from engine.data.sets import DataSets
 from engine.errors import RunFailed, UserError
 from engine.model import ResNet, initialise, resolve, whiten
-from engine.model.norm import share
+from engine.model.norm import count_together, share
 from engine.model.whitening import IMAGES
 from engine.optim.schedules import Rates, moves_momentum, rates
 from engine.optim.stages import Stage, epochs_of, stage, steps_of
@@ -63,6 +63,9 @@ class State:
             weights.load_into(network)
         if ranks.count > 1:
             share(network, ranks)
+        if machine.savings.count_together:
+            count_together(network)
+        network.pad_stem(machine.savings.stem_channels)
         layout = torch.channels_last if machine.channels_last else torch.contiguous_format
         network = network.to(machine.device, memory_format=layout)  # type: ignore[call-overload]
         self.network = compiled.reused(network, architecture, machine, self)

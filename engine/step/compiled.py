@@ -58,7 +58,7 @@ def reused(fresh: Network, architecture: Hashable, machine: Machine, user: objec
     """
     if not machine.compile:
         return fresh
-    key = (architecture, machine.device, machine.precision, machine.channels_last)
+    key = (architecture, machine.device, machine.precision, machine.channels_last, machine.savings)
     known = _kept.get(key)
     if known is not None and known.user() is not None:
         gc.collect()  # it may only be alive in a reference cycle
@@ -83,6 +83,10 @@ def forward(network: nn.Module, machine: Machine) -> Forward:
     keep_code_in(machine.cache or _temporary_folder())
     torch._dynamo.config.recompile_limit = MOST_NETWORKS
     torch._dynamo.config.accumulated_recompile_limit = MOST_NETWORKS
+    if machine.device.type == "cuda":
+        from torch._inductor import config  # slow to import
+
+        config.coordinate_descent_tuning = machine.savings.coordinate_descent
     compiled: Forward = torch.compile(network, dynamic=False)
     if machine.cache is not None:
         path = machine.cache / f"{_name(network, machine)}{ENDING}"
@@ -130,7 +134,7 @@ def _saving(compiled: Forward, network: nn.Module, path: Path) -> Forward:
     def call(images: Tensor) -> Tensor:
         nonlocal saved
         frozen = [getattr(network, f"frozen_{part}", 0) for part in ("layers", "stem")]
-        stage = images.shape, *frozen
+        stage = images.shape, network.training, *frozen
         calls[stage] += 1
         if calls[stage] == 2 and (now := _misses()) > saved:
             saved = now
@@ -163,6 +167,7 @@ def _name(network: nn.Module, machine: Machine) -> str:
         torch.backends.cpu.get_cpu_capability(),
         machine.precision,
         str(machine.channels_last),
+        str(machine.savings),
         _sources(),
         str(network),
     )

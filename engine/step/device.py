@@ -27,6 +27,21 @@ CPU_BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
 
 
 @dataclass(frozen=True)
+class Savings:
+    """What saves time on a GPU, as the settings of the same names say; on a CPU there is none."""
+
+    coordinate_descent: bool = False
+    compile_evaluation: bool = False
+    stem_channels: int = 0
+    loss_kernel: bool = False
+    count_together: bool = False
+    copy_at_once: bool = False
+
+
+NO_SAVINGS = Savings()
+
+
+@dataclass(frozen=True)
 class Machine:
     """The device of a run and how the network computes on it."""
 
@@ -36,6 +51,7 @@ class Machine:
     graph: bool = False
     channels_last: bool = True
     cache: Path | None = None  # folder of compiled code; None: none is kept
+    savings: Savings = NO_SAVINGS
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision within the block; weights stay float32.
@@ -80,13 +96,16 @@ def prepare(runtime: Runtime, cache: Path | None = None, ranks: Ranks = ALONE) -
         memory.keep()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    precision = ranks.tell(precision_of(runtime, device, cache).encode()).decode()
+    compiled = _compile(runtime, device)
     return Machine(
         device,
-        ranks.tell(precision_of(runtime, device, cache).encode()).decode(),
-        _compile(runtime, device),
+        precision,
+        compiled,
         _graph(runtime, device),
         runtime.channels_last,
         cache,
+        _savings(runtime, compiled) if device.type == "cuda" else NO_SAVINGS,
     )
 
 
@@ -180,6 +199,17 @@ def _graph(runtime: Runtime, device: torch.device) -> bool:
     return runtime.graph is not False and device.type == "cuda"
 
 
+def _savings(runtime: Runtime, compiled: bool) -> Savings:
+    return Savings(
+        runtime.coordinate_descent,
+        runtime.compile_evaluation and compiled,
+        runtime.stem_channels if compiled else 0,
+        runtime.loss_kernel,
+        runtime.count_together,
+        runtime.copy_at_once,
+    )
+
+
 def _set_threads(runtime: Runtime, device: torch.device, ranks: Ranks) -> None:
     threads = runtime.threads or max(1, len(os.sched_getaffinity(0)) // ranks.local[1])
     if runtime.exact and device.type == "cpu":
@@ -190,6 +220,8 @@ def _set_threads(runtime: Runtime, device: torch.device, ranks: Ranks) -> None:
 def _set_switches(runtime: Runtime) -> None:
     torch.use_deterministic_algorithms(runtime.exact)
     torch.backends.cudnn.benchmark = runtime.autotune and not runtime.exact
+    if torch.backends.cudnn.is_available():  # type: ignore[no-untyped-call]
+        torch.backends.cudnn.benchmark_limit = runtime.autotune_limit
     torch.backends.cuda.matmul.allow_tf32 = runtime.tf32
     torch.backends.cudnn.allow_tf32 = runtime.tf32  # torch's own default is true
 

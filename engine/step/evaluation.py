@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.loader import Loader
+from engine.step import compiled
 from engine.step.device import Machine
 from engine.step.graph import GraphedEvaluation
 from engine.step.ranks import ALONE, Ranks
@@ -31,13 +32,15 @@ class Evaluations:
 
     def __init__(self, network: nn.Module, machine: Machine, recorder: GraphRecorder) -> None:
         self._network, self._machine, self._recorder = network, machine, recorder
+        compiles = machine.savings.compile_evaluation
+        self._forward = compiled.forward(network, machine) if compiles else network
         self._known: dict[Loader, GraphedEvaluation] = {}
 
     def of(self, loader: Loader) -> GraphedEvaluation:
         """The evaluation over `loader`, recorded at its first use."""
         if loader not in self._known:
             self._known[loader] = GraphedEvaluation(
-                self._network, loader, self._machine, self._recorder
+                self._network, loader, self._machine, self._recorder, self._forward
             )
         return self._known[loader]
 

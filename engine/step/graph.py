@@ -18,6 +18,7 @@ from engine.data.loader import Batch, Loader
 from engine.optim.optimizer import DeviceRates
 from engine.optim.schedules import Rates
 from engine.optim.stages import WHOLE, Stage
+from engine.step.compiled import Forward
 from engine.step.device import Machine
 from engine.step.mixing import Mixing
 from engine.step.replay import GraphRecorder, RecordedWork
@@ -58,8 +59,8 @@ class GraphedTraining:
         self._mixes = torch.zeros((self._steps, len(Mixing._fields))).to(machine.device)
         self._rates, self._mixing = rates, mixing
         self._ready: dict[int, list[Tensor]] = {}  # the tables of an epoch, on the host
-        self._at = torch.zeros((), dtype=torch.int64, device=machine.device)  # step of the epoch
-        self._number = torch.zeros_like(self._at)  # step of the run
+        self._places = torch.zeros(2, dtype=torch.int64, device=machine.device)
+        self._at, self._number = self._places.unbind()  # step of the epoch, and of the run
         self._next = 0  # the same, on the host
         # By the images of all ranks, which record and replay together, and by stage.
         self._recorded: dict[tuple[int, Stage], RecordedWork] = {}
@@ -104,8 +105,7 @@ class GraphedTraining:
         if self._mixing is not None:
             mixing = self._mixes.index_select(0, self._at.view(1))[0]
         self._step.queue(batch, rates, self._number, mixing)
-        self._at += 1
-        self._number += 1
+        self._places += 1
 
     def _prepared(self, epoch: int) -> list[Tensor]:
         """The rates of the epoch and its mixing, in memory that a GPU can copy from."""
@@ -120,13 +120,22 @@ class GraphedTraining:
 
 
 class GraphedEvaluation:
-    """A pass over all images of a loader, recorded as training is."""
+    """A pass over all images of a loader, recorded as training is.
+
+    Whole batches are computed by `forward`: the network itself, or its compiled code.
+    """
 
     def __init__(
-        self, network: nn.Module, loader: Loader, machine: Machine, recorder: GraphRecorder
+        self,
+        network: nn.Module,
+        loader: Loader,
+        machine: Machine,
+        recorder: GraphRecorder,
+        forward: Forward | None = None,
     ) -> None:
         self.totals = Totals(machine.device)
         self._network, self._machine, self._recorder = network, machine, recorder
+        self._forward, self._whole = forward or network, loader.batch_size
         self._inputs = graph_inputs(loader, input_dtype(machine))
         self._at = torch.zeros((), dtype=torch.int64, device=machine.device)
         self._recorded: dict[int, RecordedWork] = {}
@@ -153,13 +162,14 @@ class GraphedEvaluation:
     @torch.no_grad()
     def _queue(self, batch: Batch) -> None:
         self._inputs.fill(batch, self._at)
-        logits = logits_of(self._network, batch.images, self._machine)
+        whole = len(batch.labels) == self._whole
+        logits = logits_of(self._forward if whole else self._network, batch.images, self._machine)
         correct = correct_of(logits, batch.labels)
         self.totals.sum(loss_of(logits, batch.labels), correct, len(batch.labels))
         self._at += 1
 
 
-def logits_of(network: nn.Module, images: Tensor, machine: Machine) -> Tensor:
+def logits_of(network: Forward, images: Tensor, machine: Machine) -> Tensor:
     """The network's output, in float32 whatever it computed in."""
     if not machine.channels_last:
         images = images.contiguous()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.step.device import Machine
+from engine.step.flat import blocks_of
 
 Work = Callable[[], None]
 Tensors = dict[str, Tensor]
@@ -76,8 +77,8 @@ class RecordedWork:
 class CudaRecorder:
     """The recorder of one GPU. All graphs share memory, so two must never run at a time."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, *, copies_at_once: bool = False) -> None:
+        self._device, self._at_once = device, copies_at_once
         self._recording: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._copying: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
@@ -104,30 +105,29 @@ class CudaRecorder:
 
     def to_host(self, tensors: Mapping[str, Tensor]) -> Callable[[], Tensors]:
         """A fast copy on the device, then a slow one to the host beside the next steps."""
-        snapshot = {name: _plain_copy(tensor) for name, tensor in tensors.items()}
+        there = {name: each for name, each in tensors.items() if each.is_cuda}
+        here = {name: each.clone() for name, each in tensors.items() if not each.is_cuda}
+        blocks = list(blocks_of(there, at_once=self._at_once))
         self._copying.wait_stream(torch.cuda.current_stream(self._device))
         arrived: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._copying):
-            host = {
-                name: torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
-                    tensor, non_blocking=True
-                )
-                for name, tensor in snapshot.items()
-            }
+            copies = [block.on_host() for block in blocks]
             arrived.record(self._copying)
 
         def wait() -> Tensors:
             with torch.cuda.device(self._device):  # in a thread, else the first GPU's memory
                 arrived.synchronize()
-            snapshot.clear()  # until now the copying stream read it
-            return host
+            blocks.clear()  # until now the copying stream read them
+            return here | {name: each for copy in copies for name, each in copy.tensors().items()}
 
         return wait
 
 
 def recorder_for(machine: Machine) -> GraphRecorder | None:
     """The recorder of this machine; None where steps are eager."""
-    return CudaRecorder(machine.device) if machine.graph and machine.device.type == "cuda" else None
+    if not machine.graph or machine.device.type != "cuda":
+        return None
+    return CudaRecorder(machine.device, copies_at_once=machine.savings.copy_at_once)
 
 
 @contextlib.contextmanager
@@ -143,7 +143,3 @@ def _without_collecting() -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
-
-
-def _plain_copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone(memory_format=torch.contiguous_format)

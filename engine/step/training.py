@@ -12,18 +12,19 @@ from torch.profiler import record_function
 
 from engine.config.schema import Optim
 from engine.data.loader import Batch
+from engine.model.norm import counters
 from engine.optim.ema import MovingAverage
 from engine.optim.lookahead import Lookahead
 from engine.optim.optimizer import DeviceRates, Optimizer, clip
 from engine.optim.schedules import Rates
 from engine.optim.stages import WHOLE, Stage
-from engine.step import compiled
+from engine.step import compiled, loss_on_gpu
 from engine.step.device import Machine
 from engine.step.loss_scale import LossScale
 from engine.step.mixing import Mixing, mixed
 from engine.step.ranks import ALONE, Ranks
 from engine.step.resizing import resized
-from engine.step.totals import Totals, correct_of, loss_of
+from engine.step.totals import Mix, Totals, correct_of, loss_of
 from engine.step.trace import OPTIMIZER
 
 
@@ -64,6 +65,8 @@ class TrainingStep:
         self._scaling = LossScale(machine.device) if machine.precision == "fp16" else None
         self._stage, self._images = WHOLE, 0
         self._ranks = ranks
+        self._counters = counters(network)
+        self._fused = machine.savings.loss_kernel and self._scaling is None
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=machine.device)
         self._bad_loss = torch.zeros((), device=machine.device)
 
@@ -121,6 +124,18 @@ class TrainingStep:
         self._optimizer.zero_grad()
         with self._machine.autocast():
             logits = self._forward(images, whole)
+        fused = self._fused and logits.shape[1] <= loss_on_gpu.MOST_CLASSES
+        end = self._end_by_kernels if fused else self._end
+        skip, skipped = end(logits, labels, mix, whole, number)
+        if self._counters:
+            torch._foreach_add_(self._counters, 1)
+        with record_function(OPTIMIZER):  # for --profile
+            self._update(rates, skip, skipped)
+
+    def _end(
+        self, logits: Tensor, labels: Tensor, mix: Mix | None, whole: int, number: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss, backward pass, check and sums; whether to skip the update, also as float32."""
         loss = loss_of(logits, labels, self._smoothing, mix)
         correct = correct_of(logits, labels)
         if self._ranks.count > 1:  # the mean over all ranks' images is the sum of their losses
@@ -131,13 +146,26 @@ class TrainingStep:
         if self._ranks.count > 1:
             loss, correct = summed(self._parameters, loss, correct, self._ranks)
         skip = self._check(loss, number)
-        with record_function(OPTIMIZER):  # for --profile
-            self._update(rates, skip)
         self.totals.sum(loss, correct, whole)
+        return skip, skip.float()
 
-    def _update(self, rates: Rates | DeviceRates, skip: Tensor) -> None:
+    def _end_by_kernels(
+        self, logits: Tensor, labels: Tensor, mix: Mix | None, whole: int, number: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`_end` in few kernels."""
+        loss = loss_on_gpu.softmax_loss(logits, labels, self._smoothing, mix, len(labels) / whole)
+        torch.autograd.backward(logits, loss.gradient)
+        if self._ranks.count > 1:
+            mean, correct = loss.sums.sum(1)
+            sums = torch.stack(summed(self._parameters, mean, correct, self._ranks))
+            loss = loss._replace(sums=sums[:, None])
+        loss_on_gpu.check(loss, [p.grad for p in self._parameters if p.grad is not None])
+        flags = loss_on_gpu.Flags(self._bad_step, self._bad_loss)
+        return loss_on_gpu.end_of_step(loss, number, flags, self.totals, whole)
+
+    def _update(self, rates: Rates | DeviceRates, skip: Tensor, skipped: Tensor) -> None:
         clip(self._parameters, self._optim)
-        self._optimizer(rates, skip)
+        self._optimizer(rates, skip, skipped)
         may_read = isinstance(rates, Rates) and self._machine.device.type == "cpu"
         if self._lookahead is not None:
             self._lookahead(skip, may_read=may_read)

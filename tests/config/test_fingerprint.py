@@ -18,6 +18,7 @@ WITHOUT_EFFECT = {
     for key in settings_of(Config)
     if key.startswith(("run.", "checkpoint."))
     or key in ("runtime.threads", "runtime.cache", "model.budget")
+    or key in ("runtime.count_together", "runtime.copy_at_once")
     or key in ("data.train", "data.test", "data.mode")
     or key in ("model.weights", "model.weights_classifier")  # what is loaded counts, by its digest
 }

@@ -187,11 +187,16 @@ def _finish(
     on_cpu(images, ids.numpy()[first : first + len(out)], finish, int(epoch.numpy()), out)
 
 
-def _update(optimizer: Optimizer, rates: Rates | DeviceRates, skip: Tensor) -> None:
+def _update(
+    optimizer: Optimizer,
+    rates: Rates | DeviceRates,
+    skip: Tensor,
+    skipped: Tensor | None = None,
+) -> None:
     """An eager update: it too reads the rates where they lie in memory."""
     if isinstance(rates, DeviceRates):
         rates = Rates(*(float(each.numpy()) for each in rates if each is not None))
-    _eager_update(optimizer, rates, skip)
+    _eager_update(optimizer, rates, skip, skipped)
 
 
 _eager_update = Optimizer.__call__

@@ -60,6 +60,13 @@ class Checkpoint:
 
     every_epochs: int = option(1, "epochs between checkpoints; 0: only after the last", low=0)
     every_steps: int = option(0, "steps between checkpoints within an epoch; 0: none", low=0)
+    seconds_apart: float | str = option(
+        "auto",
+        "least seconds from one checkpoint to the next; one that is due sooner is left out, but "
+        "for the last. auto: 30 on a GPU, whose epochs may be shorter than a disk's writes, else 0",
+        words=("auto",),
+        low=0.0,
+    )
     keep: int = option(2, "number of newest checkpoints to keep", low=1)
     best: bool = option(
         False,
