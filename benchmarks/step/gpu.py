@@ -95,4 +95,7 @@ def _profiled(bench: StepBenchmark, turns: StepTurns, *, judged: bool) -> dict[s
         lines = table(profiled).splitlines()
         bench.results.details["profile"] = {**profiled.as_json(), "table": lines}
     shares = {group: spent.seconds[group] / spent.wall for group in GROUPS if spent.seconds[group]}
-    return {"idle": idle, "MiB": profiled.peak_memory_bytes / 2**20, **shares}
+    memory = {"MiB": profiled.peak_memory_bytes / 2**20}
+    if profiled.allocated_bytes is not None:
+        memory["MiB of tensors"] = profiled.allocated_bytes / 2**20
+    return {"idle": idle, **memory, **shares}

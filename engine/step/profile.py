@@ -1,7 +1,8 @@
 """Where the time of a step goes: `--profile` makes some steps under torch's profiler.
 
 The speed is measured first, without the profiler and its overhead; the shares come from as many
-steps with it. It writes `trace.json` (for chrome://tracing or ui.perfetto.dev), `table.txt` and
+steps with it. On a GPU they are of the time without it, as the profiler makes gaps between the
+kernels of a graph but hardly prolongs them. It writes `trace.json` (for chrome://tracing or ui.perfetto.dev), `table.txt` and
 `profile.json`.
 """
 
@@ -46,8 +47,9 @@ class Profile:
     images_per_second: float  # without the profiler
     tflops: float  # of the network alone
     peak_tflops: float  # of a large matrix product, measured
-    peak_memory_bytes: int
-    spent: Breakdown  # with the profiler
+    peak_memory_bytes: int  # on a GPU all that torch reserved, with the memory of the graphs
+    allocated_bytes: int | None  # on a GPU: the peak of tensors, but for those within graphs
+    spent: Breakdown
 
     @property
     def utilisation(self) -> float:
@@ -78,8 +80,9 @@ def profile(
     images = sum(advance() for _ in range(count))
     machine.wait()
     passed = time.perf_counter() - began
-    memory = _peak_memory(machine)
+    memory, allocated = _peak_memory(machine)
     content = _traced(advance, machine, count)
+    spent = breakdown(json.loads(content)["traceEvents"])
     result = Profile(
         device=machine.name(),
         precision=machine.precision,
@@ -89,7 +92,8 @@ def profile(
         tflops=flops * images / passed / 1e12,
         peak_tflops=matmul_peak(machine) / 1e12,
         peak_memory_bytes=memory,
-        spent=breakdown(json.loads(content)["traceEvents"]),
+        allocated_bytes=allocated,
+        spent=spent if machine.device.type == "cpu" else spent.within(passed),
     )
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,16 +121,21 @@ def feeding(batches: Callable[[int], Iterator[Any]]) -> Iterator[Any]:
 def table(result: Profile) -> str:
     """The profile as readable text."""
     spent, steps, device = result.spent, result.steps, f"{result.device}, {result.precision}"
+    on_gpu = result.allocated_bytes is not None
+    memory = f"peak memory {result.peak_memory_bytes / 2**20:,.0f} MiB"
+    if result.allocated_bytes is not None:
+        memory += f" reserved, {result.allocated_bytes / 2**20:,.0f} by tensors outside the graphs"
     lines = [
         f"{device}: {steps} steps of {result.images / steps:,.0f} images",
         f"{result.images_per_second:,.0f} images/s without the profiler: {result.tflops:.3g} "
         f"TFLOP/s, {100 * result.utilisation:.1f} % of the measured {result.peak_tflops:.3g} of a "
         "matrix product",
-        f"peak memory {result.peak_memory_bytes / 2**20:,.0f} MiB",
+        memory,
         "",
         f"{'with the profiler':<29}{'ms per step':>11}{'share':>8}",
     ]
-    rows = [*spent.seconds.items(), ("idle", spent.idle), ("all", spent.wall)]
+    whole = "all, without the profiler" if on_gpu else "all"
+    rows = [*spent.seconds.items(), ("idle", spent.idle), (whole, spent.wall)]
     for group, seconds in rows:
         share = seconds / spent.wall if spent.wall else 0.0
         lines.append(f"{group:<29}{1e3 * seconds / steps:>11.3f}{100 * share:>7.1f}%")
@@ -162,7 +171,10 @@ def _traced(advance: Advance, machine: Machine, steps: int) -> bytes:
     with profiler(activities=activities, schedule=plan, record_shapes=True, acc_events=True) as run:
         for number in range(1 + steps):
             advance()
-            if number == steps:
+            if number in (
+                0,
+                steps,
+            ):  # so that the trace has all of its steps' kernels, and no others
                 machine.wait()
             run.step()
     return _exported(run)
@@ -175,8 +187,12 @@ def _exported(run: Any) -> bytes:
         return path.read_bytes()
 
 
-def _peak_memory(machine: Machine) -> int:
-    """Bytes: those of tensors on a GPU, those of the whole process on a CPU."""
+def _peak_memory(machine: Machine) -> tuple[int, int | None]:
+    """Bytes: on a GPU those reserved and those of tensors, on a CPU those of the whole process.
+
+    A replayed graph uses memory of its own, which only counts as reserved.
+    """
     if machine.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(machine.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        reserved = torch.cuda.max_memory_reserved(machine.device)
+        return reserved, torch.cuda.max_memory_allocated(machine.device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, None

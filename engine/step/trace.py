@@ -11,7 +11,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 AUGMENTATION, OPTIMIZER = "augmentation", "optimizer"
@@ -51,6 +51,10 @@ class Breakdown:
     idle: float  # seconds in which none of them ran
     wall: float  # from the first operation to the end of the last
     longest: list[tuple[str, str, float, int]]  # kernels: name, group, seconds, calls
+
+    def within(self, wall: float) -> Breakdown:
+        """The same work in steps that took `wall` seconds; what it leaves of them is idle."""
+        return replace(self, idle=max(0.0, wall - (self.wall - self.idle)), wall=wall)
 
 
 def breakdown(events: Iterable[Event]) -> Breakdown:

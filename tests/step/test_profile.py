@@ -86,6 +86,66 @@ def test_a_gpu_step_is_split_by_its_kernels_and_idle_where_none_ran() -> None:
     assert 1e6 * result.wall == pytest.approx(90)
 
 
+def test_on_a_gpu_idle_is_what_the_kernels_leave_of_steps_without_the_profiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    now = 0.0
+
+    def advance() -> int:
+        nonlocal now
+        now += 0.010
+        calls.append("step")
+        return 64
+
+    class Profiler:
+        def __enter__(self) -> Profiler:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def step(self) -> None:
+            calls.append("trace")
+
+        def export_chrome_trace(self, path: str) -> None:
+            begins = (0, 40_000, 80_000)  # microseconds: the profiler's own time lies between
+            kernels = [_event("augment", begin, 6_000, "kernel", tid=7) for begin in begins]
+            Path(path).write_text(json.dumps({"traceEvents": kernels}))
+
+    gpu = Machine(torch.device("cuda", 0), "bf16", compile=False, graph=True)
+    monkeypatch.setattr(profile, "profiler", lambda **options: Profiler())
+    monkeypatch.setattr(profile.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(profile, "MOST", 3)
+    monkeypatch.setattr(profile, "matmul_peak", lambda machine: 1e12)
+    monkeypatch.setattr(Machine, "wait", lambda machine: calls.append("wait"))
+    monkeypatch.setattr(Machine, "name", lambda machine: "a card")
+    for name, value in (
+        ("reset_peak_memory_stats", None),
+        ("max_memory_reserved", 300 << 20),
+        ("max_memory_allocated", 100 << 20),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    result = profile.profile(advance, gpu, 1e6)
+    spent = result.spent
+    assert result.images_per_second == pytest.approx(6400)
+    assert spent.seconds[trace.AUGMENTATION] == pytest.approx(0.018)
+    assert spent.wall == pytest.approx(0.030)
+    assert spent.idle == pytest.approx(0.012)
+    assert result.peak_memory_bytes == 300 << 20
+    text = profile.table(result)
+    assert "300 MiB reserved, 100 by tensors outside the graphs" in text
+    assert "idle                               4.000   40.0%" in text
+    # The trace begins when the device is idle, so that it has the kernels of whole steps.
+    whole = ["step", "wait", "trace"]
+    assert calls[-10:] == [*whole, *2 * ["step", "trace"], *whole]
+
+
+def test_work_that_fills_the_steps_leaves_no_idle_time() -> None:
+    result = trace.breakdown([_event("augment", 0, 1e6, "kernel")]).within(0.9)
+    assert (result.idle, result.wall) == (0, 0.9)
+
+
 @pytest.mark.parametrize(
     ("name", "group"),
     [
