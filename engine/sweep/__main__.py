@@ -35,8 +35,9 @@ from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess
 from engine.sweep.live import LiveView
 from engine.sweep.machine import measured_rates
+from engine.sweep.mps import VISIBLE, Mps
 from engine.sweep.planned import PlannedRun, different
-from engine.sweep.processes import VISIBLE, Processes, devices_of
+from engine.sweep.processes import Processes, devices_of
 from engine.sweep.queue import Queue
 from engine.sweep.records import Records
 
@@ -119,7 +120,8 @@ def place_of(args: Arguments, stop: Stop) -> Iterator[Executor]:
     """Where the runs are executed: on this machine, or on those of a Ray cluster."""
     address = args.flags.get("on")
     if address is None:
-        yield executor_of(args, stop)
+        with sharing(args) as mps:
+            yield executor_of(args, stop, mps)
         return
     try:
         from engine.sweep.on_ray import OnRay
@@ -138,7 +140,19 @@ def place_of(args: Arguments, stop: Stop) -> Iterator[Executor]:
         yield executor
 
 
-def executor_of(args: Arguments, stop: Stop) -> Executor:
+@contextlib.contextmanager
+def sharing(args: Arguments) -> Iterator[Mps | None]:
+    """What lets processes run on a GPU at the same time, where `--share` asks for it."""
+    if args.flags.get("share", packing.SLICES) == packing.SLICES:
+        yield None
+        return
+    if device.is_cpu(args.settings.runtime):
+        raise UserError("--share mps: of a GPU, and these runs are on a CPU; leave it out")
+    with Mps(devices_here(args), torch.cuda.device_count(), args.folder / "mps") as mps:
+        yield mps
+
+
+def executor_of(args: Arguments, stop: Stop, mps: Mps | None) -> Executor:
     """This process, or `--jobs` processes per device."""
     folder, cores, jobs = (
         args.folder / "configs",
@@ -147,12 +161,17 @@ def executor_of(args: Arguments, stop: Stop) -> Executor:
     )
     if jobs == arguments.AUTO:
         cache = Path(args.settings.runtime.cache or args.root / ".cache")
-        jobs = packing.jobs_here(largest(args.runs), cores, cache)
+        share = args.flags.get("share", packing.SLICES)
+        jobs = packing.jobs_here(largest(args.runs), cores, cache, share)
     if jobs == 0:
         return InProcess(train.train, stop, Processes(folder, [None], 1, cores))
+    return Processes(folder, devices_here(args), jobs, cores, mps)
+
+
+def devices_here(args: Arguments) -> list[str | None]:
+    """The devices of this machine that runs are spread over."""
     wanted = args.settings.runtime.device
-    devices = devices_of(wanted, torch.cuda.device_count(), os.environ.get(VISIBLE))
-    return Processes(folder, devices, jobs, cores)
+    return devices_of(wanted, torch.cuda.device_count(), os.environ.get(VISIBLE))
 
 
 def largest(runs: Sequence[PlannedRun]) -> Config:

@@ -11,12 +11,14 @@ from typing import Any
 from engine.config import options
 from engine.config.fields import option, section
 from engine.config.options import Flag
-from engine.config.readers import number, unexpected, whole
+from engine.config.readers import number, one_of, unexpected, whole
 from engine.config.schema import Checkpoint, Data, Runtime
 from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
 from engine.sweep.data import DataFiles
 from engine.sweep.files import read_files
+from engine.sweep.mps import MOST
+from engine.sweep.packing import MPS, SLICES
 from engine.sweep.plan import Overrides, make_plan, selected
 from engine.sweep.planned import Plan, PlannedRun
 from engine.sweep.records import Records
@@ -62,6 +64,9 @@ FLAGS = (
     Flag("jobs", "processes per device; 0 (the default): one run after another in this process, "
          "where runs of one architecture share compiled code; auto: as many as its cores or its "
          "memory allow", "N", needs=True, read=_jobs),
+    Flag("share", "how the processes of --jobs share a GPU: slices (the default: they take turns) "
+         "or mps (they run at the same time, by NVIDIA's Multi-Process Service, which runs as long "
+         "as the sweep)", "HOW", needs=True, read=one_of(SLICES, MPS)),
     Flag("on", "where the runs are executed: here (the default), ray (a Ray on this machine) or "
          "ray:HOST:PORT (a cluster by its head)", "PLACE", needs=True, read=_place),
     Flag("agents", "with --on: GPUs, or machines without them, to use or to wait for (default: "
@@ -156,6 +161,15 @@ def _contradictions(flags: Mapping[str, Any]) -> list[str]:
         problems.append("--summary: shows results, --dry-run the plan; keep one")
     if "agents" in flags and flags.get("on") is None:
         problems.append("--agents: of a Ray cluster; give --on ray:HOST:PORT too")
+    if flags.get("share") == MPS:
+        if flags.get("on") is not None:
+            problems.append(
+                "--share mps: of this machine's GPUs; with --on start MPS on the machines"
+            )
+        elif flags.get("jobs", 0) == 0:
+            problems.append("--share mps: of several processes; give --jobs N or --jobs auto too")
+        elif flags["jobs"] > MOST:
+            problems.append(f"--share mps: serves {MOST} processes per GPU at most")
     if "retry-failed" in flags and not flags.keys().isdisjoint({"dry-run", "summary"}):
         problems.append("--retry-failed: nothing runs with --dry-run or --summary; keep one")
     return problems

@@ -20,9 +20,9 @@ from engine.config.help import render_values
 from engine.config.schema import Config
 from engine.config.settings import settings_of
 from engine.sweep.executor import Job, JobEnd, Outcome, begin_log, last_lines, outcome_of
+from engine.sweep.mps import VISIBLE, Mps
 
 CHILD = "engine.sweep.child"
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 0.05
 
 
@@ -31,10 +31,20 @@ class Processes:
 
     `devices` has a value of CUDA_VISIBLE_DEVICES for each device that jobs are spread over, None
     where it stays as it is. The cores are divided among them, unless `runtime.threads` is given.
+    With `mps` the processes of a device run on it at the same time. A job that failed so is run
+    outside: a fault there ends all that share the GPU, and nobody knows whose it was.
     """
 
-    def __init__(self, folder: Path, devices: Sequence[str | None], jobs: int, cores: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        devices: Sequence[str | None],
+        jobs: int,
+        cores: int,
+        mps: Mps | None = None,
+    ) -> None:
         self._folder, self._devices, self._jobs = folder, tuple(devices), jobs
+        self._mps, self._failed = mps, set[str]()  # names
         self._threads = max(1, cores // self.slots)
         self._running: dict[int, _Process] = {}  # by ticket
         self._tickets = itertools.count()
@@ -60,17 +70,18 @@ class Processes:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(path, _as_yaml(config, job.name))
         since = begin_log(job.log)
+        served = self._mps if job.name not in self._failed and not job.isolated else None
         with open(job.log, "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", CHILD, str(os.getpid()), str(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(device),
+                env=_environment(device, served),
                 start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
             )
         ticket = next(self._tickets)
-        self._running[ticket] = _Process(process, job.log, since, device)
+        self._running[ticket] = _Process(process, job.name, job.log, since, device)
         return ticket
 
     def ended(self, seconds: float) -> list[tuple[int, JobEnd]]:
@@ -82,7 +93,9 @@ class Processes:
                 for ticket, process in self._running.items()
                 if (end := process.poll()) is not None
             }
-            for ticket in ends:
+            for ticket, end in ends.items():
+                if end.outcome is Outcome.FAILED:
+                    self._failed.add(self._running[ticket].name)
                 del self._running[ticket]
             left = until - time.monotonic()
             if ends or left <= 0:
@@ -98,6 +111,7 @@ class Processes:
 @dataclass
 class _Process:
     process: subprocess.Popen[bytes]
+    name: str
     log: Path
     since: int  # size of the log before it
     device: str | None
@@ -136,13 +150,13 @@ def host_of(device: str | None) -> str:
     return platform.node() + (f", GPU {device}" if device is not None else "")
 
 
-def _environment(device: str | None) -> dict[str, str]:
+def _environment(device: str | None, mps: Mps | None) -> dict[str, str]:
     root = str(Path(engine.__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     if device is not None:
         environment[VISIBLE] = device
-    return environment
+    return environment | (mps.environment(device) if mps is not None else {})
 
 
 def _as_yaml(config: Config, name: str) -> str:
