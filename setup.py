@@ -96,6 +96,7 @@ setup(
         "console_scripts": [
             "ffcv-engine-train = engine.commands:train",
             "ffcv-engine-evaluate = engine.commands:evaluate",
+            "ffcv-engine-launch = engine.commands:launch",
             "ffcv-engine-sweep = engine.commands:sweep",
             "ffcv-engine-explore = engine.commands:explore",
             "ffcv-engine-write = writers.command:write",

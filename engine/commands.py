@@ -22,6 +22,14 @@ def sweep() -> int:
     return run_command(main)
 
 
+def launch() -> int:
+    """`ffcv-engine-launch`, which is `python -m engine.launch`."""
+    signals.quit_early()
+    from engine.launch import main
+
+    return run_command(main)
+
+
 def evaluate() -> int:
     """`ffcv-engine-evaluate`, which is `python -m engine.evaluate`."""
     signals.quit_early()
