@@ -2,8 +2,8 @@
 
 The speed is measured first, without the profiler and its overhead; the shares come from as many
 steps with it. On a GPU they are of the time without it, as the profiler makes gaps between the
-kernels of a graph but hardly prolongs them. It writes `trace.json` (for chrome://tracing or ui.perfetto.dev), `table.txt` and
-`profile.json`.
+kernels of a graph but hardly prolongs them. It writes `trace.json` (for chrome://tracing or
+ui.perfetto.dev), `table.txt` and `profile.json`.
 """
 
 from __future__ import annotations
@@ -171,10 +171,7 @@ def _traced(advance: Advance, machine: Machine, steps: int) -> bytes:
     with profiler(activities=activities, schedule=plan, record_shapes=True, acc_events=True) as run:
         for number in range(1 + steps):
             advance()
-            if number in (
-                0,
-                steps,
-            ):  # so that the trace has all of its steps' kernels, and no others
+            if number in (0, steps):  # the trace has the kernels of its steps, and no others
                 machine.wait()
             run.step()
     return _exported(run)
