@@ -84,7 +84,7 @@ def train(
         if run.is_finished():
             return OK
         machine = run.machine  # a continued run keeps the precision of its first session
-        state = State(config, machine, sets, weights, ranks)
+        state = State(config, machine, sets, weights, ranks, continues=run.continues())
         run.resume(state)
         for epoch in range(state.counters.epoch, state.epochs):
             for batch in state.epoch(epoch, skip=state.counters.step_in_epoch):

@@ -85,6 +85,10 @@ class Follower:
         self.machine = dataclasses.replace(self.machine, precision=precision)
         return bool(finished)
 
+    def continues(self) -> bool:
+        """Always: `resume` takes over all that rank 0 has, also at the beginning."""
+        return True
+
     def resume(self, state: State) -> None:
         """Take over the state of rank 0."""
         facts = json.loads(self._ranks.tell(b""))

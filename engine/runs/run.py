@@ -21,6 +21,7 @@ from engine.optim.stages import steps_of
 from engine.runs import checkpoint, console, environment, records
 from engine.runs.background import BackgroundWriter
 from engine.runs.best_weights import BestWeights
+from engine.runs.checkpoint import Saved
 from engine.runs.counters import Counters
 from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from engine.runs.initial_weights import InitialWeights
@@ -64,6 +65,8 @@ class Run:
         self._best = BestWeights(self.folder.best_weights) if best else None
         self._state: State | None = None
         self._saving = Saving(config.checkpoint, machine, ranks)
+        self._saved: Saved | None = None  # the newest checkpoint, from `continues` to `resume`
+        self._damaged: list[str] = []  # what is wrong with others
         self._saved_step: int | None = None
         self._work = work_of(
             config, sets.train.samples_of_all, classes=len(sets.classes), side=sets.side
@@ -121,15 +124,22 @@ class Run:
             records.refuse_another(before, self.folder.path, self._record)
         return before
 
+    def continues(self) -> bool:
+        """Whether there is a checkpoint, which `resume` restores."""
+        self._saved = checkpoint.newest_valid(self.folder.checkpoints, self._damaged.append)
+        return self._saved is not None
+
     def resume(self, state: State) -> None:
-        """Restore `state` from the newest checkpoint, cut the log to it, and begin the record."""
+        """Restore the checkpoint that `continues` found, cut the log to it, begin the record."""
         for warning in self._sets.warnings:
             self._progress.warn(f"warning: {warning}")
         petaflops = self._work.total / 1e15
         console.opening(self._progress.say, self.folder.path, self._record, self._sets, petaflops)
         if self._starts_from:
             self._progress.say(self._starts_from)
-        saved = checkpoint.newest_valid(self.folder.checkpoints, self._progress.warn)
+        for problem in self._damaged:
+            self._progress.warn(problem)
+        saved, self._saved = self._saved, None
         if saved is None and self._saved_step is not None:
             raise UserError(
                 f"{self.folder.checkpoints}: this run was saved at step {self._saved_step:,}, but "

@@ -40,7 +40,11 @@ NETWORK = "network."  # before the names of weights and batch-norm statistics in
 
 
 class State:
-    """Network, optimizer and counters, and the step that moves them on."""
+    """Network, optimizer and counters, and the step that moves them on.
+
+    Where it `continues` from a checkpoint, a whitening stem's filters are not computed: they come
+    from there.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,8 @@ class State:
         sets: DataSets,
         weights: InitialWeights | None = None,
         ranks: Ranks = ALONE,
+        *,
+        continues: bool = False,
     ) -> None:
         assert (weights is not None) == bool(config.model.weights)
         # The weights are drawn on the CPU, so that every device starts from the same.
@@ -57,10 +63,10 @@ class State:
         network = ResNet(architecture[0], architecture[1], side=sets.side)
         generator = torch.Generator().manual_seed(derive(config.train.seed, Purpose.INIT, 1))
         initialise(network, config.model, generator)
-        if weights is None:
-            whiten(network, sets.train.pixels(IMAGES), sets.std)
-        else:
+        if weights is not None:
             weights.load_into(network)
+        elif not continues:
+            whiten(network, sets.train.pixels(IMAGES), sets.std)
         if ranks.count > 1:
             share(network, ranks)
         if machine.savings.count_together:

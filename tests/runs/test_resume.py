@@ -19,6 +19,7 @@ import pytest
 
 from engine import train
 from engine.errors import run_command
+from engine.model import whiten
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
 from engine.signals import SIGNALS
@@ -77,7 +78,13 @@ def test_a_run_stopped_after_every_step_ends_in_the_same_bits(
     whole = exact_flags(files, tmp_path / "whole", epochs, batch)
     assert run_command(train.main, [*whole, *more]) == 0
     signals = itertools.cycle(SIGNALS)
-    real = State.advance
+    real, whitened = State.advance, list[Any]()
+
+    def counted(*args: Any) -> None:
+        whitened.append(args)
+        whiten(*args)
+
+    monkeypatch.setattr("engine.runs.state.whiten", counted)
 
     def signalled(state: State, batch: Any) -> None:
         os.kill(os.getpid(), next(signals))  # a real one, in the middle of a step
@@ -87,6 +94,7 @@ def test_a_run_stopped_after_every_step_ends_in_the_same_bits(
     flags = [*exact_flags(files, tmp_path / "parts", epochs, batch), *more]
     codes = [run_command(train.main, flags) for _ in range(steps + 1)]
     assert codes == [75] * steps + [0]
+    assert len(whitened) == 1, "later sessions have the filters from the checkpoint"
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -20,8 +20,9 @@ from engine.runs.state import State
 from engine.step import replay
 from engine.step.device import Machine
 from engine.step.evaluation import evaluate
+from engine.step.mixing import mixed
 from engine.step.ranks import ALONE, Ranks
-from engine.step.totals import Means
+from engine.step.totals import Means, Mix
 from engine.step.training import TrainingStep
 from tests.support import recording_device
 from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files
@@ -164,6 +165,83 @@ def _states(config: Config, steps: int) -> list[dict[str, Tensor]]:
         return {name: tensor.clone() for name, tensor in tensors().items()}
 
     return in_threads([partial(work, state) for state in states], ranks)
+
+
+class _DoubleResNet(ResNet):
+    """A network of a run that computes in float64."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.double()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.double())
+
+
+def _mixed_by_rank(images: Tensor, labels: Tensor, row: Tensor) -> tuple[Tensor, Mix]:
+    """The pairs of two ranks in their whole batch."""
+    whole, others = torch.empty_like(images), torch.empty_like(labels)
+    for rank in range(2):
+        whole[rank::2], mix = mixed(images[rank::2], labels[rank::2], row)
+        others[rank::2] = mix.labels
+    return whole, Mix(others, mix.share)
+
+
+def test_stages_frozen_layers_whitening_mixing_and_averages_are_those_of_one_process(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runs.state.ResNet", _DoubleResNet)
+    stem = {"stem": "whiten", "stem_kernel": 2, "transition": "pool"}
+    config = _config(files, blocks=(1, 1), widths=(4, 6), **stem)
+    content = {name: dict(vars(section)) for name, section in vars(config).items()}
+    content["train"] |= {"epochs": 3.5, "label_smoothing": 0.2}  # 14 steps
+    content["train"] |= {"freeze_layers": 1, "freeze_from": 0.7}
+    content["augment"] |= {"sizes": (20, 28), "sizes_until": (0.3, 0.6), "mixup": 0.5, "cutmix": 1}
+    content["optim"] |= {"name": "muon", "stem_bias_epochs": 0.6, "ema_decay": 0.7, "lr": 0.02}
+    content["optim"] |= {"lookahead_k": 2, "lookahead_buffers": True}
+    config = from_dict(content)
+    ranks = ranks_of(2)
+    states = [
+        State(config, CPU, open_sets(config, CPU.device, rank.number, 2), ranks=rank)
+        for rank in ranks
+    ]
+    one = State(config, CPU, open_sets(config, CPU.device))
+    results = in_threads(
+        [partial(_whole_run, config, *each) for each in zip(states, ranks, strict=True)], ranks
+    )
+    monkeypatch.setattr("engine.step.training.mixed", _mixed_by_rank)
+    tensors, trained, evaluated = _whole_run(config, one, ALONE)
+    assert one.counters.step == 14 and len(trained) == 4
+    assert len({one.stage(number) for number in range(14)}) == 5
+    for theirs in results:
+        assert theirs[0].keys() == tensors.keys()
+        for name, value in tensors.items():
+            torch.testing.assert_close(theirs[0][name], value, rtol=0, atol=1e-12)
+            assert torch.equal(theirs[0][name], results[0][0][name]), "replicas differ"
+        for ours, other in zip(trained, theirs[1], strict=True):
+            assert (other.images, other.accuracy) == (ours.images, ours.accuracy)
+            assert other.loss == pytest.approx(ours.loss, rel=0, abs=1e-12)
+        assert (theirs[2].images, theirs[2].accuracy) == (TEST_IMAGES, evaluated.accuracy)
+    for state in states:
+        assert state.counters.trace == one.counters.trace
+
+
+def _whole_run(
+    config: Config, state: State, ranks: Ranks
+) -> tuple[dict[str, Tensor], list[Means], Means]:
+    """The state at the end, the means of each epoch, and of the test set."""
+    trained = []
+    for epoch in range(state.epochs):
+        for batch in state.epoch(epoch):
+            state.advance(batch)
+        trained.append(state.end_epoch(None))
+    state.compare()
+    tensors, _ = state.snapshot("", compared=False)
+    test = open_sets(config, CPU.device, ranks.number, ranks.count).test
+    with state.averaged():
+        evaluated = evaluate(state.network, test, CPU, ranks=ranks)
+    assert evaluated is not None
+    return {name: tensor.clone() for name, tensor in tensors().items()}, trained, evaluated
 
 
 @pytest.mark.parametrize(("batch", "ranks", "part"), [(25, 2, "25 images"), (24, 4, "of 3 for 4")])
