@@ -92,7 +92,7 @@ def sync_folder(folder: Path) -> None:
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of this file; the check locks it for an instant."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -120,9 +120,13 @@ def _regular(target: Path) -> Path:
 
 
 def _open_locked(partial: Path) -> int:
+    if partial.is_symlink():
+        raise UserError(f"{partial}: a link; remove it")
     while True:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UserError(f"{partial}: not a regular file; remove it")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(partial).st_ino == os.fstat(descriptor).st_ino:

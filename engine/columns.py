@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from engine.escaping import escaped
+
 Row = Sequence[str]
 
 
@@ -15,6 +17,7 @@ def columns(head: Row, rows: Sequence[Row], *, right: Collection[int] | None = N
     if not rows:
         return ""
     right = range(1, len(head)) if right is None else right
+    rows = [[escaped(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return "\n".join(
         "  ".join(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from engine import signals
+from engine.escaping import escaped
 
 OK, FAILED, USER_ERROR, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
 
@@ -64,6 +66,8 @@ def with_path(error: OSError, path: object) -> Exception:
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call `main` and turn what it raises into messages on stderr and an exit code."""
     signals.restore_ctrl_c()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no Unicode
     try:
         code = main(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -97,4 +101,4 @@ def leave(code: int) -> NoReturn:
 
 def _print_errors(*problems: str) -> None:
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print("error:", "\n".join(map(escaped, problem.split("\n"))), file=sys.stderr)

@@ -33,6 +33,7 @@ from engine.data.sets import class_names, evaluation_loader
 from engine.data.stores import open_store
 from engine.data.subsets import tested_ids
 from engine.errors import OK, UserError, run_command
+from engine.escaping import escaped
 from engine.model import ResNet, resolve
 from engine.parser import Parser
 from engine.runs import checkpoint, console
@@ -193,13 +194,14 @@ def _write_predictions(target: Path, ids: list[int], logits: Tensor) -> None:
 
 
 def _text(result: dict[str, Any]) -> str:
-    width = max(len(name) for name in result["per_class_accuracy"])
+    per_class = {escaped(name): share for name, share in result["per_class_accuracy"].items()}
+    width = max(map(len, per_class))
     lines = [
         f"accuracy  {console.percent(result['accuracy'])} of {result['images']:,} images"
         + (f", mean of {WORDS[result['tta']]}" if result["tta"] in WORDS else ""),
         f"loss      {console.loss(result['loss'])}",
     ]
-    for name, share in result["per_class_accuracy"].items():
+    for name, share in per_class.items():
         lines.append(f"  {name:<{width}}  {'-' if share is None else console.percent(share)}")
     return "\n".join(lines)
 

@@ -17,7 +17,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "architecture.svg"
 PACKAGES = ("engine", "writers", "benchmarks")
-BASE = ("errors", "signals", "atomic", "columns", "statistics", "parser")  # of engine
+BASE = (
+    "errors",
+    "signals",
+    "escaping",
+    "atomic",
+    "files",
+    "columns",
+    "statistics",
+    "parser",
+)  # of engine
 COMMANDS = ("train", "launch", "rank", "evaluate", "show")
 TEXTS = {
     "engine base": "Errors and exit codes, signals, atomic files, statistics, text tables.",

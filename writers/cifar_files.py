@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.data.sidecar import digest_of
 from engine.errors import UserError
+from engine.escaping import escaped
 from writers import archive, unpickle
 from writers.cifar_layouts import LAYOUTS, PIXELS, SIDE, Layout
 from writers.outputs import LabelledImages
@@ -202,6 +203,8 @@ class _Batches:
         else:
             lines = [line.strip() for line in content.decode("ascii").splitlines()]
         lines = [line for line in lines if line]
+        if any(escaped(line) != line for line in lines):
+            raise ValueError("a class name with control characters")
         if len(set(lines)) != self.layout.class_count or len(lines) != len(set(lines)):
             raise ValueError(f"{len(set(lines))} class names, expected {self.layout.class_count}")
         return tuple(lines)

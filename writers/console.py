@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from engine.escaping import escaped
+
 _BAR = 30
 _SECONDS_BETWEEN = 0.1
 
@@ -23,7 +25,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print one line."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(escaped(text), file=sys.stderr, flush=True)
 
     def progress(self, label: str) -> Callable[[int, int], None]:
         """A function that shows (done, total); it may be called often."""

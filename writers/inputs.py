@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.data import sidecar
 from engine.errors import UserError
+from engine.escaping import escaped
 from writers import cifar_files, download, npy_files, outputs, synthetic
 from writers.cifar_layouts import LAYOUTS, Layout
 from writers.console import Console, CtrlC
@@ -117,7 +118,7 @@ def _npy_input(data: Data) -> Input:
     images = npy_files.load_images(paths[0])
     labels_path = Path(data.labels) if data.labels else None
     labels, classes = npy_files.load_labels(labels_path, len(images), data.name)
-    sources = {path.name: f"sha256:{sidecar.digest_of(path)}" for path in paths}
+    sources = {escaped(path.name): f"sha256:{sidecar.digest_of(path)}" for path in paths}
     count = _limited(len(images), data.limit)
     content = LabelledImages(images, labels, classes).first(count)
     return Input(data.name, {data.split: count}, sources, lambda: {data.split: content})

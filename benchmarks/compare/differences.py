@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from benchmarks.records.conditions import conditions_of, refuse_mixture, setting_key, settings_of
 from benchmarks.records.runs import RunRecord
 from benchmarks.records.untrusted import printable
+from engine import files
 from engine.errors import RunFailed, UserError
 from engine.statistics import Difference, Summary, summary, welch
 
@@ -216,7 +217,7 @@ def _comparison(
 def _rates(path: Path) -> Iterator[tuple[str, list[float]]]:
     """The turns of every contender in a file of benchmarks.loader or benchmarks.step."""
     try:
-        details = json.loads(path.read_text(encoding="utf-8"))["details"]
+        details = json.loads(files.read_text(path))["details"]
         loaders, pairs = details.get("images_per_second", {}), details.get("pairs", {})
         rates = {name: each["values"] for name, each in loaders.items()}
         if not rates:  # the step's: ours and the other of each pair

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-LARGEST = 64 * 2**20  # bytes of a file that are read
+from engine import files
+from engine.errors import UserError
+
 UNPRINTABLE = ("Cc", "Cs", "Cf", "Zl", "Zp", "Cn")
 
 
@@ -94,14 +96,11 @@ def read_text(path: Path, problems: list[str], *, name: str = "") -> str | None:
     """A file's text, or None; it never waits on a pipe, and never reads a huge file."""
     name = printable(name or path.name)
     try:
-        if not path.exists():
-            return None
-        if not path.is_file():
-            problems.append(f"{name}: not a file")
-        elif path.stat().st_size > LARGEST:
-            problems.append(f"{name}: larger than {LARGEST // 2**20} MiB, not read")
-        else:
-            return path.read_text(encoding="utf-8", errors="replace")
+        return files.read_bytes(path).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        problems.append(f"{name}: {printable(error).removeprefix(printable(path) + ': ')}")
     except OSError as error:
         problems.append(f"{name}: {error.strerror}")
     return None

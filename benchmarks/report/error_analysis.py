@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.records.runs import RunRecord
 from benchmarks.records.untrusted import mapping, number, printable
-from engine import atomic
+from engine import atomic, files
 from engine.errors import UserError
 
 WORST = 25  # images shown
@@ -224,7 +224,7 @@ def _png(image: Any) -> str:
 def _read(path: Path) -> ErrorAnalysis | None:
     """The result of an earlier report; a damaged file is computed again."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(files.read_text(path))
         if content["format"] != FORMAT:
             return None
         worst = tuple(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from engine.escaping import escaped
+
 LONGEST_SHOWN = 60
 LONGEST_GUESSED = 80  # comparing is quadratic; a misspelt name is not longer
+OTHER_NAMES = {  # in other projects; no letters in common, so no close match
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "workers": "threads",
+}
 
 
 def shown(text: str, longest: int | None = LONGEST_SHOWN) -> str:
     """The text on one line: control characters escaped, the middle of a long one left out."""
-    plain = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    plain = escaped(text)
     if longest is not None and len(plain) > longest:
         half = longest // 2
         plain = f"{plain[:half]}...{plain[-half:]}"
@@ -32,6 +37,7 @@ def close(name: str, names: Sequence[str]) -> list[str]:
     if not name or len(name) > LONGEST_GUESSED:
         return []
     last = _last_part(name)
+    last = OTHER_NAMES.get(last, last)
     if same := [other for other in names if _last_part(other) == last]:
         return same[:4]
     if best := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
@@ -39,7 +45,7 @@ def close(name: str, names: Sequence[str]) -> list[str]:
     if longer := [other for other in names if other.startswith(name)]:
         return longer[:4]
     parts = {_last_part(other): other for other in names}
-    return [parts[part] for part in difflib.get_close_matches(last, parts, n=1, cutoff=0.6)]
+    return [parts[part] for part in difflib.get_close_matches(last, parts, n=1, cutoff=0.7)]
 
 
 def either(words: Sequence[str]) -> str:

@@ -6,8 +6,6 @@ several documents, endless nesting, named pipes and exceptions that are not YAML
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +13,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from engine import files
 from engine.config.values import Entry, Nested, Raw, Scalar
 from engine.config.wording import did_you_mean, shown
+from engine.errors import UserError
 
 LARGEST_FILE = 1_000_000  # bytes; a config has a few hundred
 _MOST_GUESSES = 50  # close matches take time; a file with more mistakes is no config
@@ -182,20 +182,12 @@ def _compose(path: Path, text: str) -> tuple[yaml.Node, list[tuple[str, int]]]:
 def _read_text(path: Path) -> str:
     name = shown(str(path), None)
     try:
-        # Without O_NONBLOCK, opening a named pipe that nobody writes to would block for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = files.read_bytes(path, LARGEST_FILE)
     except FileNotFoundError:
         raise Unreadable(f"{name}: no such config file{_neighbours(path)}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, ValueError, UserError) as error:
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
         raise Unreadable(f"{name}: not readable as a config file: {shown(reason)}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Unreadable(f"{name}: not a regular file; expected a YAML file")
-    with open(descriptor, "rb") as file:
-        content = file.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        raise Unreadable(f"{name}: larger than {LARGEST_FILE:,} bytes; expected a YAML file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ any checkpoint, even after an epoch was lost, ends with the same file.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from engine import atomic
+from engine import atomic, files
 from engine.data.loader import Loader
 from engine.errors import UserError
 from engine.runs import checkpoint
@@ -67,8 +68,10 @@ class BestWeights:
             self._path.unlink(missing_ok=True)
             return
         content = checkpoint.pack(self._tensors)
-        if not self._path.exists() or self._path.read_bytes() != content:
-            atomic.write_bytes(self._path, content)
+        with contextlib.suppress(FileNotFoundError):
+            if files.read_bytes(self._path, files.LARGEST_TENSORS) == content:
+                return
+        atomic.write_bytes(self._path, content)
 
     def tested(
         self,

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from engine import atomic
+from engine import atomic, files
 from engine.errors import UserError
 
 FORMAT = 1
@@ -103,7 +103,7 @@ def pack(tensors: Mapping[str, Tensor]) -> bytes:
 def load_weights(path: Path, digest: str) -> Tensors:
     """The tensors of a finished run's weights; anything wrong with the file is a `UserError`."""
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path, files.LARGEST_TENSORS)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     if _sha256(content) != digest:
@@ -112,7 +112,7 @@ def load_weights(path: Path, digest: str) -> Tensors:
 
 
 def _read(path: Path) -> Saved:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(files.read_text(path))
     if content["format"] != FORMAT:
         raise UserError(
             f"{path}: a checkpoint of format {content['format']!r}; this version reads {FORMAT}"
@@ -120,7 +120,7 @@ def _read(path: Path) -> Saved:
     body = json.dumps(content["facts"], sort_keys=True)
     if _sha256(body.encode()) != content["sha256"]["facts"]:
         raise ValueError("its facts do not match their digest")
-    raw = path.with_suffix(".safetensors").read_bytes()
+    raw = files.read_bytes(path.with_suffix(".safetensors"), files.LARGEST_TENSORS)
     if _sha256(raw) != content["sha256"]["tensors"]:
         raise ValueError("its tensors do not match their digest")
     return Saved(safetensors.torch.load(raw), content["facts"])

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import atomic
+from engine import atomic, files
 from engine.errors import UserError, with_path
 
 LOCKED = "already running in another process"
@@ -85,12 +85,14 @@ class RunFolder:
     def truncate_log(self, lines: int) -> None:
         """Keep the first `lines` lines; the epochs after them will be trained again."""
         if self.log.exists():
-            kept = self.log.read_bytes().splitlines(keepends=True)[:lines]
+            kept = files.read_bytes(self.log, files.LARGEST_LOG).splitlines(keepends=True)[:lines]
             atomic.write_bytes(self.log, b"".join(kept))
 
     def last_log_line(self) -> dict[str, Any]:
         """The line of the last epoch."""
-        last: dict[str, Any] = json.loads(self.log.read_bytes().splitlines()[-1])
+        last: dict[str, Any] = json.loads(
+            files.read_bytes(self.log, files.LARGEST_LOG).splitlines()[-1]
+        )
         return last
 
 
@@ -106,7 +108,7 @@ def _locks(descriptor: int, kind: int) -> bool:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a run's folder; None where there is none; a broken one is an error."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(files.read_text(path))
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from engine import files
 from engine.config.schema import Model
-from engine.errors import UserError, with_path
+from engine.errors import UserError
 from engine.model import ResNet, Variant, resolve
 from engine.runs.checkpoint import Tensors
 from engine.runs.directory import RunFolder
@@ -142,18 +142,14 @@ def _file_of(path: Path) -> tuple[Path, str | None]:
 def _opened(path: Path) -> BinaryIO:
     """A regular file, opened; a pipe or a device is refused without waiting for it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        return files.opened(path)
     except FileNotFoundError:
         raise UserError(
             f"model.weights: {path}: no such file; expected the folder of a finished run, or a "
             ".safetensors file"
         ) from None
-    except OSError as error:
-        raise with_path(error, path) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UserError(f"model.weights: {path}: not a regular file")
-    return os.fdopen(descriptor, "rb")
+    except UserError as error:
+        raise UserError(f"model.weights: {error}") from None
 
 
 def _header(file: BinaryIO, size: int, path: Path) -> tuple[Layout, bytes]:

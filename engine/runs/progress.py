@@ -11,6 +11,8 @@ import shutil
 import sys
 import time
 
+from engine.escaping import escaped
+
 REDRAW_SECONDS = 0.1
 FILLED, EMPTY = "━", "─"
 
@@ -36,7 +38,7 @@ class Progress:
 
     def warn(self, line: str) -> None:
         """Print a line, also when quiet."""
-        self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
+        self._write(("\r\x1b[2K" if self._live else "") + escaped(line) + "\n")
 
     def step(self, epoch: int, step: int) -> None:
         """`step` steps of epoch `epoch` (counted from 0) were queued on the device."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine import atomic
+from engine import atomic, files
 from engine.errors import UserError
 
 FILE = "measured.json"
@@ -44,10 +44,10 @@ def keep(values: dict[str, float], cache: Path) -> None:
 def _read(path: Path) -> dict[str, float]:
     """The kept measurements; an unreadable file is dropped."""
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(files.read_text(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, UserError):
         content = None
     if not isinstance(content, dict) or not all(
         type(value) in (int, float) and 0 < value < float("inf") for value in content.values()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Sequence
 
 import pytest
 
+from engine.columns import columns
 from engine.errors import RunFailed, UserError, run_command
-from tests.support.processes import start_warm
+from engine.runs.progress import Progress
+from tests.support.processes import start_warm, succeed
+from writers.console import Console
 
 
 def _raising(error: BaseException) -> int:
@@ -50,3 +54,24 @@ def test_a_closed_stdout_is_no_error() -> None:
     os.close(write)
     assert process.communicate()[1] == ""
     assert process.returncode == 0
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\r\u202e\ud800"
+SHOWN = r"\x1b]0;title\x07\x1b[2J\r\u202e\ud800"
+
+
+def test_control_characters_in_a_message_are_shown_not_obeyed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _raising(UserError(f"a {HOSTILE}"))
+    assert capsys.readouterr().err == f"error: a {SHOWN}\n"
+    Progress(1, 1, 1, 1, quiet=True).warn(HOSTILE)
+    assert capsys.readouterr().err == f"{SHOWN}\n"
+    Console().say(HOSTILE)
+    assert capsys.readouterr().err == f"{SHOWN}\n"
+    assert columns(("a", "b"), [(HOSTILE, "1")]).endswith(f"{SHOWN}  1")
+
+
+def test_a_name_that_is_no_unicode_can_be_printed() -> None:
+    code = "from engine.errors import run_command as run; run(lambda a: print(chr(0xD800)))"
+    assert succeed(sys.executable, "-c", code) == "\\ud800\n"
