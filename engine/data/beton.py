@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data import sidecar
+from engine.data import beton_table, sidecar
 from engine.data.sidecar import Sidecar
 from engine.errors import UserError
 
@@ -36,7 +36,6 @@ HEADER = np.dtype(
 FIELD = np.dtype([("type", "u1"), ("name", "S16"), ("arguments", "V1024")])
 IMAGE = np.dtype([("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("pointer", "<u8")])
 LABEL = np.dtype("<i8")
-ENTRY = np.dtype([("sample", "<u8"), ("pointer", "<u8"), ("size", "<u8")])  # of the table
 INT_FIELD, IMAGE_FIELD = 1, 2
 FIELD_TYPES = ("float", "int", "RGB image", "bytes", "ndarray", "JSON", "tensor")
 JPEG, RAW = range(2)
@@ -78,8 +77,7 @@ class Beton:
         if self.sidecar is not None and digest != self.sidecar.sha256:
             raise UserError(
                 f"{self.path} is damaged or another file: its SHA-256 is {digest[:16]}..., its "
-                f"sidecar says {self.sidecar.sha256[:16]}...; write it again with: "
-                "python writers/cifar.py --force"
+                f"sidecar says {self.sidecar.sha256[:16]}...; {sidecar.remedy(self.path)}"
             )
         return digest
 
@@ -128,8 +126,12 @@ def open_beton(path: str | Path, *, verify: bool = True) -> Beton:
     records = _records(path, view, header, layout)
     pictures, labels = records[image], records[label].astype(np.int64)
     height, width = _image_size(path, pictures)
-    sizes = _sizes(path, view, header, pictures)
-    pointers = _pointers(path, header, pictures, sizes, height * width * CHANNELS)
+    pointers: npt.NDArray[np.uint64] = pictures["pointer"].astype(np.uint64)
+    jpeg = pictures["mode"] == JPEG
+    lengths = np.where(jpeg, 0, height * width * CHANNELS)
+    lengths = beton_table.sizes(path, view[int(header["table"]) :], pointers, lengths)
+    _check_places(path, pointers, lengths, _end_of_records(header, layout), int(header["table"]))
+    sizes = np.where(jpeg, lengths, 0) if jpeg.any() else None
     _check_labels(path, labels, known)
     if known is not None and known.image_shape != (height, width, CHANNELS):
         shape = "x".join(map(str, known.image_shape))
@@ -144,7 +146,7 @@ def _check_kind(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; write it with: python writers/cifar.py") from None
+        raise UserError(f"{path}: no such file; {sidecar.remedy(path, again=False)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if not stat.S_ISREG(mode):
@@ -158,7 +160,7 @@ def _check_size(path: Path, view: npt.NDArray[np.uint8], known: Sidecar | None) 
         shorter = "shorter" if len(view) < known.bytes else "longer"
         raise UserError(
             f"{path} is {shorter} than its sidecar says ({len(view):,} of {known.bytes:,} bytes); "
-            "write it again with: python writers/cifar.py --force"
+            f"{sidecar.remedy(path)}"
         )
 
 
@@ -198,13 +200,17 @@ def _fields(path: Path, fields: Any) -> tuple[str, str, np.dtype[Any]]:
 
 
 def _records(path: Path, view: Any, header: Any, layout: np.dtype[Any]) -> Any:
-    start = HEADER.itemsize + int(header["fields"]) * FIELD.itemsize
-    samples = int(header["samples"])
-    if start + samples * layout.itemsize > len(view):
+    samples, end = int(header["samples"]), _end_of_records(header, layout)
+    if end > int(header["table"]):
         raise UserError(
             f"{path}: says that it holds {samples:,} samples, but {len(view):,} bytes are too few"
         )
-    return np.frombuffer(view, layout, samples, start)
+    return np.frombuffer(view, layout, samples, end - samples * layout.itemsize)
+
+
+def _end_of_records(header: Any, layout: np.dtype[Any]) -> int:
+    fields, samples = int(header["fields"]), int(header["samples"])
+    return HEADER.itemsize + fields * FIELD.itemsize + samples * layout.itemsize
 
 
 def _image_size(path: Path, images: Any) -> tuple[int, int]:
@@ -225,34 +231,14 @@ def _image_size(path: Path, images: Any) -> tuple[int, int]:
     return height, width
 
 
-def _sizes(
-    path: Path, view: npt.NDArray[np.uint8], header: Any, images: Any
-) -> npt.NDArray[np.int64] | None:
-    """The size of each JPEG image, from the table; None if all are raw."""
-    if images["mode"].min() == RAW:
-        return None
-    table = np.frombuffer(view[int(header["table"]) :], np.uint8)
-    entries = np.frombuffer(table[: len(table) // ENTRY.itemsize * ENTRY.itemsize], ENTRY)
-    order = np.argsort(entries["pointer"], kind="stable")
-    places = np.searchsorted(entries["pointer"], images["pointer"], sorter=order)
-    match = entries[order[np.minimum(places, len(order) - 1)]] if len(order) else entries
-    if not len(match) or (match["pointer"] != images["pointer"]).any() or not match["size"].all():
-        raise UserError(f"{path}: its table does not say where every JPEG image ends; damaged")
-    sizes: npt.NDArray[np.int64] = np.minimum(match["size"], np.uint64(len(view))).astype(np.int64)
-    sizes[images["mode"] == RAW] = 0
-    return sizes
-
-
-def _pointers(
-    path: Path, header: Any, images: Any, sizes: npt.NDArray[np.int64] | None, raw: int
-) -> npt.NDArray[np.uint64]:
-    """Where each image begins; every image lies inside the data pages."""
-    end = int(header["table"])
-    first = HEADER.itemsize + int(header["fields"]) * FIELD.itemsize
-    pointers: npt.NDArray[np.uint64] = images["pointer"].astype(np.uint64)
-    lengths = np.full(len(pointers), raw, np.int64)
-    if sizes is not None:
-        lengths[sizes > 0] = sizes[sizes > 0]
+def _check_places(
+    path: Path,
+    pointers: npt.NDArray[np.uint64],
+    lengths: npt.NDArray[np.int64],
+    first: int,
+    end: int,
+) -> None:
+    """Every image lies between the records and the table, and none over another."""
     # Compared before any sum: a damaged pointer near 2**64 would wrap around.
     last = np.maximum(end - lengths, 0).astype(np.uint64)
     outside = np.flatnonzero((pointers < first) | (pointers > last) | (lengths > end))
@@ -262,7 +248,7 @@ def _pointers(
             f"{path}: sample {sample:,} points outside the data ({int(pointers[sample]):,} of "
             f"{end:,}); the file is damaged"
         )
-    return pointers
+    beton_table.check_apart(path, pointers, lengths)
 
 
 def _check_labels(path: Path, labels: Any, known: Sidecar | None) -> None:

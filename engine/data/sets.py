@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from engine.config.schema import Augment, Config
@@ -171,6 +172,7 @@ def _check_pair(train: Beton, test: Beton) -> None:
         )
     if train.height != train.width:
         raise UserError(f"{train.path}: images of {train.height}x{train.width}; expected squares")
+    _check_labels(train)
     if train.sidecar and test.sidecar and train.sidecar.classes != test.sidecar.classes:
         raise UserError(
             f"{test.path}: holds {test.sidecar.dataset} with {test.classes} classes, but "
@@ -185,6 +187,19 @@ def _check_pair(train: Beton, test: Beton) -> None:
         raise UserError(
             f"{test.path}: labels up to {test.classes - 1}, but {train.path} has "
             f"{train.classes} classes"
+        )
+
+
+def _check_labels(train: Beton) -> None:
+    """Refuse classes of which most have no image, where no sidecar vouches for them."""
+    if train.sidecar is not None:
+        return
+    used = np.unique(train.labels)
+    if train.classes > 2 * len(used):
+        raise UserError(
+            f"{train.path}: labels up to {train.classes - 1}, but only {len(used)} of these "
+            f"{train.classes} classes have an image; a label is damaged, or number the classes "
+            "from 0 without gaps"
         )
 
 

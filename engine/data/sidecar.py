@@ -8,18 +8,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-import stat
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
-from engine import atomic
+from engine import atomic, files
 from engine.errors import UserError
 
 FORMAT = 1
 OWN_DIGEST = "sidecar_sha256"  # of everything else in it; optional, for files written by hand
+CONTROL = ("Cc", "Cs", "Zl", "Zp")  # what a terminal obeys, and what is no Unicode
+WRITTEN = {  # by which flags of writers/cifar.py
+    "cifar10": "",
+    "cifar100": " --data.name cifar100",
+    "synthetic": " --data.source synthetic",
+}
 
 
 @dataclass(frozen=True)
@@ -62,19 +68,18 @@ def read(beton: Path) -> Sidecar | None:
     """The sidecar of `beton`, or None if there is none; a broken one is an error."""
     path = path_of(beton)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
-            raise UserError(f"{path}: not a regular file; {_advice()}")
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(files.read_text(path))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); {_advice()}") from None
+        raise UserError(f"{path}: not readable as JSON ({error}); {remedy(beton)}") from None
     try:
         return _parse(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a sidecar of a .beton file ({error}); {_advice()}") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        what = f"not a sidecar of a .beton file ({error})"
+        raise UserError(f"{path}: {what}; {remedy(beton)}") from None
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
@@ -86,8 +91,14 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
     return digest.hexdigest()
 
 
-def _advice() -> str:
-    return "write it again with: python writers/cifar.py --force"
+def remedy(beton: Path, *, again: bool = True) -> str:
+    """How to write a file, as far as its name says what it holds."""
+    words, force = (" again", " --force") if again else ("", "")
+    dataset, _, split = beton.name.removesuffix(".beton").rpartition("_")
+    if dataset not in WRITTEN or split not in ("train", "test"):
+        return f"write it{words} from its source, as docs/own_data.md says"
+    flags = WRITTEN[dataset] + f" --data.folder {shlex.quote(str(beton.parent))}"
+    return f"write it{words} with: python writers/cifar.py{flags}{force}"
 
 
 def _parse(content: Any) -> Sidecar:
@@ -124,15 +135,15 @@ def _whole(value: Any) -> bool:
 
 def _share(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value <= 1
+    return number and 0 <= value <= 1  # nan is not
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and all(category(each) not in CONTROL for each in value)
 
 
 def _texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_text, value.values()))
+    return isinstance(value, dict) and all(map(_text, (*value, *value.values())))
 
 
 def _list_of(valid: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:

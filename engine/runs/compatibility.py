@@ -9,10 +9,12 @@ from engine import model
 from engine.config.schema import Config
 from engine.data.subsets import augment_problems
 from engine.model import budget
+from engine.runs import tensorboard
 
 
 def problems(config: Config, classes: int, side: int, images: int) -> Iterator[tuple[str, str]]:
     """What prevents training on `images` square images of `side`, as (dotted key, message)."""
+    yield from tensorboard.problems(config.run)
     of_network = model.problems(config.model, classes, side)
     yield from of_network
     yield from augment_problems(config.augment, side)

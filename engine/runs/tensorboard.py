@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError
+from engine.config.schema import Run as RunSettings
+
+
+def problems(run: RunSettings) -> Iterator[tuple[str, str]]:
+    """What prevents writing events, before anything is written."""
+    if run.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        yield "run.tensorboard", "tensorboard is not installed; try: pip install tensorboard"
 
 
 class Board:
@@ -17,13 +24,12 @@ class Board:
         self._writer: Any = None
         if folder is None:
             return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UserError(
-                "run.tensorboard: not installed; try: pip install 'ffcv-engine[tensorboard]'"
-            ) from None
-        self._guard(lambda: setattr(self, "_writer", SummaryWriter(str(folder))))
+        self._guard(lambda: self._open(folder))
+
+    def _open(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
 
     def add(self, step: int, scalars: Mapping[str, float | None]) -> None:
         """The numbers of one epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
@@ -88,7 +89,7 @@ def test_a_jpeg_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sample 7 is no readable JPEG"):
         open_beton(path).images()
     _patch(path, 24 + 2 * 1041 + 5 + 24, struct.pack("<Q", 9_000_000))
-    with pytest.raises(UserError, match="where every JPEG image ends"):
+    with pytest.raises(UserError, match="where sample 1 begins"):
         open_beton(path)
 
 
@@ -141,8 +142,8 @@ def test_files_swapped_under_their_sidecars_are_detected(files: Files, tmp_path:
         (24, b"\xff", "type 255"),
         (FIRST_RECORD, b"\x07", "image mode 7"),
         (FIRST_RECORD + 1, struct.pack("<H", 31), "images of several sizes"),
-        (FIRST_RECORD + 5, struct.pack("<Q", 0), "points outside"),
-        (FIRST_RECORD + 5, struct.pack("<Q", 2**64 - 1), "points outside"),
+        (FIRST_RECORD + 5, struct.pack("<Q", 0), "where sample 0 begins"),
+        (FIRST_RECORD + 5, struct.pack("<Q", 2**64 - 1), "where sample 0 begins"),
         (FIRST_RECORD + 16, struct.pack("<q", -2), "label -2"),
         (FIRST_RECORD + 16, struct.pack("<q", 2**40), "label 1099511627776"),
     ],
@@ -254,4 +255,28 @@ def test_a_sidecar_that_is_no_regular_file_is_refused_without_waiting(
 def test_a_broken_sidecar_is_refused(copy: Path, content: str) -> None:
     sidecar.path_of(copy).write_text(content)
     with pytest.raises(UserError, match=r"copy.beton.json"):
+        open_beton(copy)
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\nb", "\ud800", "\u2028"])
+def test_a_sidecar_with_control_characters_is_refused(files: Files, copy: Path, text: str) -> None:
+    for change in ({"dataset": text}, {"classes": [text, "b", "c", "d"]}, {"sources": {text: ""}}):
+        rewrite_sidecar(files.train, copy, **change)
+        with pytest.raises(UserError, match="copy.beton.json: not a sidecar"):
+            open_beton(copy)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1" + "0" * 9000, "1e999", "-1e-400"])
+def test_a_sidecar_with_an_impossible_number_is_refused(
+    files: Files, copy: Path, number: str
+) -> None:
+    text = sidecar.path_of(files.train).read_text()
+    content = json.loads(text)
+    del content[sidecar.OWN_DIGEST]
+    content["mean"][0] = "NUMBER"
+    sidecar.path_of(copy).write_text(json.dumps(content).replace('"NUMBER"', number))
+    if number == "-1e-400":  # zero
+        open_beton(copy)
+        return
+    with pytest.raises(UserError, match=r"copy.beton.json: not"):
         open_beton(copy)
