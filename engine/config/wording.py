@@ -40,7 +40,8 @@ def close(name: str, names: Sequence[str]) -> list[str]:
     last = OTHER_NAMES.get(last, last)
     if same := [other for other in names if _last_part(other) == last]:
         return same[:4]
-    if best := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
+    cutoff = 0.8 if "." in name else 0.6  # a section that is right says nothing about the rest
+    if best := difflib.get_close_matches(name, names, n=1, cutoff=cutoff):
         return best
     if longer := [other for other in names if other.startswith(name)]:
         return longer[:4]

@@ -280,3 +280,29 @@ def test_a_sidecar_with_an_impossible_number_is_refused(
         return
     with pytest.raises(UserError, match=r"copy.beton.json: not"):
         open_beton(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("cifar10_train", "--data.folder {folder}"),
+        ("cifar100_test", "--data.name cifar100 --data.folder {folder}"),
+        ("synthetic_train", "--data.source synthetic --data.folder {folder}"),
+    ],
+)
+def test_the_remedy_writes_the_file_that_is_missing_or_damaged(
+    files: Files, tmp_path: Path, name: str, command: str
+) -> None:
+    path = tmp_path / f"{name}.beton"
+    words = "python writers/cifar.py " + command.format(folder=tmp_path)
+    with pytest.raises(UserError, match=f"no such file; write it with: {words}$"):
+        open_beton(path)
+    shutil.copy(files.test, path)
+    shutil.copy(sidecar.path_of(files.train), sidecar.path_of(path))
+    with pytest.raises(UserError, match=f"; write it again with: {words} --force$"):
+        open_beton(path)
+
+
+def test_no_command_is_named_for_files_of_the_users_own(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no such file; write it from its source, as docs/own_d"):
+        open_beton(tmp_path / "mine_train.beton")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import UserError
 from engine.runs import tensorboard
 from engine.runs.tensorboard import Board
+from tests.support.runs import Command
 
 
 class Failing:
@@ -48,12 +48,25 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_installation_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_missing_installation_is_named_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert command("--run.tensorboard", "true") == 2
+    error = "error: run.tensorboard: tensorboard is not installed; try: pip install tensorboard\n"
+    assert capsys.readouterr().err == error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_installation_that_fails_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UserError, match=r"ffcv-engine\[tensorboard\]"):
-        Board(tmp_path)
+    Board(tmp_path).add(1, {"loss": 1.0})
+    assert "training continues" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own

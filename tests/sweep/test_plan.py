@@ -144,7 +144,10 @@ def test_a_missing_data_set_stops_a_run_but_not_a_dry_run(
     assert "no.beton: no such file" in err and "CIFAR-10 is assumed" in err
     assert "4 runs: 4 to do" in out
     assert sweep() == 2
-    assert "no such file; write it with: python writers/cifar.py" in capsys.readouterr().err
+    assert (
+        "no such file; write it from its source, as docs/own_data.md says"
+        in capsys.readouterr().err
+    )
     assert not sweep.root.exists()
 
 
