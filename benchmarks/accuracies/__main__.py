@@ -3,7 +3,9 @@
 Each run is a process as a user starts it, one after the other; the accuracy is that of the last
 epoch on the test set. Without --ladder each seed trains by the network's own file of settings.
 With it the first seed trains once for each number of epochs, and the shortest run whose last epoch
-reaches a target gives the time to it. No run is started that would end after --minutes.
+reaches a target gives the time to it. No run is started that would end after --minutes, and with
+--keep a run that does not end in them is continued by the next call. Exit code 75 where something
+was left out for want of time.
 With --time-to, ours and its peers take turns: see `--time-to 94 --help`.
 """
 
@@ -22,9 +24,9 @@ from benchmarks.accuracies.time_to import command
 from benchmarks.measuring import machine
 from benchmarks.measuring.child import ROOT
 from benchmarks.measuring.command import check
-from benchmarks.measuring.whole_run import run
+from benchmarks.measuring.whole_run import Unfinished, run
 from engine import atomic
-from engine.errors import OK, RunFailed, run_command
+from engine.errors import FAILED, OK, RESUMABLE, RunFailed, run_command
 from engine.parser import Parser
 from engine.sweep.files import read_files
 from engine.sweep.points import points_of
@@ -36,6 +38,7 @@ FINALS = {  # the reports' final networks: the runs of configs/sweeps that their
     "resnet22222_maxpool_skip": ("report_003.yaml", "3.9/as_run"),
     "resnet453": ("report_004.yaml", "4.5/"),
 }
+LEAST = 60.0  # seconds left in which a kept run is begun or continued
 TARGETS = (0.94, 0.95, 0.96)
 FAST = (
     "--schedule.name onecycle --schedule.t_max 0 --optim.nesterov true --optim.lr 0.4 "
@@ -53,21 +56,29 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="accuracies-cache-") as cache:
         for variant, flags in planned(args):
             left = 60 * args.minutes - (time.monotonic() - began)
-            if results["runs"] and left < results["runs"][-1]["wall_seconds"] * 1.2:
+            most = 1.2 * results["runs"][-1]["wall_seconds"] if results["runs"] else 0.0
+            if left < (LEAST if args.keep else most):
                 results["left_out"].append(f"{variant} {' '.join(flags)}")
                 continue
             print(f"{variant}: {' '.join(flags)}", file=sys.stderr, flush=True)
             where = variant, args.data, args.device
             try:
-                done = run(*where, *flags, seconds=max(left, 1.0), cache=Path(cache))
+                places = {"cache": args.cache or Path(cache), "keep": args.keep}
+                done = run(*where, *flags, seconds=max(left, 1.0), **places)
                 results["runs"].append(done)
+            except Unfinished as part:
+                results["left_out"].append(f"{variant} {' '.join(flags)}: {part}")
             except (RunFailed, OSError) as error:
                 results["failed"].append({"variant": variant, "flags": flags, "error": str(error)})
             results |= summary(results["runs"], ladder=bool(args.ladder))
             if args.json:
                 atomic.write_json(args.json, results)
+    if args.json:
+        atomic.write_json(args.json, results)
     sys.stdout.write(text(results))
-    return OK if results["runs"] else 1
+    if results["left_out"]:
+        return RESUMABLE
+    return OK if results["runs"] else FAILED
 
 
 def planned(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
@@ -176,6 +187,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--ladder", type=_numbers, default=[], metavar="EPOCHS,...", help="one run for each")
     add("--set", action="append", default=[], metavar="'--x y'", help="further flags of all runs")
     add("--minutes", type=float, default=7.5, help="start no run that would end later")
+    add("--keep", type=Path, metavar="FOLDER", help="keep the runs, and continue those there")
+    add("--cache", type=Path, metavar="FOLDER", help="keep compiled code (default: it is not kept)")
     add(
         "--time-to", metavar="PERCENT", help="time to an accuracy; its options: --time-to 94 --help"
     )

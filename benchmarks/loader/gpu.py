@@ -1,38 +1,42 @@
 """The section of `--device cuda`: the fused kernel's time, its share of a step, host syncs.
 
-The kernel is timed by CUDA events around each launch, with the second-level cache flushed before
-it, after warm-up; a flush takes the GPU longer than the host takes to launch, so the GPU never
-waits for a launch.
+An epoch's launches are one CUDA graph, as a training step has them in one, so that the host's
+launches cost nothing; events around its replay time it. Before it the second-level cache is emptied
+of the images, by reading: what is written would be left there, to be written back in the time of
+the kernel. The share is of the step that users train with: augmented, compiled and graphed.
 """
 
 from __future__ import annotations
 
+import itertools
+import tempfile
 import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.loader.benchmark import LoaderBenchmark
 from benchmarks.loader.peers import kind_of, ours, plain_tensors
-from benchmarks.measuring.clock import Clock
+from benchmarks.measuring import replayed
 from benchmarks.measuring.data import MEAN, PADDING, SEED, STD
 from benchmarks.measuring.turns import Spread
-from engine.config.schema import Config, Model, Runtime
+from engine.config.schema import Config, Data, Model, Run, Runtime, Train
 from engine.data.augment import cpu
 from engine.data.augment.gpu import augment
 from engine.data.loader import Batch
+from engine.data.sets import open_sets
 from engine.data.transform import Transform
-from engine.model import ResNet, resolve
-from engine.optim.schedules import rates
+from engine.runs.state import State
 from engine.step import device as devices
-from engine.step.training import TrainingStep
 
 BATCH_SIZES = (128, 256, 512, 1024)
 DTYPES = (torch.uint8, torch.bfloat16)
 JUDGED = ("bfloat16", 1024)  # the goal applies to this one
 IMAGES = 50_000  # times are for this many
 PASSES, WARM_UP = 7, 3
-FLUSH_BYTES = 1 << 29  # ten times the largest cache
 NETWORK = "resnet453"
 STEP_BATCHES, STEPS, WARM_STEPS = (128, 1024), 30, 10  # each batch size is compiled anew
 SYNC = "called a synchronizing CUDA operation"
@@ -62,29 +66,30 @@ def gpu(bench: LoaderBenchmark) -> None:
 
 
 def kernel_seconds(images: Tensor, size: int, dtype: torch.dtype, passes: int) -> Spread:
-    """Augmenting 50,000 images in batches of `size`: the sum over all launches, several times."""
+    """Augmenting 50,000 images in batches of `size`: the time of all launches, several times."""
     device, count = images.device, len(images)
     scale, shift = (each.tolist() for each in cpu.scale_and_shift(MEAN, STD))
     transform = Transform(crop_padding=PADDING)
     shape = (size, *images.shape[1:])
     out = torch.empty(shape, dtype=dtype, device=device).permute(0, 3, 1, 2)
-    flushed = FLUSH_BYTES if device.type == "cuda" else 1
-    cache = torch.empty(flushed, dtype=torch.int8, device=device)
-    sums = []
-    for number in range(WARM_UP + passes):
-        order = torch.randperm(count, device=device)
-        clock = Clock(device)
-        for ids in torch.split(order, size):
-            cache.zero_()
-            part = out[: len(ids)]
+    order = torch.arange(count, device=device)
+    epoch = torch.zeros((), dtype=torch.int64, device=device)
 
-            def launch(ids: Tensor = ids, part: Tensor = part, epoch: int = number) -> None:
-                augment(images, ids, ids, transform, SEED, epoch, dtype, scale, shift, out=part)
+    def launch(ids: Tensor) -> None:
+        part = out[: len(ids)]
+        augment(images, ids, ids, transform, SEED, epoch, dtype, scale, shift, out=part)
 
-            clock.time(launch)
-        if number >= WARM_UP:
-            sums.append(sum(clock.seconds()) * IMAGES / count)
-    return Spread(tuple(sums))
+    work = replayed.recorded([partial(launch, ids) for ids in torch.split(order, size)], device)
+    read = replayed.reader(device)
+
+    def before() -> None:
+        order.copy_(torch.randperm(count, device=device))
+        epoch.add_(1)
+        read()
+
+    replayed.timed(work, device, WARM_UP, before)
+    each = replayed.timed(work, device, passes, before)
+    return Spread(tuple(seconds * IMAGES / count for seconds in each))
 
 
 def host_syncs(bench: LoaderBenchmark, device: torch.device) -> int:
@@ -116,26 +121,33 @@ def host_syncs(bench: LoaderBenchmark, device: torch.device) -> int:
     return syncs
 
 
-def step_seconds(device: str, network: str, size: int, side: int, steps: int) -> Spread:
-    """A training step of `network` as the engine makes it, step by step."""
-    config = Config(model=Model(name=network), runtime=Runtime(device=device))
-    machine = devices.prepare(config.runtime)
-    model = ResNet(resolve(config.model), 10, side=side)
-    model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    step = TrainingStep(model, config.optim, machine)
-    images = torch.randn(size, 3, side, side, device=machine.device)
-    batch = Batch(
-        images.to(memory_format=torch.channels_last),
-        torch.randint(0, 10, (size,), device=machine.device),
+def step_seconds(path: Path, device: str, network: str, size: int, steps: int) -> float:
+    """A step of `network` as users train it, augmentation included: the mean of many."""
+    config = Config(
+        data=Data(train=str(path), test=str(path)),
+        model=Model(name=network, budget=0),
+        train=Train(batch_size=size),
+        runtime=Runtime(device=device),
+        run=Run(root=tempfile.gettempdir()),  # nothing is written there
     )
-    clock = Clock(machine.device)
-    for number in range(WARM_STEPS + steps):
-        at = rates(config, number, WARM_STEPS + steps)
-        if number < WARM_STEPS:
-            step(batch, at, number)
-        else:
-            clock.time(lambda: step(batch, at, number))  # noqa: B023  called at once
-    return Spread(tuple(clock.seconds()))
+    machine = devices.prepare(config.runtime)
+    state = State(config, machine, open_sets(config, machine.device))
+    batches = (batch for epoch in itertools.count() for batch in _whole_batches(state, epoch))
+    for batch in itertools.islice(batches, WARM_STEPS):
+        state.advance(batch)
+
+    def train() -> None:
+        for batch in itertools.islice(batches, steps):
+            state.advance(batch)
+
+    (seconds,) = replayed.timed(train, machine.device, 1)
+    return seconds / steps
+
+
+def _whole_batches(state: State, epoch: int) -> Iterator[Batch]:
+    """The batches of an epoch without a short last one."""
+    state.counters.step_in_epoch = 0
+    yield from itertools.islice(state.epoch(epoch), max(1, state.steps_of_epoch(epoch) - 1))
 
 
 def _share_of_step(bench: LoaderBenchmark) -> None:
@@ -144,7 +156,7 @@ def _share_of_step(bench: LoaderBenchmark) -> None:
     kernel = bench.results.details["gpu_seconds_per_50000"]["bfloat16"]
     for size in STEP_BATCHES:
         bench.say(f"  a step of {NETWORK} at batch {size}: compiling, then {STEPS} steps")
-        spread = step_seconds(bench.device, NETWORK, size, bench.files.images.shape[1], STEPS)
-        table[str(size)] = spread.as_json()
-        shares.append(kernel[str(size)]["median"] * size / IMAGES / spread.median)
+        seconds = step_seconds(bench.files.source, bench.device, NETWORK, size, STEPS)
+        table[str(size)] = Spread((seconds,)).as_json()
+        shares.append(kernel[str(size)]["median"] * size / IMAGES / seconds)
     bench.results.figure("gpu_share_of_step", max(shares))

@@ -14,6 +14,7 @@ from typing import Any
 from engine.errors import RunFailed
 
 ROOT = Path(__file__).resolve().parents[2]
+SECONDS_TO_STOP = 25.0  # until the checkpoint of a run that is stopped is written
 CACHES = {  # compiled code of torch, Triton and Numba: folders below the one for a benchmark
     "TORCHINDUCTOR_CACHE_DIR": "inductor",
     "TRITON_CACHE_DIR": "triton",
@@ -26,17 +27,39 @@ def cache_variables(folder: Path) -> dict[str, str]:
     return {variable: str(folder / name) for variable, name in CACHES.items()}
 
 
-def run_python(*words: str, cache: Path, seconds: float) -> subprocess.CompletedProcess[str]:
-    """`python words` with this code first on its path and its compile caches below `cache`."""
+def run_python(
+    *words: str, cache: Path, seconds: float, stops: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """`python words` with this code first on its path and its compile caches below `cache`.
+
+    At the end of its time it is killed, which raises; one that `stops` is asked to first, and what
+    it then ends with counts.
+    """
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, *words],
+    command = [sys.executable, *words]
+    with subprocess.Popen(
+        command,
         env=os.environ | cache_variables(cache) | {"PYTHONPATH": path},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=seconds,
-        check=False,
-    )
+    ) as process:
+        try:
+            output = _communicate(process, seconds, stops)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, *output)
+
+
+def _communicate(process: subprocess.Popen[str], seconds: float, stops: bool) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        if not stops:
+            raise
+    process.terminate()
+    return process.communicate(timeout=SECONDS_TO_STOP)
 
 
 def answer(

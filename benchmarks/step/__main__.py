@@ -29,10 +29,10 @@ from benchmarks.measuring.child import cache_variables
 from benchmarks.measuring.command import check, narrator, run
 from benchmarks.measuring.data import training_set
 from benchmarks.step import against_peers, gpu, layer, page, whole_runs
-from benchmarks.step.benchmark import StepBenchmark
+from benchmarks.step.benchmark import SIZES, StepBenchmark
 from benchmarks.step.goals import VARIANTS
 from benchmarks.step.turns import SECONDS
-from engine.config.readers import some_of, whole
+from engine.config.readers import some_of, whole, wholes
 from engine.errors import OK
 from engine.model import VARIANTS as KNOWN
 from engine.parser import Parser
@@ -49,14 +49,19 @@ SECTIONS: dict[str, tuple[Section, bool]] = {  # whether it is measured on a CPU
     "modes": (gpu.modes, False),
     "precisions": (gpu.precisions, False),
     "layer": (layer.layer, False),
+    "inputs": (gpu.inputs, False),
+    "switches": (gpu.switches, False),
+    "tuning": (gpu.tuning, False),
+    "boundaries": (whole_runs.boundaries, False),
     "whole": (whole_runs.whole, False),
+    "reports": (whole_runs.reports, False),
 }
 
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
     args = _arguments(argv)
-    with training_set(args.data) as path, _empty_cache() as cache:
+    with training_set(args.data) as path, _cache(args.cache) as cache:
         bench = StepBenchmark(
             path=path,
             device=args.device,
@@ -67,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
             seconds=SECONDS / 4 if args.quick else SECONDS,
             quick=args.quick,
             cache=cache,
+            sizes=args.sizes or SIZES,
+            keeps_cache=args.cache is not None,
             target=args.json,
             say=narrator(),
         )
@@ -80,9 +87,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 @contextlib.contextmanager
-def _empty_cache() -> Iterator[Path]:
-    """A folder for compiled code, with the variables that lead there; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="step-benchmark-cache-") as name:
+def _cache(kept: Path | None) -> Iterator[Path]:
+    """A folder for compiled code, with the variables that lead there; an empty one is removed."""
+    with tempfile.TemporaryDirectory(prefix="step-benchmark-cache-") as empty:
+        name = str((kept or Path(empty)).resolve())
         variables = cache_variables(Path(name))
         before = {key: os.environ[key] for key in variables if key in os.environ}
         os.environ.update(variables)
@@ -108,8 +116,15 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         help=f"default {','.join(VARIANTS)}",
     )
     add("--batch", type=whole(1), metavar="N", help=f"images per step (default {BATCH_SIZE})")
+    add(
+        "--sizes",
+        type=wholes(2, 65536),
+        metavar="N,...",
+        help=f"batches of the sections that compare several (default {','.join(map(str, SIZES))})",
+    )
     add("--pairs", type=whole(1), metavar="N", help=f"turns of each comparison (default {PAIRS})")
     add("--threads", type=whole(1), metavar="N", help="CPU threads (default: one per core)")
+    add("--cache", type=Path, metavar="FOLDER", help="of compiled code (default: an empty one)")
     add(
         "--only",
         type=some_of(*SECTIONS),

@@ -20,6 +20,7 @@ from benchmarks.step.turns import StepTurns
 from engine.config.schema import Runtime
 from engine.step.device import has_bf16_units
 
+SIZES = (128, 256, 512, 1024)  # batches of the sections that compare several
 QUICKSTART_EPOCHS = 3  # of configs/quickstart.yaml; all others are trained for 200
 
 
@@ -30,7 +31,9 @@ class StepBenchmark(Benchmark):
     path: Path
     variants: tuple[str, ...]
     seconds: float  # of a turn, at least
-    cache: Path  # of compiled code; empty at the start
+    cache: Path  # of compiled code; empty at the start, unless one was named
+    sizes: tuple[int, ...] = SIZES
+    keeps_cache: bool = False
 
     @property
     def network(self) -> str:
@@ -43,9 +46,9 @@ class StepBenchmark(Benchmark):
         workload = Workload(variant, size, self.path, self.device, self.threads)
         return replace(workload, epochs=QUICKSTART_EPOCHS) if variant == QUICKSTART else workload
 
-    def ours(self, workload: Workload, runtime: Runtime | None = None) -> Ours:
+    def ours(self, workload: Workload, runtime: Runtime | None = None, **settings: Any) -> Ours:
         """The engine's step with its compiled code below the benchmark's own folder."""
-        return Ours(workload, runtime, cache=str(self.cache))
+        return Ours(workload, runtime, cache=str(self.cache), **settings)
 
     @contextlib.contextmanager
     def peer(self, kind: str, workload: Workload) -> Iterator[PeerProcess]:
@@ -83,7 +86,7 @@ class StepBenchmark(Benchmark):
             "data": self.path.name,
             "variants": list(self.variants),
             "seconds_of_a_turn": self.seconds,
-            "compile_cache": "empty at the beginning",
+            "compile_cache": "kept" if self.keeps_cache else "empty at the beginning",
             "fed": "ours by its loader, augmented in every step; the others by ready, normalised "
             "images in memory, without augmentation",
         }

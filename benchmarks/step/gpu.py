@@ -14,13 +14,39 @@ from engine.step.profile import profile, table
 from engine.step.rates import matmul_peak
 from engine.step.trace import GROUPS
 
-BATCHES = (128, 256, 512, 1024)
 MODES = {
     "eager": Runtime(compile=False, graph=False),
     "compiled": Runtime(compile=True, graph=False),
     "graphed": Runtime(compile=False, graph=True),
     "compiled and graphed": Runtime(compile=True, graph=True),
-    "compiled and graphed, NCHW": Runtime(compile=True, graph=True, channels_last=False),
+    # Inductor gives the convolutions of a network channels_last by itself: what is NCHW here is the
+    # weights and the images that it is given, and the graphs between.
+    "compiled and graphed, weights in NCHW": Runtime(compile=True, graph=True, channels_last=False),
+    "graphed, NCHW": Runtime(compile=False, graph=True, channels_last=False),
+}
+INPUTS: dict[str, dict[str, Any]] = {
+    "resident": {},
+    "stream": {"data.mode": "stream"},
+    "AutoAugment": {"augment.autoaugment": True},
+    "AutoAugment, stream": {"augment.autoaugment": True, "data.mode": "stream"},
+    "Cutout, erasing, colours, MixUp": {
+        "augment.cutout": 8, "augment.erasing": 0.5, "augment.contrast": 0.2,
+        "augment.saturation": 0.2, "augment.mixup": 0.2,
+    },
+    "exact": {"runtime.exact": True},
+}  # fmt: skip
+SWITCHES: dict[str, dict[str, Any]] = {  # what the engine saves by each; the defaults come twice
+    "defaults": {},
+    "loss_kernel false": {"runtime.loss_kernel": False},
+    "stem_channels 0": {"runtime.stem_channels": 0},
+    "count_together false": {"runtime.count_together": False},
+    "autotune false": {"runtime.autotune": False},
+    "defaults, again": {},
+}
+TUNING: dict[str, dict[str, Any]] = {  # what takes longer to compile or to choose
+    "defaults": {},
+    "autotune_limit 0": {"runtime.autotune_limit": 0},
+    "coordinate_descent true": {"runtime.coordinate_descent": True},
 }
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
@@ -28,7 +54,7 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 def batches(bench: StepBenchmark) -> None:
     """Ours at several batch sizes: rate, share of the peak, the host's time, the idle share."""
     rates: dict[int, float] = {}
-    sizes = BATCHES if not bench.quick else (bench.batch_size, 2 * bench.batch_size)
+    sizes = bench.sizes if not bench.quick else (bench.batch_size, 2 * bench.batch_size)
     for size in sizes:
         with bench.missing_if_it_fails(f"batch {size}"):
             workload = bench.workload(bench.network, size)
@@ -57,10 +83,30 @@ def precisions(bench: StepBenchmark) -> None:
         _variation(bench, "ours by precision", name, runtime)
 
 
-def _variation(bench: StepBenchmark, title: str, name: str, runtime: Runtime) -> None:
+def inputs(bench: StepBenchmark) -> None:
+    """Ours with each kind of input and in exact mode, compiled and graphed."""
+    for name, settings in INPUTS.items():
+        _variation(bench, "ours by input", name, Runtime(), settings=settings)
+
+
+def switches(bench: StepBenchmark) -> None:
+    """Ours with the engine's switches for a GPU the other way, one at a time."""
+    for name, settings in SWITCHES.items():
+        _variation(bench, "ours by switch", name, Runtime(), settings=settings)
+
+
+def tuning(bench: StepBenchmark) -> None:
+    """Ours with longer searches for the fastest kernels."""
+    for name, settings in TUNING.items():
+        _variation(bench, "ours by search", name, Runtime(), settings=settings)
+
+
+def _variation(
+    bench: StepBenchmark, title: str, name: str, runtime: Runtime, **settings: Any
+) -> None:
     workload = bench.workload(bench.network)
     with bench.missing_if_it_fails(f"{title}: {name}"):
-        with bench.ready(name, lambda: bench.ours(workload, runtime)) as turns:
+        with bench.ready(name, lambda: bench.ours(workload, runtime, **settings)) as turns:
             row = _measured(bench, turns)
         bench.row(title, {"what": name, **row})
 
@@ -94,6 +140,12 @@ def _profiled(bench: StepBenchmark, turns: StepTurns, *, judged: bool) -> dict[s
         bench.results.figure("host_seconds", turns.host_seconds())
         lines = table(profiled).splitlines()
         bench.results.details["profile"] = {**profiled.as_json(), "table": lines}
+    kernels = bench.results.details.setdefault("kernels", {})
+    kernels[str(trainer.workload.batch_size)] = [
+        {"kernel": name, "group": group, "us a step": 1e6 * seconds / profiled.steps,
+         "calls a step": calls / profiled.steps}
+        for name, group, seconds, calls in spent.longest
+    ]  # fmt: skip
     shares = {group: spent.seconds[group] / spent.wall for group in GROUPS if spent.seconds[group]}
     memory = {"MiB": profiled.peak_memory_bytes / 2**20}
     if profiled.allocated_bytes is not None:

@@ -1,27 +1,28 @@
 """The layer that these networks spend most time in: 64 channels, 3x3, on maps of 32x32.
 
 Forward, the gradient of the input and that of the weights, each alone, beside the measured matrix
-product.
+product. On a GPU the calls are one graph, so that the host's launches cost nothing, and each has
+operands of its own, more in all than the second-level cache holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.measuring.clock import Clock
+from benchmarks.measuring import replayed
 from benchmarks.measuring.turns import Spread
 from benchmarks.step.benchmark import StepBenchmark
 from engine.step.device import Machine
 from engine.step.rates import matmul_peak
 
 CHANNELS, KERNEL, SIDE = 64, 3, 32
-BATCHES = (128, 256, 512, 1024)
 REPEATS, WARM_UP = 20, 5
-INNER = 10  # calls per timing on a GPU, so that the launch of one overlaps the work of another
+OPERAND_BYTES = 1 << 29  # of all rotating operands on a GPU: several times its cache
+FEWEST = 4  # calls in a graph
 
 
 def layer(bench: StepBenchmark) -> None:
@@ -29,12 +30,13 @@ def layer(bench: StepBenchmark) -> None:
     device = torch.device(bench.device)
     torch.backends.cudnn.benchmark = True
     peak = matmul_peak(Machine(device, "bf16", compile=False))
-    sizes = (bench.batch_size,) if bench.quick else BATCHES
-    for size in sizes:
+    for size in bench.sizes[:1] if bench.quick else bench.sizes:
         with bench.missing_if_it_fails(f"layer at batch {size}"):
-            for name, call in passes(size, torch.bfloat16, device).items():
-                bench.say(f"  batch {size}: {name}")
-                spread = seconds(call, device, 3 if bench.quick else REPEATS)
+            sets = [passes(size, torch.bfloat16, device) for _ in range(rotating(size, device))]
+            for name in sets[0]:
+                bench.say(f"  batch {size}: {name}, {len(sets)} sets of operands")
+                calls = [each[name] for each in sets]
+                spread = seconds(calls, device, 3 if bench.quick else REPEATS)
                 flops = 2 * size * SIDE**2 * CHANNELS**2 * KERNEL**2
                 row = {
                     "batch": size,
@@ -74,11 +76,16 @@ def passes(size: int, dtype: torch.dtype, device: torch.device) -> dict[str, Cal
     }
 
 
-def seconds(call: Callable[[], Any], device: torch.device, repeats: int) -> Spread:
-    """The time of one call on the device."""
-    for _ in range(WARM_UP):
-        call()
-    clock, inner = Clock(device), INNER if device.type == "cuda" else 1
-    for _ in range(repeats):
-        clock.time(lambda: [call() for _ in range(inner)])
-    return Spread(tuple(each / inner for each in clock.seconds()))
+def rotating(size: int, device: torch.device) -> int:
+    """How many sets of operands a GPU's calls take in turns."""
+    if device.type != "cuda":
+        return 1
+    own = 2 * 2 * size * CHANNELS * SIDE**2  # images and gradient, two bytes each
+    return max(FEWEST, -(-OPERAND_BYTES // own))
+
+
+def seconds(calls: Sequence[Callable[[], Any]], device: torch.device, repeats: int) -> Spread:
+    """The time of one of the calls on the device."""
+    work = replayed.recorded(calls, device)
+    replayed.timed(work, device, WARM_UP)
+    return Spread(tuple(each / len(calls) for each in replayed.timed(work, device, repeats)))

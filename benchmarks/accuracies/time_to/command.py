@@ -32,7 +32,7 @@ from benchmarks.measuring.command import check, narrator
 from benchmarks.measuring.data import find, synthetic_set
 from engine import atomic
 from engine.config.readers import number, whole, wholes
-from engine.errors import OK, RunFailed, UserError
+from engine.errors import FAILED, OK, RESUMABLE, RunFailed, UserError
 from engine.parser import Parser
 from engine.step.device import Machine, cpu_facts, has_bf16_units
 from engine.step.rates import measured
@@ -52,14 +52,17 @@ def main(argv: Sequence[str]) -> int:
         if args.plan:
             sys.stdout.write(session.plan())
             return OK
-        failed = session.run()
+        failed, left_out = session.run()
     trials = [trial for trial in session.trials() if trial.rehearsal == args.rehearse]
     entries = summary.entries(trials, rehearsal=args.rehearse)
     page = text.page(entries, args.time_to, rehearsal=args.rehearse)
     sys.stdout.write(page)
     if args.json:
-        atomic.write_json(args.json, [asdict(each) for each in trials])
-    return 1 if failed or not entries else OK
+        content = {"trials": [asdict(each) for each in trials], "left_out": left_out}
+        atomic.write_json(args.json, content)
+    if left_out and not failed:
+        return RESUMABLE
+    return FAILED if failed or not entries else OK
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,10 @@ class Session:
         read = records.read_all(self.args.records, [])
         return [trial for trial in read if trial.setting in settings]
 
-    def run(self) -> int:
-        """Run what is not recorded yet; how many runs failed."""
+    def run(self) -> tuple[int, list[str]]:
+        """Run what is not recorded yet; how many runs failed, and what there was no time for."""
         say, began, failed = narrator(), time.monotonic(), 0
+        left_out: list[str] = []
         self.args.records.mkdir(parents=True, exist_ok=True)
         for contender, seed in rounds(self.found, self.args.rounds):
             if self._is_recorded(contender, seed):
@@ -86,7 +90,8 @@ class Session:
             minutes = self._minutes(contender)
             left = self.args.minutes - (time.monotonic() - began) / 60
             if left < minutes:
-                say(f"no time left for {contender.label}, seed {seed}: about {minutes:.1f} minutes")
+                left_out.append(f"{contender.label}, seed {seed}: about {minutes:.1f} minutes")
+                say(f"no time left for {left_out[-1]}")
                 continue
             say(f"{contender.label}, seed {seed}: about {minutes:.1f} minutes")
             try:
@@ -94,7 +99,7 @@ class Session:
             except (RunFailed, subprocess.TimeoutExpired) as error:
                 failed += 1
                 say(f"  failed: {error}")
-        return failed
+        return failed, left_out
 
     def plan(self) -> str:
         """What would run, in its order, with estimated minutes."""

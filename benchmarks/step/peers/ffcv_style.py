@@ -1,7 +1,8 @@
 """The loop of FFCV's CIFAR example, on our network: channels_last and mixed precision.
 
 On a GPU that is float16 with a GradScaler, as in the example; on a CPU bfloat16 where the CPU has
-bf16 units. It finds its images normalised in memory, in its own layout and type.
+bf16 units. It finds its images normalised in memory, in its own layout and type. GradScaler.step
+reads back from the device whether a gradient was not finite, so the host waits in every step.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from engine.step.device import has_bf16_units
 
 
 class FfcvStyle(Plain):
-    """The example's step: nothing is read back from the device."""
+    """The example's step: the loss is not read back, as the example does not."""
 
     name = "FFCV-style loop"
 
@@ -24,6 +25,7 @@ class FfcvStyle(Plain):
         super().__init__(workload, self._dtype, torch.channels_last)
         scales = self._dtype == torch.float16
         self._scaler = torch.amp.grad_scaler.GradScaler(self.device.type, enabled=scales)
+        self.setting += ", a GradScaler that reads back in every step" if scales else ""
 
     def step(self) -> int:
         """Forward, backward, update."""

@@ -9,9 +9,10 @@ import gc
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,28 +23,39 @@ from engine.data.sets import open_sets
 from engine.model import budget, resolve
 from engine.runs.state import State
 from engine.step import device as devices
+from engine.step.replay import WARM_UPS
 
-BEFORE_THE_LAST = 3  # a warm-up starts with these whole batches, then the short one
-WARM_UP = {"cpu": BEFORE_THE_LAST + 3, "cuda": 14}
+ENDING = 4  # steps at the end of an epoch: whole batches and the short one
+# Epochs of a warm-up, of which only the end is trained: where steps are recorded, until both kinds
+# of batches are, so that no turn holds a recording.
+ENDINGS = {"cpu": 1, "cuda": WARM_UPS + 1}
+NONE: Mapping[str, Any] = {}
+USUAL = 2  # steps of a warm-up after these
 
 
 class Ours:
-    """`auto` settings unless `runtime` says otherwise: what users get."""
+    """`auto` settings unless `runtime` or `settings` ("data.mode": "stream") say otherwise."""
 
     name = "ours"
 
-    def __init__(self, workload: Workload, runtime: Runtime | None = None, cache: str = "") -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        runtime: Runtime | None = None,
+        cache: str = "",
+        settings: Mapping[str, Any] = NONE,
+    ) -> None:
         began = time.perf_counter()
         self.workload = workload
-        self.config = _config(workload, runtime or Runtime(), cache)
+        self.config = with_settings(_config(workload, runtime or Runtime(), cache), settings)
         self.machine = devices.prepare(self.config.runtime, Path(cache) if cache else None)
         self.device = self.machine.device
-        self.warm_up = WARM_UP[self.device.type]
         self.sets = open_sets(self.config, self.device)
         self.prepare_seconds = time.perf_counter() - began  # includes reading and checking the data
         self.state = State(self.config, self.machine, self.sets)
-        skipped = max(0, len(self.sets.train) - 1 - BEFORE_THE_LAST)
-        self.state.counters.step_in_epoch = skipped
+        self._endings = ENDINGS[self.device.type]
+        self.warm_up = self._endings * min(ENDING, len(self.sets.train)) + USUAL
+        self.state.counters.step_in_epoch = self._first(0)
         self._batches = self._feed()
 
     @property
@@ -67,6 +79,7 @@ class Ours:
         counters = self.state.counters
         if counters.step_in_epoch == len(self.sets.train):
             counters.end_epoch(None, self.sets.train.samples)
+            counters.step_in_epoch = self._first(counters.epoch)
         return len(batch.labels)
 
     def close(self) -> None:
@@ -78,10 +91,22 @@ class Ours:
             torch.cuda.empty_cache()
 
     def _feed(self) -> Iterator[Batch]:
-        """Epochs one after the other, of the first only the end, where its short batch is."""
-        skip = self.state.counters.step_in_epoch
+        """Epochs one after the other, of the first ones only the end, with their short batch."""
         for number in itertools.count():
-            yield from self.state.epoch(number, skip=0 if number else skip)
+            yield from self.state.epoch(number, skip=self._first(number))
+
+    def _first(self, epoch: int) -> int:
+        """The first step of an epoch."""
+        return max(0, len(self.sets.train) - ENDING) if epoch < self._endings else 0
+
+
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """`config` with some of its settings changed, by their names on the command line."""
+    for name, value in settings.items():
+        section, _, key = name.partition(".")
+        changed = replace(getattr(config, section), **{key: value})
+        config = replace(config, **{section: changed})
+    return config
 
 
 def _config(workload: Workload, runtime: Runtime, cache: str) -> Config:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from benchmarks.accuracies import __main__ as accuracies
+from benchmarks.measuring.whole_run import Unfinished
 from engine import train
-from engine.errors import run_command
+from engine.errors import RESUMABLE, run_command
 from engine.model import VARIANTS
 from tests.support.data import Files
 from tests.support.paths import ROOT
+from tests.support.runs import Call
 
 
 def test_accuracies_come_with_their_number_and_spread() -> None:
@@ -46,6 +52,27 @@ def test_every_planned_run_is_a_command_that_the_engine_takes(
         assert run_command(train.main, [*config, *files.flags(), *flags, "--print-config"]) == 0
         assert flags[flags.index("--train.seed") + 1] in ("1", "2")
     capsys.readouterr()
+
+
+def test_a_kept_run_that_was_not_finished_is_left_out_and_the_exit_code_says_so(
+    files: Files, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(variant: str, *where: object, **options: object) -> dict[str, Any]:
+        assert options["keep"] == tmp_path / "runs"
+        if variant == "resnet111":
+            raise Unfinished("7 epochs trained, the next call continues")
+        return {"variant": variant, "seed": 0, "epochs": 1, "test_accuracy": 0.5,
+                "wall_seconds": 1.0, "without_compiling_seconds": 1.0}  # fmt: skip
+
+    monkeypatch.setattr(accuracies, "run", run)
+    words = ["--data", files.train, "--device", "cpu", "--json", tmp_path / "x.json"]
+    words += ["--keep", tmp_path / "runs", "--variants", "resnet11,resnet111"]
+    code, out, _ = call(accuracies.main, *words)
+    left_out = "resnet111 --train.seed 0: 7 epochs trained, the next call continues"
+    assert code == RESUMABLE and f"no time left for: {left_out}" in out
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["left_out"] == [left_out] and len(content["runs"]) == 1
+    assert call(accuracies.main, *words, "--minutes", "0.9")[0] == RESUMABLE  # none was begun
 
 
 def test_the_reported_accuracies_are_those_of_the_sweep_files() -> None:

@@ -7,7 +7,9 @@ import torch
 
 from benchmarks.loader import gpu
 from benchmarks.loader.benchmark import LoaderBenchmark
+from benchmarks.measuring import replayed
 from benchmarks.measuring.clock import Clock
+from engine.data.loader import Loader
 from tests.support.processes import python, succeed
 
 SMALL_GPU_RUN = """
@@ -61,7 +63,23 @@ def test_host_syncs_are_counted_by_torchs_warning_about_them(numbered, monkeypat
     assert modes == ["warn", "default", "error", "default"]
 
 
-def test_a_training_step_is_timed_as_the_engine_makes_it(monkeypatch):
+def test_the_share_is_of_the_step_that_users_train_with(files, monkeypatch):
     monkeypatch.setattr(gpu, "WARM_STEPS", 1)
-    spread = gpu.step_seconds("cpu", "resnet111_w16", size=2, side=32, steps=2)
-    assert len(spread.values) == 2 and min(spread.values) > 0
+    augmented, real = [], Loader.epoch
+
+    def epoch(self, *args, **options):
+        augmented.append(self.store)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Loader, "epoch", epoch)
+    assert gpu.step_seconds(files.train, "cpu", "resnet111_w16", size=32, steps=6) > 0
+    assert len(augmented) >= 3  # 75 images: two whole batches an epoch, and no short one
+
+
+def test_repeated_work_is_timed_without_what_comes_before():
+    order = []
+    cpu = torch.device("cpu")
+    work = replayed.recorded([lambda: order.append(1), lambda: order.append(2)], cpu)
+    assert len(replayed.timed(work, cpu, 2, lambda: order.append(0))) == 2
+    assert order == [0, 1, 2, 0, 1, 2]
+    assert replayed.reader(cpu)() is None

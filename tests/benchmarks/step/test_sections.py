@@ -50,7 +50,16 @@ def test_the_passes_of_the_layer_are_those_of_autograd(monkeypatch: pytest.Monke
     assert torch.allclose(calls["forward"](), out, atol=1e-4)
     assert torch.allclose(calls["input gradient"]()[0], of_images, atol=1e-4)
     assert torch.allclose(calls["weight gradient"]()[1], of_weight, atol=1e-4)
-    assert len(layer.seconds(calls["forward"], torch.device("cpu"), 3).values) == 3
+    both = [calls["forward"], calls["input gradient"]]
+    assert len(layer.seconds(both, torch.device("cpu"), 3).values) == 3
+
+
+def test_a_gpu_has_more_operands_of_the_layer_than_its_cache_holds() -> None:
+    cuda = torch.device("cuda")
+    own = 2 * 2 * 128 * layer.CHANNELS * layer.SIDE**2
+    assert layer.rotating(128, cuda) * own >= layer.OPERAND_BYTES
+    assert layer.rotating(4096, cuda) == layer.FEWEST
+    assert layer.rotating(128, torch.device("cpu")) == 1
 
 
 def test_the_sections_of_a_gpu_fill_their_tables(
@@ -60,10 +69,17 @@ def test_the_sections_of_a_gpu_fill_their_tables(
     monkeypatch.setattr(gpu, "PRECISIONS", ("fp32",))
     monkeypatch.setattr("benchmarks.step.turns.HOST_ROUNDS", 2)
     monkeypatch.setattr(layer, "SIDE", 6)
+    for table in ("INPUTS", "SWITCHES", "TUNING"):
+        monkeypatch.setattr(gpu, table, dict(list(getattr(gpu, table).items())[:2]))
     monkeypatch.setattr(
-        bench, "ours", lambda workload, runtime=None: Ours(workload, EAGER, cache=str(bench.cache))
+        bench,
+        "ours",
+        lambda workload, runtime=None, **more: Ours(
+            workload, EAGER, cache=str(bench.cache), **more
+        ),
     )
-    for section in (gpu.batches, gpu.modes, gpu.precisions, layer.layer):
+    variations = (gpu.inputs, gpu.switches, gpu.tuning)
+    for section in (gpu.batches, gpu.modes, gpu.precisions, *variations, layer.layer):
         section(bench)
     tables = bench.results.details["tables"]
     assert [row["batch"] for row in tables["ours by batch size"]] == [4, 8]
@@ -72,6 +88,12 @@ def test_the_sections_of_a_gpu_fill_their_tables(
         assert row["us of the host a step"] > 0 and row["convolution"] > 0
     assert [row["what"] for row in tables["ours by mode"]] == ["eager", "none"]
     assert len(tables["ours by precision"]) == 1
+    assert [row["what"] for row in tables["ours by input"]] == ["resident", "stream"]
+    assert [row["what"] for row in tables["ours by switch"]] == ["defaults", "loss_kernel false"]
+    assert [row["what"] for row in tables["ours by search"]] == ["defaults", "autotune_limit 0"]
+    kernels = bench.results.details["kernels"]["4"]
+    assert len(kernels) > profile.LONGEST  # all of them
+    assert all(row["us a step"] >= 0 and row["calls a step"] > 0 for row in kernels)
     assert [row["pass"] for row in tables[layer.TITLE]] == [
         "forward", "input gradient", "weight gradient"
     ]  # fmt: skip
@@ -82,15 +104,39 @@ def test_the_sections_of_a_gpu_fill_their_tables(
 def test_a_whole_run_is_compared_with_the_scaled_epochs_of_the_reports_loop(
     bench: StepBenchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = {"wall_seconds": 30.0, "without_compiling_seconds": 20.0, "test_accuracy": 0.5}
+    run = {
+        "wall_seconds": 30.0, "without_compiling_seconds": 20.0, "test_accuracy": 0.5,
+        "split": {"training": 24.0, "evaluation": 6.0},
+    }  # fmt: skip
     monkeypatch.setattr(whole_runs.whole_run, "run", lambda *args, **options: run)
     monkeypatch.setattr(reports_loop, "epochs", lambda workload, count: [90.0, 20.0][:count])
     whole_runs.whole(bench)
+    shares = [row["share"] for row in bench.results.details["tables"]["a whole run"]]
+    assert shares == [0.8, 0.2]
+    whole_runs.reports(bench)
     assert bench.results.figures == {
         "whole_seconds": 30.0, "whole_seconds_without_compiling": 20.0, "whole_test_accuracy": 0.5,
         "reports_loop_seconds_scaled": 60.0, "whole_ratio_vs_reports_loop_scaled": 2.0,
     }  # fmt: skip
     assert bench.results.missing == {}
+
+
+def test_short_runs_show_what_the_end_of_an_epoch_takes_with_each_switch(
+    bench: StepBenchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags: list[tuple[str, ...]] = []
+
+    def run(*words: str, **options: Any) -> dict[str, Any]:
+        flags.append(words[3:])
+        split = {"training": 3.0, "checkpoint": 0.3}
+        return {"epochs": 3, "usual_epoch_seconds": 1.1, "split": split}
+
+    monkeypatch.setattr(whole_runs.whole_run, "run", run)
+    whole_runs.boundaries(bench)
+    rows = bench.results.details["tables"]["an epoch of short runs"]
+    assert [row["what"] for row in rows] == list(whole_runs.BOUNDARIES)
+    assert rows[0]["checkpoint, ms"] == pytest.approx(100.0)
+    assert "--runtime.copy_at_once" in flags[-1] and "--runtime.copy_at_once" not in flags[0]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ import torch
 from benchmarks.step import turns as step_turns
 from benchmarks.step.goals import QUICKSTART
 from benchmarks.step.peers import Trainer, Workload, reports_loop
+from benchmarks.step.peers import ours as peer
 from benchmarks.step.peers.ffcv_style import FfcvStyle
 from benchmarks.step.peers.ours import Ours
 from benchmarks.step.peers.plain_loop import Plain
 from benchmarks.step.turns import StepTurns
 from engine.config.schema import Runtime
 from engine.model import VARIANTS, ResNet
+from engine.step.replay import WARM_UPS
+from tests.support import recording_device
 from tests.support.data import TRAIN_IMAGES, Files
 
 EAGER = Runtime(compile=False, precision="fp32")
@@ -103,6 +106,28 @@ def test_ours_meets_its_short_batch_first_and_then_whole_epochs(
     assert trainer.state.counters.epoch == 1
     assert [trainer.step() for _ in range(whole + 1)] == [BATCH] * whole + [short]
     assert trainer.state.counters.step_in_epoch == 0
+    trainer.close()
+
+
+def test_whole_and_short_batches_are_recorded_before_the_first_turn(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = recording_device.install(monkeypatch)
+    monkeypatch.setitem(peer.ENDINGS, "cpu", peer.ENDINGS["cuda"])
+    turns = StepTurns(lambda: Ours(workload, EAGER), seconds=1e-9)
+    assert len(recorder.graphs) == 2  # one per size of batch
+    for _ in range(2 * (TRAIN_IMAGES // BATCH + 1)):
+        turns()
+    assert len(recorder.graphs) == 2
+    assert set(recorder.warmed.values()) == {WARM_UPS}
+    turns.close()
+
+
+def test_settings_of_ours_are_changed_by_their_names(workload: Workload) -> None:
+    settings = {"data.mode": "stream", "augment.autoaugment": True}
+    trainer = Ours(workload, EAGER, settings=settings)
+    assert trainer.config.data.mode == "stream" and trainer.config.augment.autoaugment
+    assert trainer.step() == BATCH
     trainer.close()
 
 
