@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from engine.config.schema import Config, Runtime
+from engine.data.augment import gpu
 from engine.errors import UserError
 from engine.step import bf16_probe, memory
 from engine.step.ranks import ALONE, Ranks
@@ -96,6 +97,7 @@ def prepare(runtime: Runtime, cache: Path | None = None, ranks: Ranks = ALONE) -
         memory.keep()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        gpu.prepare()
     precision = ranks.tell(precision_of(runtime, device, cache).encode()).decode()
     compiled = _compile(runtime, device)
     return Machine(

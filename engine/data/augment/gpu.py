@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.data.augment import toolchain
 from engine.data.counter import Purpose
 from engine.data.transform import Transform
 from engine.errors import UserError
@@ -119,6 +120,11 @@ def augment(
     return out
 
 
+def prepare() -> None:
+    """Make ready to launch kernels, before there is any work; else the first launch does it."""
+    _kernel()
+
+
 @cache
 def _kernel() -> ModuleType:
     try:
@@ -131,6 +137,8 @@ def _kernel() -> ModuleType:
             "with CUDA, or use --device cpu"
         ) from None
     _let_triton_write(gpu_kernel.CACHE)
+    if not gpu_kernel.INTERPRETED:
+        toolchain.prepare()
     return gpu_kernel
 
 
