@@ -87,6 +87,7 @@ def forward(network: nn.Module, machine: Machine) -> Forward:
         from torch._inductor import config  # slow to import
 
         config.coordinate_descent_tuning = machine.savings.coordinate_descent
+        config.triton.cudagraphs = False  # which an environment variable allows: the step is one
     compiled: Forward = torch.compile(network, dynamic=False)
     if machine.cache is not None:
         path = machine.cache / f"{_name(network, machine)}{ENDING}"

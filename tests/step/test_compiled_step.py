@@ -123,6 +123,20 @@ def test_a_damaged_artifact_is_dropped_with_a_warning(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow  # it imports torch's compiler
+def test_compiled_code_is_never_recorded_by_itself_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from torch._inductor import config
+
+    for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(variable, "restored after this test")
+    monkeypatch.setattr(config, "coordinate_descent_tuning", False)
+    monkeypatch.setattr(config.triton, "cudagraphs", True)  # as TORCHINDUCTOR_CUDAGRAPHS=1 does
+    compiled.forward(network(0), Machine(torch.device("cuda", 0), "bf16", True))
+    assert not config.triton.cudagraphs
+
+
 def test_a_machine_without_a_compiler_trains_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
