@@ -49,11 +49,18 @@ def choose(data: Data, console: Console) -> Input:
 
 def write_synthetic(folder: Path, samples: Mapping[str, int]) -> dict[str, Path]:
     """Write splits of the synthetic set into `folder`, of so many images each; their paths."""
-    console = Console()
-    chosen = _synthetic_input(samples, console)
+    return _write(_synthetic_input(samples, Console()), folder)
+
+
+def write_cifar10(folder: Path, source: Path) -> dict[str, Path]:
+    """Write both splits of CIFAR-10 into `folder` from a folder or archive of it; their paths."""
+    return _write(_cifar_input(Data(source=str(source)), Console()), folder)
+
+
+def _write(chosen: Input, folder: Path) -> dict[str, Path]:
     targets = chosen.targets(folder)
     with CtrlC() as ctrl_c:
-        outputs.write(targets, chosen.load(), False, console, ctrl_c)
+        outputs.write(targets, chosen.load(), False, Console(), ctrl_c)
     return {target.split: target.path for target in targets}
 
 

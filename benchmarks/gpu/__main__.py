@@ -1,174 +1,168 @@
-"""All measurements for a GPU, in parts of at most eight minutes, the most important first.
+"""All measurements for a GPU, in parts of at most eight minutes, those of most worth first.
 
-    python -m benchmarks.gpu                 all parts that are not done yet, into
+    python -m benchmarks.gpu --plan 30       which parts fit in half an hour; runs nothing
+    python -m benchmarks.gpu --minutes 9     the next parts that fit in nine minutes, into
                                              benchmarks/results/<device>/
-    python -m benchmarks.gpu --minutes 30    as many as are expected to fit
+    python -m benchmarks.gpu                 all that are not done yet
     python -m benchmarks.gpu --rehearse      tiny sizes on a CPU, to try every command
 
-Each part is a process of its own, stopped at its limit; after a failed part the next one starts.
-Each part has a JSON file, which says whether it is done: the same command continues with the
-others. Exit codes: 0 all done, 1 a part failed, 75 time is up (the same command continues).
+Each part is a process of its own, stopped at its limit; after a failed part the next one starts,
+but for the first, which shows whether anything works. Each part has a JSON file, which says whether
+it is done and what it left out: the same command continues, also with the folder of another
+machine's results. CIFAR-10 is read from --data, a file or a folder with its pieces; without it the
+built-in images are drawn. FFCV and fastargs come from wheelhouse/ where they are not installed.
+Exit codes: 0 all done, 1 a part failed, 75 time is up (the same command continues).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.gpu import running, staging, wheels
 from benchmarks.gpu.parts import MOST, PARTS, Part, Setup
-from benchmarks.measuring import machine
+from benchmarks.gpu.running import DONE, FAILED, INCOMPLETE, STOPPED
 from benchmarks.measuring.child import ROOT
-from benchmarks.measuring.data import USUAL, find, synthetic_set
-from engine import atomic
-from engine.errors import FAILED, OK, RESUMABLE, UserError, run_command
+from engine.columns import columns
+from engine.config.readers import wholes
+from engine.errors import FAILED as FAILURE
+from engine.errors import OK, RESUMABLE, UserError, run_command
 from engine.parser import Parser
 
 PROGRAM = "python -m benchmarks.gpu"
 RESULTS = ROOT / "benchmarks" / "results"
-REHEARSED_IMAGES = 80
-TAIL = 6000  # characters of a part's output that are kept
-DONE, PART_FAILED, STOPPED = "done", "failed", "stopped at its limit"
+WORK = ROOT / "build" / "gpu"
 ENOUGH = 20.0  # seconds: no part of a rehearsal is started with less time left
+LEFT_OUT = 4  # reasons per part in the table; all are in its file
 
 
 def main(argv: Sequence[str]) -> int:
     """The command."""
     args = _arguments(argv)
-    out = Path(args.out) if args.out else RESULTS / _folder(args)
-    if args.list:
-        _list(out, args.rehearse)
+    if args.plan is not None:
+        sys.stdout.write(plan(args.part or PARTS, args))
         return OK
-    out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    states: list[str | None] = []
-    with _data(args) as data:
-        for part in args.part or PARTS:
-            if status(out, part, args.rehearse) == DONE and not args.again:
+    args.output.mkdir(parents=True, exist_ok=True)
+    with _work(args) as work:
+        session = Session(args, _setup(args, work))
+        session.run()
+    sys.stdout.write(table(args.part or PARTS, args.output, rehearsal=args.rehearse))
+    return session.code()
+
+
+@dataclass
+class Session:
+    """What one call runs."""
+
+    args: argparse.Namespace
+    setup: Setup
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic()
+        self.ends: list[str | None] = []  # None: no time was left
+
+    def run(self) -> None:
+        """Every part that is not done yet and fits in the time that is left."""
+        for part in self.args.part or PARTS:
+            known = running.status(self.args.output, part, rehearsal=self.args.rehearse)
+            if known == DONE and not self.args.again:
                 _say(f"{part.name}: already done")
                 continue
-            left = 60 * args.minutes - (time.monotonic() - began)
-            if left < (ENOUGH if args.rehearse else part.seconds):
+            left = 60 * self.args.minutes - (time.monotonic() - self.began)
+            if left < (ENOUGH if self.args.rehearse else part.least):
                 _say(f"{part.name}: not started, only {max(left, 0):.0f} s left")
-                states.append(None)
+                self.ends.append(None)
                 continue
-            states.append(_run(part, args, out, data, min(MOST, left)))
-    if PART_FAILED in states or STOPPED in states:
-        return FAILED
-    return RESUMABLE if None in states else OK
+            self.ends.append(self._run(part, min(MOST, left)))
+            if part.gate and self.ends[-1] != DONE and part not in (self.args.part or ()):
+                _say(f"nothing else is started; to do so: {PROGRAM} --part NAME")
+                break
+
+    def code(self) -> int:
+        """The exit code."""
+        if FAILED in self.ends or STOPPED in self.ends:
+            return FAILURE
+        return RESUMABLE if {None, INCOMPLETE} & {*self.ends} else OK
+
+    def _run(self, part: Part, limit: float) -> str:
+        _say(f"{part.name}: {part.what} (at most {limit / 60:.1f} minutes)")
+        content = running.run(part, self.setup, self.args.output, limit)
+        _say(f"{part.name}: {content['status']} after {content['seconds']:.0f} s")
+        if content["status"] in (FAILED, STOPPED):
+            for line in content["said"][-40:]:
+                _say(f"    {line}")
+        return str(content["status"])
 
 
-def status(out: Path, part: Part, rehearsal: bool) -> str | None:
-    """How the part ended before, as a rehearsal or not; None where it never ran so."""
-    try:
-        content = json.loads((out / f"{part.name}.json").read_text(encoding="utf-8"))
-        return str(content["status"]) if content["rehearsal"] == rehearsal else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def plan(parts: Sequence[Part], args: argparse.Namespace) -> str:
+    """The parts that fit in so many minutes, in their order; what is done takes none."""
+    left, rows = 60.0 * args.plan, []
+    for number, part in enumerate(parts, 1):
+        known = running.status(args.output, part, rehearsal=args.rehearse)
+        if known == DONE:
+            said = "done"
+        elif left >= part.least:
+            said, left = "fits", left - min(part.seconds, left)
+        else:
+            said = "no time"
+        after = f"{args.plan - left / 60:.0f}" if said == "fits" else ""
+        rows.append((str(number), part.name, f"{part.seconds / 60:.1f}", said, after, part.what))
+    head = ("", "part", "minutes", f"in {args.plan:g}", "until", "")
+    note = "\nMinutes are expected ones, of an H200; starting and copying come on top.\n"
+    return columns(head, rows, right={0, 2, 4}) + note
 
 
-def run_part(part: Part, setup: Setup, limit: float) -> dict[str, Any]:
-    """Run a part's command to its end or its limit; the content of its JSON file."""
-    command = part.command(setup)
-    environment = dict(os.environ, PYTHONUNBUFFERED="1")
-    if setup.rehearsal:
-        environment |= {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # nothing compiles
-    load, began = machine.load(), time.monotonic()
-    code, output = _watched(command, environment, limit)
-    result = None
-    with contextlib.suppress(OSError, ValueError):
-        result = json.loads(_portable(setup.result.read_text(encoding="utf-8"), setup))
-    return {
-        "part": part.name,
-        "what": part.what,
-        "status": {0: DONE, None: STOPPED}.get(code, PART_FAILED),
-        "exit": code,
-        "rehearsal": setup.rehearsal,
-        "seconds": round(time.monotonic() - began, 1),
-        "command": [Path(word).name if Path(word).is_absolute() else word for word in command],
-        "conditions": {**machine.describe(setup.device), "load_before": load},
-        "result": result,  # of a part that was stopped: what it had measured by then
-        "said": _portable(output, setup)[-TAIL:].splitlines(),
-    }
+def table(parts: Sequence[Part], out: Path, *, rehearsal: bool) -> str:
+    """How each part ended, its first figures, and what it left out."""
+    rows, notes = [], []
+    for part in parts:
+        content = running.content_of(out, part, rehearsal=rehearsal)
+        said, seconds = content.get("status", "not run"), content.get("seconds", 0)
+        rows.append((part.name, said, f"{seconds:.0f}", running.headline(content)))
+        left_out = content.get("left_out", [])
+        notes += [f"{part.name}: left out: {each}" for each in left_out[:LEFT_OUT]]
+    text = columns(("part", "", "s", "figures"), rows, right={2})
+    return "\n".join([text, *notes]) + f"\nall of it: {out}\n"
 
 
-def _portable(text: str, setup: Setup) -> str:
-    """`text` without the folders of this machine."""
-    return text.replace(str(setup.data), setup.data.name).replace(str(ROOT), ".")
+def _setup(args: argparse.Namespace, work: Path) -> Setup:
+    wheels.provide(work, _say)
+    source = staging.training_set(args.data, work, _say, rehearsal=args.rehearse)
+    _say(f"data: {source.name}, {source.samples:,} images")
+    records = args.output / "time_to_accuracy"
+    if args.rehearse:
+        records = work / "time_to_accuracy"
+    return Setup(source, args.device, args.rehearse, work, records, ",".join(map(str, args.sizes)))
 
 
-def _run(part: Part, args: argparse.Namespace, out: Path, data: Path, limit: float) -> str:
-    _say(f"{part.name}: {part.what} (at most {limit / 60:.1f} minutes)")
-    with tempfile.TemporaryDirectory(prefix="gpu-part-") as folder:
-        setup = Setup(data, args.device, args.rehearse, Path(folder) / "result.json")
-        content = run_part(part, setup, limit)
-    atomic.write_json(out / f"{part.name}.json", content)
-    _say(f"{part.name}: {content['status']} after {content['seconds']:.0f} s")
-    if content["status"] != DONE:
-        for line in content["said"][-5:]:
-            _say(f"    {line}")
-    return str(content["status"])
-
-
-def _watched(command: list[str], environment: dict[str, str], limit: float) -> tuple[Any, str]:
-    """Exit code (None: stopped with all its children) and output, stdout and stderr together."""
-    with tempfile.TemporaryFile() as printed:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        code: int | None = None
-        try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            if code is None:  # at the limit, or Ctrl-C here
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        printed.seek(0)
-        return code, printed.read().decode("utf-8", "replace")
-
-
-def _data(args: argparse.Namespace) -> contextlib.AbstractContextManager[Path]:
-    """The training set; a rehearsal that names none has a small synthetic one."""
-    if args.rehearse and not args.data:
-        return synthetic_set(REHEARSED_IMAGES)
-    path = find(args.data)
-    if path is None:
-        raise UserError(f"{USUAL[0]}: no such file; name a training set with --data")
-    return contextlib.nullcontext(path.resolve())
+@contextlib.contextmanager
+def _work(args: argparse.Namespace) -> Iterator[Path]:
+    """A folder for what is kept; a rehearsal that names none keeps nothing."""
+    if args.work is None and args.rehearse:
+        with tempfile.TemporaryDirectory(prefix="gpu-rehearsal-") as name:
+            yield Path(name)
+        return
+    folder = (args.work or WORK).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
 
 
 def _folder(args: argparse.Namespace) -> str:
     """A name for the device."""
     if args.rehearse:
         return "rehearsal"
+    if not torch.cuda.is_available():
+        return "gpu"
     return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(args.device).lower()).strip("-")
-
-
-def _list(out: Path, rehearsal: bool) -> None:
-    for number, part in enumerate(PARTS, 1):
-        state = status(out, part, rehearsal) or "not run"
-        print(f"{number:>2}  {part.name:<22} {part.seconds / 60:>4.1f} min  {state:<8} {part.what}")
 
 
 def _say(text: str) -> None:
@@ -179,17 +173,26 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--part", type=_part, action="append", metavar="N", help="only this one: number or name")
-    add("--list", action="store_true", help="list the parts and whether each is done")
+    add("--plan", type=float, metavar="M", help="show which parts fit in M minutes; run nothing")
     add("--minutes", type=float, default=1e6, metavar="M", help="start no part that would not fit")
     add("--again", action="store_true", help="repeat what is done")
-    add("--out", metavar="FOLDER", help="default benchmarks/results/<device>")
-    add("--data", metavar="X.beton", help=f"the training set (default {USUAL[0]})")
+    add("--output", type=Path, metavar="FOLDER", help="default benchmarks/results/<device>")
+    add("--work", type=Path, metavar="FOLDER", help="compiled code, runs, drawn data: build/gpu")
+    add("--data", metavar="X.beton", help="the training set, or a folder with CIFAR-10's pieces")
     add("--device", metavar="cuda:N", help="default cuda; cpu in a rehearsal")
+    add(
+        "--sizes",
+        type=wholes(2, 65536),
+        default=(),
+        metavar="N,...",
+        help="batches, where several are compared (128,256,512,1024)",
+    )
     add("--rehearse", action="store_true", help="tiny sizes on a CPU; figures mean nothing")
     args = parser.parse_args(argv)
     args.device = args.device or ("cpu" if args.rehearse else "cuda")
-    if not args.rehearse and not (args.list and args.out) and not torch.cuda.is_available():
+    if not args.rehearse and args.plan is None and not torch.cuda.is_available():
         raise UserError("torch sees no GPU here; try the commands on a CPU with: --rehearse")
+    args.output = args.output or RESULTS / _folder(args)
     return args
 
 

@@ -30,8 +30,6 @@ from engine.runs.run import Run
 from engine.runs.state import State
 from engine.step.evaluation import evaluate
 
-FILE = "split.json"  # in the folder of a run
-
 
 class Split:
     """The seconds of each kind of work; what happens within timed work is part of that."""

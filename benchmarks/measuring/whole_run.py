@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import timed_train
 from benchmarks.measuring.child import ROOT, SECONDS_TO_STOP, last_error, run_python
 from engine import atomic
 from engine.errors import RESUMABLE, RunFailed
 
+TIMED = "benchmarks.measuring.timed_train"  # imports the engine, with fastargs
+SPLIT = "split.json"  # what that writes
 WALLS = "wall_seconds.json"  # of each session of a kept run
 
 
@@ -63,7 +64,7 @@ def _train(command: list[str], folder: Path, cache: Path, seconds: float, *, kep
     if kept and (folder / "weights.safetensors").exists():
         return float(sum(walls))
     began = time.monotonic()
-    words = ["-m", timed_train.__name__, str(folder / timed_train.FILE), *command]
+    words = ["-m", TIMED, str(folder / SPLIT), *command]
     limit = max(1.0, seconds - SECONDS_TO_STOP) if kept else seconds
     try:
         done = run_python(*words, cache=cache, seconds=limit, stops=kept)
@@ -86,7 +87,7 @@ def _epochs(folder: Path) -> int:
 
 def _split(folder: Path, record: dict[str, Any], wall: float) -> dict[str, float] | None:
     """The seconds of a run by what they were spent on; None where it had several sessions."""
-    path = folder / timed_train.FILE
+    path = folder / SPLIT
     split: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     if not split or math.ceil(record["epochs"]) != split.pop("epochs"):
         return None

@@ -38,6 +38,7 @@ EPOCHS, IMAGES = 200, 50_000  # of the runs that are counted per hour
 ENDLESS = 10_000  # epochs; the runs are stopped
 MOST_SECONDS = 240.0  # until all runs of a measurement train, the first compilation included
 POLL_SECONDS = 0.05
+NO_TIME = "no time left"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def measure(
                 continue
             what = f"{name}, {jobs} by {share}"
             if time.monotonic() + longest > until:
-                left_out.append(f"{what}: no time left")
+                left_out.append(f"{what}: {NO_TIME}")
                 continue
             say(what)
             began = time.monotonic()

@@ -26,7 +26,7 @@ def _warm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train in a process that has its imports behind it."""
 
     def run_python(*words: str, cache: Path, seconds: float, stops: bool) -> object:
-        assert words[:2] == ("-m", timed_train.__name__)
+        assert words[:2] == ("-m", whole_run.TIMED)
         return run_warm("train", *words[3:], seconds=seconds)
 
     monkeypatch.setattr(whole_run, "run_python", run_python)
@@ -89,7 +89,7 @@ def test_a_process_that_stops_is_asked_to_and_has_its_own_exit_code(tmp_path: Pa
 
 
 def test_the_time_of_a_run_is_split_by_what_it_was_spent_on(files: Files, tmp_path: Path) -> None:
-    target = tmp_path / timed_train.FILE
+    target = tmp_path / whole_run.SPLIT
     flags = [*SHORT, *files.flags(), "--run.root", str(tmp_path), "--run.name", "run"]
     assert run_command(timed_train.main, [str(target), *flags]) == 0
     split = json.loads(target.read_text())
