@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.model import VARIANTS, ResNet, Variant
+from engine.model.norm import count_together
 from engine.model.variants import HOUSE
 from tests.support.networks import smallest_side
 
@@ -60,6 +61,18 @@ def _fresh_compiler() -> object:
 def test_eager_equals_traced_for_every_kind_of_block(kind: str) -> None:
     torch.manual_seed(2)
     compare_compiled(ResNet(SMALL[kind], side=16), torch.randn(8, 3, 16, 16), "aot_eager")
+
+
+@pytest.mark.parametrize(
+    "kind", ["house", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SMALL)]
+)
+def test_eager_equals_traced_as_on_a_gpu(kind: str) -> None:
+    """With the first convolution padded, and no batch norm that counts."""
+    torch.manual_seed(2)
+    network = ResNet(SMALL[kind], side=16)
+    network.pad_stem(8)
+    count_together(network)
+    compare_compiled(network, torch.randn(8, 3, 16, 16), "aot_eager")
 
 
 @inductor

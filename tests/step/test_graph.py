@@ -19,13 +19,15 @@ from engine import train
 from engine.config.schema import Augment, Config, Data, Model, Optim, Schedule, Train
 from engine.data.sets import DataSets, open_sets
 from engine.errors import RunFailed, run_command
+from engine.model import ResNet
 from engine.runs.checkpoint import Saved
 from engine.runs.run import Run
 from engine.runs.state import State
-from engine.step import replay
-from engine.step.device import Machine
-from engine.step.evaluation import evaluate
+from engine.step import compiled, replay
+from engine.step.device import NO_SAVINGS, Machine, Savings
+from engine.step.evaluation import Evaluations, evaluate
 from engine.step.replay import WARM_UPS, RecordedWork
+from tests.support import loss_reference
 from tests.support.data import TEST_IMAGES, TRAIN_IMAGES, Files
 from tests.support.recording_device import FakeRecorder, install
 from tests.support.runs import exact_flags
@@ -34,6 +36,7 @@ CPU = torch.device("cpu")
 BATCH = 16
 STEPS = -(-TRAIN_IMAGES // BATCH)
 EPOCHS = WARM_UPS + 2  # the short last batch comes once an epoch
+LENGTH = Train(epochs=EPOCHS, batch_size=BATCH, seed=3, evaluate_batch_size=BATCH)
 ONECYCLE = Schedule(name="onecycle")
 MIXED = Augment(mixup=1.0, cutmix=0.5, cutout=8)
 COLOURED = Augment(cutout=8, cutout_fill="mean", erasing=0.5, contrast=0.2, saturation=0.3)
@@ -46,9 +49,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> FakeRecorder:
 
 def _config(files: Files, **sections: Any) -> Config:
     net = {"model": Model(blocks=(1, 1), widths=(4,), se="stem", se_reduction=2)}
-    length = {"train": Train(epochs=EPOCHS, batch_size=BATCH, seed=3, evaluate_batch_size=BATCH)}
     data = {"data": Data(train=str(files.train), test=str(files.test))}
-    return Config(**(data | net | length | sections))
+    return Config(**(data | net | {"train": LENGTH} | sections))
 
 
 def _machine(precision: str = "fp32") -> Machine:
@@ -139,6 +141,47 @@ def test_recorded_epochs_equal_eager_ones_to_the_bit(
     whole, short = recorder.graphs
     assert whole.replays == EPOCHS * (STEPS - 1) - WARM_UPS
     assert short.replays == EPOCHS - WARM_UPS
+
+
+@pytest.mark.parametrize(
+    ("sections", "precision"),
+    [
+        ({"train": dataclasses.replace(LENGTH, label_smoothing=0.2)}, "bf16"),
+        pytest.param(
+            {"augment": MIXED, "optim": Optim(clip_norm=0.5, ema_decay=0.7)},
+            "fp32",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({}, "fp16", marks=pytest.mark.slow),
+    ],
+)
+def test_the_kernels_of_a_gpu_change_no_bit_but_by_their_own_rounding(
+    files: Files,
+    recorder: FakeRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    precision: str,
+) -> None:
+    """With stand-ins for the kernels, which round as torch does."""
+    loss_reference.install(monkeypatch)
+    config = _config(files, **sections)
+    sets = open_sets(config, CPU)
+    savings = Savings(loss_kernel=True, count_together=True, copy_at_once=True)
+    losses: tuple[Losses, Losses] = [], []
+    machines = [_machine(precision), dataclasses.replace(_machine(precision), savings=savings)]
+    plain, saving = (State(config, machine, sets) for machine in machines)
+    for state, own in zip((plain, saving), losses, strict=True):
+        _train(state, own)
+    assert losses[0] == losses[1]
+    one, other = _all(plain), _all(saving)
+    assert _same(one, other)
+    counts = [value for name, value in other.items() if name.endswith("num_batches_tracked")]
+    assert {int(count) for count in counts} == {EPOCHS * STEPS}
+    # and each continues the other's checkpoint
+    for machine, tensors in ((machines[0], other), (machines[1], one)):
+        fresh = State(config, machine, sets)
+        fresh.restore(Saved(tensors, plain.snapshot("a run")[1]), "a run")
+        assert _same(_all(fresh), tensors)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +336,35 @@ def test_a_recorded_evaluation_counts_each_image_once(
     assert len(recorder.graphs) == 4  # a whole and a short batch of each set
 
 
+def test_whole_batches_of_an_evaluation_are_compiled_where_wanted(
+    files: Files, recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[int] = []
+
+    def forward(network: ResNet, machine: Machine) -> Callable[[Tensor], Tensor]:
+        def call(images: Tensor) -> Tensor:
+            shapes.append(len(images))
+            return network(images)
+
+        return call if machine.compile else network
+
+    monkeypatch.setattr(compiled, "forward", forward)
+    config = _config(files)
+    sets = open_sets(config, CPU)
+    results = []
+    for machine in (
+        _machine(),
+        dataclasses.replace(_machine(), compile=True),
+        dataclasses.replace(_machine(), compile=True, savings=Savings(compile_evaluation=True)),
+    ):
+        network = State(config, machine, sets).network
+        graphs = Evaluations(network, machine, recorder)
+        results.append(evaluate(network, sets.test, machine, None, graphs))
+        assert bool(shapes) == machine.savings.compile_evaluation
+    assert results[0] == results[1] == results[2]
+    assert set(shapes) == {BATCH}  # the short last one is not
+
+
 def test_a_stopped_evaluation_starts_again_from_zero(files: Files, recorder: FakeRecorder) -> None:
     class Stop:
         requested = True
@@ -309,10 +381,18 @@ def test_a_stopped_evaluation_starts_again_from_zero(files: Files, recorder: Fak
     assert result[1] is None
 
 
-@pytest.mark.parametrize("moment", [1, STEPS + 3])
+@pytest.mark.parametrize(
+    ("moment", "savings"),
+    [(1, NO_SAVINGS), (STEPS + 3, NO_SAVINGS), (1, Savings(loss_kernel=True))],
+)
 def test_a_loss_that_is_not_finite_stops_a_recorded_run_before_the_update(
-    files: Files, recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch, moment: int
+    files: Files,
+    recorder: FakeRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: int,
+    savings: Savings,
 ) -> None:
+    loss_reference.install(monkeypatch)
     config = _config(files)
     real = State.advance
     before: dict[str, Tensor] = {}
@@ -325,7 +405,8 @@ def test_a_loss_that_is_not_finite_stops_a_recorded_run_before_the_update(
         real(state, *rest)
 
     monkeypatch.setattr(State, "advance", poisoned)
-    state = State(config, _machine(), open_sets(config, CPU))
+    machine = dataclasses.replace(_machine(), savings=savings)
+    state = State(config, machine, open_sets(config, CPU))
     with pytest.raises(RunFailed, match=f"loss became nan at step {moment + 1} "):
         _train(state, [])
     for name, parameter in state.network.named_parameters():

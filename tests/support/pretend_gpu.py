@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,22 +29,11 @@ class PretendGpu:
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, cache: Path, capability: int = H200
     ) -> None:
-        import triton
-        from triton.backends.compiler import GPUTarget
-
         from engine.data.augment import gpu_kernel
 
-        driver = SimpleNamespace(
-            get_current_target=lambda: GPUTarget("cuda", capability, 32),
-            get_current_device=lambda: 0,
-            get_current_stream=lambda device: 0,
-        )
         self._kernel: Any = gpu_kernel.augment
-        self._caches: Any = defaultdict(self._kernel.create_binder)
+        self._compiled = _compiling(monkeypatch, self._kernel, cache, capability)
         self._machines: dict[str, Machine] = {}
-        monkeypatch.setattr(triton.runtime.driver, "_active", driver)
-        monkeypatch.setattr(self._kernel, "device_caches", self._caches)
-        monkeypatch.setattr(triton.knobs.cache, "dir", str(cache))
         monkeypatch.setattr(gpu, "_kernel", lambda: self)
         self.augment = self
         self.run = True
@@ -51,7 +41,7 @@ class PretendGpu:
     @property
     def compiled(self) -> list[Any]:
         """The kernels that were compiled so far."""
-        return list(self._caches[0][0].values())
+        return self._compiled()
 
     def __getitem__(self, grid: tuple[int, int]) -> Any:
         def launch(*arguments: Any, **options: Any) -> None:
@@ -67,6 +57,40 @@ class PretendGpu:
                     pytest.skip(f"the PTX machine does not know {error}")
 
         return launch
+
+
+def compiled_for_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, cache: Path
+) -> Callable[[], list[Any]]:
+    """From now on launches of this kernel compile it and no more; returns what was compiled."""
+    kernel = getattr(module, name)
+    compiled = _compiling(monkeypatch, kernel, cache, H200)
+
+    class Launcher:
+        def __getitem__(self, grid: tuple[int, ...]) -> Any:
+            return lambda *given, **options: kernel.run(*given, grid=grid, warmup=True, **options)
+
+    monkeypatch.setattr(module, name, Launcher())
+    return compiled
+
+
+def _compiling(
+    monkeypatch: pytest.MonkeyPatch, kernel: Any, cache: Path, capability: int
+) -> Callable[[], list[Any]]:
+    """Let Triton compile `kernel` for a GPU that is not there; returns what it compiled."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    driver = SimpleNamespace(
+        get_current_target=lambda: GPUTarget("cuda", capability, 32),
+        get_current_device=lambda: 0,
+        get_current_stream=lambda device: 0,
+    )
+    caches: Any = defaultdict(kernel.create_binder)
+    monkeypatch.setattr(triton.runtime.driver, "_active", driver)
+    monkeypatch.setattr(kernel, "device_caches", caches)
+    monkeypatch.setattr(triton.knobs.cache, "dir", str(cache))
+    return lambda: list(caches[0][0].values())
 
 
 def _bytes(tensor: torch.Tensor) -> Any:

@@ -23,6 +23,7 @@ from engine.data.transform import Transform
 from engine.optim.optimizer import DeviceRates, Optimizer
 from engine.optim.schedules import Rates
 from engine.step import graph, replay
+from engine.step.flat import block_of
 from engine.step.replay import Graph, Tensors, Work
 
 READS = {  # of tensors by the host: a capture fails there, a replay would not do them
@@ -61,8 +62,8 @@ class FakeRecorder:
     def to_host(self, tensors: Mapping[str, Tensor]) -> Callable[[], Tensors]:
         assert not self._busy, "a copy within recorded work"
         self.copies += 1
-        still = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-        return lambda: still
+        still = block_of(tensors).on_host()
+        return still.tensors
 
     @contextmanager
     def alone(self) -> Iterator[None]:
