@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measuring import command, data
@@ -34,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
             networks = args.networks or gpu.NETWORKS
             sizes = gpu.Sizes(args.at_once or gpu.AT_ONCE, args.images, args.seconds, args.minutes)
             content = gpu.measure(
-                networks, train, args.device, args.cache, sizes, command.narrator()
-            )
+                networks, train, args.device, args.cache, sizes, command.narrator(),
+                partial(atomic.write_json, args.json) if args.json else lambda content: None,
+            )  # fmt: skip
             print(gpu.table(content))
             gains = gpu.gains(content)
         else:

@@ -58,12 +58,18 @@ def measure(
     cache: Path,
     sizes: Sizes | None = None,
     say: Callable[[str], None] = lambda text: None,
+    write: Callable[[dict[str, Any]], None] = lambda content: None,
 ) -> dict[str, Any]:
-    """A row per network, way of sharing and number of runs; what was left out, and why."""
+    """A row per network, way of sharing and number of runs; what was left out, and why.
+
+    What there is so far is passed to `write` after each measurement.
+    """
     sizes = sizes or Sizes()
     until = time.monotonic() + 60 * sizes.minutes
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
+    conditions = {"machine": machine.describe(device), "sizes": vars(sizes)}
+    content: dict[str, Any] = conditions | {"figures": {}, "rows": rows, "left_out": left_out}
     longest = 0.0
     for name in networks:
         warm = [(SLICES, 1, True)]  # compiles and fills the caches; its start is the cold one
@@ -84,9 +90,10 @@ def measure(
                 left_out.append(f"{what}: {error}")
             if not cold:
                 longest = max(longest, time.monotonic() - began)
-    _add_gains(rows)
-    described = machine.describe(device)
-    return {"machine": described, "sizes": vars(sizes), "rows": rows, "left_out": left_out}
+            _add_gains(rows)
+            content["figures"] = _figures(rows)
+            write(content)
+    return content
 
 
 def table(content: dict[str, Any]) -> str:
@@ -109,6 +116,16 @@ def gains(content: dict[str, Any]) -> dict[str, float]:
         key_on_gpu(row["runs"], row["share"], gpu, row["operations"]): round(row["gain"], 3)
         for row in content["rows"]
         if gpu and row["gain"] and row["runs"] > 1
+    }
+
+
+def _figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Runs per hour of each measurement, the most first."""
+    most = sorted(rows, key=lambda row: row["runs_per_hour"], reverse=True)
+    return {
+        f"{row['network']}, {row['runs']} by {row['share']}, runs/hour": row["runs_per_hour"]
+        for row in most
+        if not row["cold"]
     }
 
 

@@ -66,7 +66,12 @@ def test_what_fails_or_has_no_time_left_is_named_and_the_rest_kept(
                 "images_per_second": rate, "start_seconds": 9.0, "runs_per_hour": 3.0}  # fmt: skip
 
     monkeypatch.setattr(gpu, "_measured", measured)
-    content = gpu.measure(["resnet11"], tmp_path, "cpu", tmp_path)
+    written: list[str] = []
+    content = gpu.measure(
+        ["resnet11"], tmp_path, "cpu", tmp_path, write=lambda so_far: written.append(str(so_far))
+    )
+    assert len(written) == 8 and written[-1] == str(content) != written[-2]
+    assert next(iter(content["figures"])).startswith("resnet11, ")
     assert content["left_out"] == ["resnet11, 8 by slices: a run ended: out of memory"]
     assert len(content["rows"]) == 1 + 3 + 3, "the cold one, slices, and mps from two on"
     assert gpu.gains(content) == {}, "not of a GPU"
