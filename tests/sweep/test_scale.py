@@ -68,5 +68,6 @@ def test_no_setting_that_is_counted_in_epochs_is_forgotten() -> None:
     }
     scaled_ones = {f"schedule.{name}" for name in (*LENGTHS, *WHOLE_LENGTHS, "milestones")}
     scaled_ones.add("optim.stem_bias_epochs")
-    known = {"train.evaluate_every", "checkpoint.every_epochs", "schedule.period_factor"}
+    known = {"train.evaluate_every", "schedule.period_factor"}
+    known |= {"checkpoint.every_epochs", "checkpoint.seconds_apart"}
     assert counted - known == scaled_ones, "a new length has to be scaled, or named here"
