@@ -15,7 +15,7 @@ CHECKED := engine writers benchmarks tools tests setup.py
 PYTEST := $(RUN) -m pytest -q -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train report test test-slow test-all browser lint format ffcv-wheel check-wheel image clean
+.PHONY: help setup train report test test-slow test-all browser lint format ffcv-wheel wheelhouse check-wheel image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ format: setup ## format the code with ruff
 
 ffcv-wheel: ## build a portable FFCV wheel into wheelhouse/
 	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && "$$python" -m tools.ffcv_wheel
+
+wheelhouse: ## that wheel and others for a machine without a package index (ARGS=--all: all but torch)
+	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && "$$python" -m tools.wheelhouse $(ARGS)
 
 check-wheel: ## install and use that wheel with compilers, headers and OpenCV hidden
 	@PYTHON='$(PYTHON)' sh tools/check_wheel.sh

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu import running, staging, wheels
-from benchmarks.gpu.parts import MOST, PARTS, Part, Setup
+from benchmarks.gpu.parts import MOST, MOST_OF_A_REHEARSAL, PARTS, Part, Setup
 from benchmarks.gpu.running import DONE, FAILED, INCOMPLETE, STOPPED
 from benchmarks.measuring.child import ROOT
 from engine.columns import columns
@@ -82,7 +82,8 @@ class Session:
                 _say(f"{part.name}: not started, only {max(left, 0):.0f} s left")
                 self.ends.append(None)
                 continue
-            self.ends.append(self._run(part, min(MOST, left)))
+            most = MOST_OF_A_REHEARSAL if self.args.rehearse else MOST
+            self.ends.append(self._run(part, min(most, left)))
             if part.gate and self.ends[-1] != DONE and part not in (self.args.part or ()):
                 _say(f"nothing else is started; to do so: {PROGRAM} --part NAME")
                 break

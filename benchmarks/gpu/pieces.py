@@ -22,6 +22,7 @@ from PIL import Image
 
 from engine import atomic
 from engine.errors import OK, UserError, run_command
+from engine.parser import Parser
 from writers.cifar_layouts import LAYOUTS, PIXELS, SIDE
 
 LAYOUT = next(each for each in LAYOUTS if each.folder == "cifar-10-batches-py")
@@ -33,11 +34,13 @@ EFFORT: dict[str, Any] = {"quality": 100, "method": 4}  # of the compression
 
 def main(argv: Sequence[str]) -> int:
     """Make the pieces."""
-    if len(argv) != 2:
-        raise UserError("expected the folder of the published batches and one for the pieces")
-    source, folder = map(Path, argv)
+    parser = Parser("python -m benchmarks.gpu.pieces", __doc__)
+    parser.add_argument("batches", type=Path, help="the folder of the published batches")
+    parser.add_argument("folder", type=Path, help="where the pieces are written")
+    args = parser.parse_args(argv)
+    folder: Path = args.folder
     folder.mkdir(parents=True, exist_ok=True)
-    pack(source, folder)
+    pack(args.batches, folder)
     for path in sorted(folder.iterdir()):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     return OK

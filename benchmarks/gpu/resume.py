@@ -86,12 +86,12 @@ def _interrupted(engine: Engine, name: str, number: signal.Signals) -> int:
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            until = time.monotonic() + AT_MOST
+            until = time.monotonic() + AT_MOST * engine.patience
             while not engine.log(name) and process.poll() is None and time.monotonic() < until:
                 time.sleep(POLL)
             time.sleep(min(INTO, engine.log(name)[0]["seconds"] / 10) if engine.log(name) else 0)
             process.send_signal(number)
-            code = process.wait(AT_MOST)
+            code = process.wait(AT_MOST * engine.patience)
         except BaseException:
             process.kill()
             raise

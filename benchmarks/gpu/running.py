@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -88,6 +89,7 @@ def _run(part: Part, setup: Setup, result: Path, limit: float) -> dict[str, Any]
     if setup.rehearsal:
         environment |= {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}  # nothing compiles
     load, before, began = machine.load(), card.state(setup.device), time.monotonic()
+    cpu = _cpu_seconds()
     code, output = _watched(command, environment, limit)
     measured: Any = None
     with contextlib.suppress(OSError, ValueError):
@@ -99,6 +101,7 @@ def _run(part: Part, setup: Setup, result: Path, limit: float) -> dict[str, Any]
         "status": OF_EXIT.get(code, FAILED),
         "exit": code,
         "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(_cpu_seconds() - cpu, 1),
         "command": words,
         "conditions": {**machine.describe(setup.device), **state},
         "left_out": _left_out(measured),
@@ -125,6 +128,12 @@ def _left_out(result: Any) -> list[str]:
     missing = dict(result.get("missing", {})).items()
     why = [f"{key}: {text}" for key, text in missing if not str(text).startswith(EXPECTED)]
     return [*map(str, result.get("left_out", [])), *why]
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that have been waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _portable(text: str, setup: Setup) -> str:

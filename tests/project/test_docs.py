@@ -46,7 +46,7 @@ SHORT = {
 }
 MEASURING = (
     "benchmarks.loader", "benchmarks.step", "benchmarks.gpu", "benchmarks.accuracies",
-    "benchmarks.packing",
+    "benchmarks.packing", "benchmarks.gpu.pieces",
 )  # fmt: skip
 ALONE = ("--list", "--describe", "--print-config", "--help", "--dry-run", "--summary")
 

@@ -22,9 +22,10 @@ from packaging.utils import canonicalize_name
 import engine
 from tests.support.paths import ROOT
 from tests.support.processes import run, succeed
-from tools import build_deps, ffcv_wheel, logged_run, setup_venv
+from tools import build_deps, ffcv_wheel, logged_run, setup_venv, wheelhouse
 
 PLATFORM = re.sub(r"[-.]", "_", sysconfig.get_platform())
+FFCV_NEEDS = ("terminaltables", "pytorch-pfn-extras", "fastargs", "assertpy", "tqdm", "psutil")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
@@ -274,3 +275,35 @@ def test_missing_headers_are_named_with_their_packages(
     message = str(stopped.value)
     assert "a C++ compiler, pkg-config" in message
     assert "libturbojpeg0-dev" in message
+
+
+def test_the_wheelhouse_has_all_that_the_project_and_ffcv_need_but_torch() -> None:
+    needed = [Requirement(text) for text in declared()["install_requires"]]
+    names = {entry.name for entry in needed} | {"opencv-python-headless", *FFCV_NEEDS}
+    given = {*wheelhouse.SMALL, *wheelhouse.USUAL, *wheelhouse.WITH_TORCH, "ffcv"}
+    assert {canonicalize_name(name) for name in names} <= given
+    assert set(wheelhouse.SMALL) | set(wheelhouse.USUAL) <= pins("3.12").keys()
+
+
+def test_new_wheels_replace_those_of_the_same_package_and_none_that_fits_one_python_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = ["py3-none-any"]
+
+    def build(title: str, command: list[str], log: Path) -> None:
+        if "wheel" in command:
+            folder = Path(command[command.index("--wheel-dir") + 1])
+            folder.mkdir()
+            for name in command[command.index("--wheel-dir") + 2 :]:
+                (folder / f"{name.replace('-', '_')}-2.0-{tag[0]}.whl").write_text(name)
+
+    monkeypatch.setattr(wheelhouse, "require", build)
+    monkeypatch.setattr(wheelhouse, "_python", lambda folder, log: "python")
+    for kept in ("fastargs-1.2.0", "pytorch_pfn_extras-0.1", "ffcv-1.0.2"):
+        (tmp_path / f"{kept}-py3-none-any.whl").touch()
+    wheelhouse.gather(wheelhouse.SMALL, tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(wheelhouse.SMALL) + 1
+    assert (tmp_path / "pytorch_pfn_extras-2.0-py3-none-any.whl").exists()
+    tag[0] = "cp312-cp312-linux_x86_64"
+    with pytest.raises(logged_run.Stop, match="expected a wheel for every Python 3"):
+        wheelhouse.gather(wheelhouse.SMALL, tmp_path)
