@@ -16,6 +16,7 @@ from engine.step import device, replay
 from tests.support.data import TRAIN_IMAGES, Files
 from tests.support.recording_device import install
 
+pytestmark = pytest.mark.timeout(600)  # whole networks, on a machine that may be busy
 BATCH = 4
 FP32 = Runtime(device="cpu", precision="fp32", threads=1)
 NETWORKS = {

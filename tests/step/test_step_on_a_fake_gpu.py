@@ -26,7 +26,7 @@ from engine.step.device import NO_SAVINGS, Machine, Savings
 from engine.step.mixing import Mixing
 from engine.step.training import TrainingStep
 
-pytestmark = pytest.mark.slow  # torch imports much for fake tensors
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # torch imports much for fake tensors
 GPU = torch.device("cuda", 0)
 BATCH = 8
 SGD = Optim(clip_norm=1.0, lookahead_k=5)
