@@ -127,8 +127,11 @@ def test_recorded_stages_agree_with_eager_ones(files: Files, precision: str) -> 
     assert result[True] == pytest.approx(result[False], abs=TOLERANCE[precision])
 
 
-def test_recorded_steps_repeat_to_the_bit_in_exact_mode(files: Files) -> None:
-    config = _config(files, runtime=Runtime(compile=False, exact=True, precision="fp32"))
+@pytest.mark.parametrize("name", ["", "resnet453", "house94", "se_resnet443"])
+def test_recorded_steps_repeat_to_the_bit_in_exact_mode(files: Files, name: str) -> None:
+    runtime = Runtime(compile=False, exact=True, precision="fp32")
+    named = {"model": Model(name=name, budget=0)} if name else {}
+    config = _config(files, runtime=runtime, **named)
     machine = _machine(config)
     assert machine.graph
     runs = [
