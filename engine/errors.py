@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from engine import signals
+from engine import output, signals
 from engine.escaping import escaped
 
 OK, FAILED, USER_ERROR, RESUMABLE, INTERRUPTED = 0, 1, 2, 75, 130
@@ -66,10 +66,16 @@ def with_path(error: OSError, path: object) -> Exception:
 def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call `main` and turn what it raises into messages on stderr and an exit code."""
     signals.restore_ctrl_c()
+    output.ensure_open()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no Unicode
+    with output.dropping("stderr"):
+        return _exit_code(main, sys.argv[1:] if argv is None else argv)
+
+
+def _exit_code(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     try:
-        code = main(sys.argv[1:] if argv is None else argv)
+        code = main(argv)
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -81,13 +87,14 @@ def run_command(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     except KeyboardInterrupt:
         _print_errors("stopped by Ctrl-C")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our stdout (`| head`) has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and output.has_no_reader(sys.stdout):  # `| head`
+            output.settle(sys.stdout)
+            return OK
         if error.errno not in SYSTEM_ERRORS:
             raise
         _print_errors(f"{error.filename or 'writing'}: {SYSTEM_ERRORS[error.errno]}")
+        output.settle(sys.stdout)
         return USER_ERROR
 
 

@@ -11,6 +11,8 @@ It starts torchrun in this process, and covers faults of torch 2.11:
 - It ends with 1 whatever its ranks ended with, and restarts ranks that should not be restarted:
   those of `engine.rank` end with 0 and leave their exit codes in files.
 - SIGUSR1, which Slurm sends before the end of a job, is forwarded only if that is asked for.
+- A second SIGHUP, which a closed terminal often sends, would end it before its ranks have saved:
+  the first becomes a SIGTERM, and more are ignored.
 """
 
 from __future__ import annotations
@@ -28,15 +30,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
-from engine import show, train
+from engine import show, signals, train
 from engine.config import checks, options
 from engine.config.schema import Config
 from engine.errors import FAILED, UserError, run_command
 from engine.parser import Parser
 
 PROGRAM = "python -m engine.launch"
-FORWARDED = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGQUIT")
+FORWARDED = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGQUIT")
 STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
@@ -108,6 +111,8 @@ def _run(args: argparse.Namespace, folder: str, flags: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not signals.ignores_hangup():
+        signal.signal(signal.SIGHUP, _hang_up)
     os.environ[STORE] = "1"
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no trace where a peer is gone
     cores = len(os.sched_getaffinity(0))
@@ -139,6 +144,11 @@ def _run(args: argparse.Namespace, folder: str, flags: Sequence[str]) -> None:
             f"error: rank {rank} ended with {failure.exitcode} after {args.restarts} restarts",
             file=sys.stderr,
         )
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

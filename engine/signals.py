@@ -1,5 +1,8 @@
 """The first signal asks a command to stop, the second one ends it at once.
 
+A terminal that is closed sends SIGHUP, and its shell may send it again: it asks like the others,
+and never counts as the second. Where it is ignored (nohup) it stays ignored.
+
 A command imports for seconds before it can do anything. So that signals are handled then too, it
 calls `listen_early` or `quit_early` before those imports.
 """
@@ -13,7 +16,9 @@ import time
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from engine import output
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 SECONDS_BETWEEN_CHECKS = 0.2  # whether the parent is still there
 
@@ -25,13 +30,16 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self._insisting = False  # the next signal ends the process
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stop:
         for number in SIGNALS:
-            self._previous[number] = signal.signal(number, self._receive)
+            if not ignores_hangup() or number != signal.SIGHUP:
+                self._previous[number] = signal.signal(number, self._receive)
         if Stop.early is not None:
             self.requested |= Stop.early.requested
+            self._insisting |= Stop.early._insisting
             self._previous, Stop.early = Stop.early._previous, None
         return self
 
@@ -40,13 +48,20 @@ class Stop:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self._insisting and number != signal.SIGHUP:
             os._exit(128 + number)
+        self._insisting |= number != signal.SIGHUP
         self.requested = True
+
+
+def ignores_hangup() -> bool:
+    """Whether SIGHUP is ignored, as `nohup` leaves it."""
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def listen_early() -> None:
     """Remember signals from now on for the `Stop` that is entered later."""
+    output.ensure_open()
     Stop.early = Stop().__enter__()
 
 
@@ -67,6 +82,7 @@ def end_with(parent: int) -> None:
 
 def quit_early() -> None:
     """Until `restore_ctrl_c`, Ctrl-C ends the process with one line and exit code 130."""
+    output.ensure_open()
     signal.signal(signal.SIGINT, _quit)
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from engine import show
+from engine import output, show
 from engine.config import checks, options
 from engine.config.fields import Check
 from engine.config.schema import Config
@@ -62,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
         def work(ranks: Ranks) -> int:
             if "dry-run" in flags:
                 return dry_run(config, stop, ranks)
-            return train(config, label, stop, fresh=fresh, quiet=quiet, ranks=ranks)
+            with output.dropping("stdout"):
+                return train(config, label, stop, fresh=fresh, quiet=quiet, ranks=ranks)
 
         return together(work, on_cpu=device.is_cpu(config.runtime))
 

@@ -24,6 +24,7 @@ from benchmarks.records.untrusted import (
     shortened,
 )
 from engine.errors import UserError
+from engine.runs.directory import RunFolder
 
 FORMAT = 1  # of the records that this version reads completely
 STATUSES = ("finished", "running", "interrupted", "failed")
@@ -51,7 +52,7 @@ class RunRecord:
 
     path: Path
     folder: str  # its name, printable
-    status: str  # one of STATUSES, or BROKEN
+    status: str  # one of STATUSES, or BROKEN; a running one that was killed is interrupted
     problems: tuple[str, ...]
     values: Mapping[str, Any]  # a value for each of WORDS, COUNTS, SHARES, NUMBERS and DERIVED
     config: Mapping[str, Any]  # by dotted name
@@ -130,6 +131,8 @@ def read_run(path: Path) -> RunRecord:
     if status == "finished" and values["test_accuracy"] is None:
         problems.append("record.json: status is finished, but there is no test accuracy")
         status = BROKEN
+    if status == "running" and not RunFolder(path).locked():  # killed: nobody could say so
+        status = "interrupted"
     return RunRecord(
         path=path,
         folder=printable(path.name or str(path)),

@@ -62,8 +62,8 @@ class BestWeights:
             if best_epoch is not None:
                 raise UserError(
                     f"checkpoint.best: this run was begun without it, and the weights of epoch "
-                    f"{best_epoch}, its best so far, were not kept; continue without it, or start "
-                    "over with: --fresh"
+                    f"{best_epoch}, its best so far, were not kept; continue without it, or choose "
+                    "another run.name"
                 )
             self._path.unlink(missing_ok=True)
             return

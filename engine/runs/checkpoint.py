@@ -1,7 +1,7 @@
 """Checkpoints as safetensors and JSON, so that loading cannot run code.
 
 A checkpoint is two files, `step-00001170.safetensors` and, written after it, the `.json` with its
-digest. Tensors without a matching JSON are ignored.
+digests. Tensors without a matching JSON are ignored.
 """
 
 from __future__ import annotations
@@ -30,31 +30,39 @@ class Saved(NamedTuple):
     facts: dict[str, Any]
 
 
+class Foreign(Exception):
+    """A whole checkpoint, but not one that this run can continue from."""
+
+
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> Path:
     """Write the state after `step` steps, durably; returns the path of its JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.json"
     content = pack(tensors)
     atomic.write_bytes(path.with_suffix(".safetensors"), content)
-    # The digest of the facts as well: a flipped digit in a step count must not pass.
-    body = json.dumps(facts, sort_keys=True, allow_nan=False)
-    digests = {"tensors": _sha256(content), "facts": _sha256(body.encode())}
-    atomic.write_json(path, {"format": FORMAT, "step": step, "sha256": digests, "facts": facts})
+    # Digests of all that is read: a flipped digit in a step count must not pass.
+    head = {"format": FORMAT, "step": step}
+    digests = {"head": _digest(head), "facts": _digest(facts), "tensors": _sha256(content)}
+    atomic.write_json(path, head | {"sha256": digests, "facts": facts})
     return path
 
 
-def newest_valid(folder: Path, warn: Callable[[str], None]) -> Saved | None:
-    """The newest undamaged checkpoint, or None where there is none at all.
+def newest_valid(folder: Path, warn: Callable[[str], None], run: str) -> Saved | None:
+    """The newest whole checkpoint of the run with fingerprint `run`; None where there is no file.
 
     A kill can leave a temporary file but never a half-written checkpoint; disks and people can,
-    so a file that fails its digest is renamed to `*.bad` and skipped. If all are damaged the run
-    is refused: a silent fresh start would look like a continued run. A file that cannot be read
-    may be intact: it stays, and the user is asked to correct that.
+    so a file that fails its digest is renamed to `*.bad` and skipped. So is one of another run or
+    a newer version, to `*.foreign`, if there is another one. If none is left the run is refused: a
+    silent fresh start would look like a continued run. A file that cannot be read may be intact:
+    it stays, and the user is asked to correct that.
     """
     paths = sorted(folder.glob("step-*.json"), reverse=True)
+    foreign: dict[Path, str] = {}
     for path in paths:
         try:
-            return _read(path)
+            saved = _read(path, run)
+        except Foreign as error:
+            foreign[path] = str(error)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 raise UserError(
@@ -62,10 +70,20 @@ def newest_valid(folder: Path, warn: Callable[[str], None]) -> Saved | None:
                     "or move this checkpoint away to continue from the one before"
                 ) from None
             warn(f"warning: {path}: checkpoint without tensors, renamed to *.bad")
-            _set_aside(path)
+            _rename(path, ".bad")
         except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             warn(f"warning: {path}: damaged checkpoint, renamed to *.bad ({error})")
-            _set_aside(path)
+            _rename(path, ".bad")
+        else:
+            for other, problem in foreign.items():  # else they would count among the newest
+                warn(f"warning: {other}: {problem}; renamed to *.foreign")
+                _rename(other, ".foreign")
+            return saved
+    if foreign:
+        raise UserError(
+            *(f"{path}: {problem}" for path, problem in foreign.items()),
+            f"{folder}: no checkpoint of this run; move these away, or choose another run.name",
+        )
     damaged = sorted(folder.glob("step-*.bad"))
     if paths or damaged:
         raise UserError(
@@ -111,25 +129,37 @@ def load_weights(path: Path, digest: str) -> Tensors:
     return safetensors.torch.load(content)
 
 
-def _read(path: Path) -> Saved:
+def _read(path: Path, run: str) -> Saved:
     content = json.loads(files.read_text(path))
-    if content["format"] != FORMAT:
-        raise UserError(
-            f"{path}: a checkpoint of format {content['format']!r}; this version reads {FORMAT}"
-        )
-    body = json.dumps(content["facts"], sort_keys=True)
-    if _sha256(body.encode()) != content["sha256"]["facts"]:
+    facts, digests = content["facts"], content["sha256"]
+    head = {key: content[key] for key in ("format", "step")}
+    if path.stem != f"step-{head['step']:08d}":
+        raise ValueError("its name is that of another step")
+    if "head" in digests:
+        if _digest(head) != digests["head"]:
+            raise ValueError("its format or step does not match its digest")
+        if head["format"] != FORMAT:
+            raise Foreign(f"a checkpoint of format {head['format']!r}; this version reads {FORMAT}")
+    elif head["format"] != FORMAT:  # others have always had that digest
+        raise ValueError(f"its format is {head['format']!r}")
+    if _digest(facts) != digests["facts"]:
         raise ValueError("its facts do not match their digest")
+    if facts["run"] != run:
+        raise Foreign("a checkpoint of another run")
     raw = files.read_bytes(path.with_suffix(".safetensors"), files.LARGEST_TENSORS)
-    if _sha256(raw) != content["sha256"]["tensors"]:
+    if _sha256(raw) != digests["tensors"]:
         raise ValueError("its tensors do not match their digest")
-    return Saved(safetensors.torch.load(raw), content["facts"])
+    return Saved(safetensors.torch.load(raw), facts)
 
 
-def _set_aside(path: Path) -> None:
+def _rename(path: Path, suffix: str) -> None:
     for part in (path, path.with_suffix(".safetensors")):
         if part.exists():
-            part.rename(part.with_name(part.name + ".bad"))
+            part.rename(part.with_name(part.name + suffix))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return _sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode())
 
 
 def _sha256(content: bytes) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import random
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,21 @@ from typing import Any
 from engine import atomic, files
 from engine.errors import UserError, with_path
 
+LOCK = "lock"
 LOCKED = "already running in another process"
 PATIENCE, PAUSE = 30.0, 0.01  # seconds; those who only ask share the lock for an instant
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
 
 
+class LockLost(UserError):
+    """The lock file of a run was deleted or replaced: another process may write its folder."""
+
+
 class RunFolder:
-    """While entered, only this process writes to the folder; the lock is the kernel's."""
+    """While entered, only this process writes to the folder; the lock is the kernel's.
+
+    A process that writes asks `keep` before, as the lock's file may have been deleted.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,33 +44,44 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+            self._lock = self._locked_file()
+            while not self._is_ours():  # deleted between our opening it and our lock
+                os.close(self._lock)
+                self._lock = self._locked_file()
         except OSError as error:
             raise with_path(error, error.filename or self.path) from None
-        until = time.monotonic() + PATIENCE
-        while not _locks(self._lock, fcntl.LOCK_EX):
-            if not _locks(self._lock, fcntl.LOCK_SH) or time.monotonic() > until:
-                os.close(self._lock)
-                raise UserError(f"{self.path}: {LOCKED}")
-            fcntl.flock(self._lock, fcntl.LOCK_UN)  # only those who ask hold it: `is_locked`
-            time.sleep(random.uniform(0, PAUSE))
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
             os.close(self._lock)
 
+    def keep(self) -> None:
+        """Raise `LockLost` if another process may have taken the folder since it was entered."""
+        if not self._is_ours():
+            raise LockLost(
+                f"{self.path / LOCK}: deleted or replaced while this run was using it; it stopped, "
+                "as another process may be writing here. If none is, the same command continues "
+                "from the newest checkpoint"
+            )
+
     def locked(self) -> bool:
         """Whether a process is using the folder."""
-        return atomic.is_locked(self.path / "lock")
+        return atomic.is_locked(self.path / LOCK)
 
     def clear(self) -> None:
-        """Delete everything that the run wrote (`--fresh`); other files stay."""
+        """Delete everything that the run wrote (`--fresh`); other files stay.
+
+        The newest checkpoint goes before all that is not one: killed earlier, the run can still be
+        continued, and later it cannot be taken for the new one.
+        """
+        for path in sorted(self.checkpoints.glob("step-*")):
+            path.unlink()
+        with contextlib.suppress(OSError):  # not there, a link, or others' files are in it
+            self.checkpoints.rmdir()
         written = (self.record, self.weights, self.best_weights, self.log, self.config)
         for path in (*written, self.environment):
             path.unlink(missing_ok=True)
-        if self.checkpoints.exists():
-            shutil.rmtree(self.checkpoints)
 
     def read_record(self) -> dict[str, Any] | None:
         """The record as last written, or None before the first."""
@@ -75,25 +94,41 @@ class RunFolder:
         record = self.read_record()
         if record is None:
             raise UserError(f"{self.record}: no such file; expected the folder of a run")
-        if record.get("status") != FINISHED:
+        status = record.get("status")
+        if status != FINISHED:
+            if status == RUNNING and not self.locked():
+                status = INTERRUPTED  # it was killed
             raise UserError(
-                f"{self.path}: this run is {record.get('status')}, not finished; the same command "
-                "of engine.train continues it"
+                f"{self.path}: this run is {status}, not finished; the same command of "
+                "engine.train continues it"
             )
         return record
 
-    def truncate_log(self, lines: int) -> None:
-        """Keep the first `lines` lines; the epochs after them will be trained again."""
-        if self.log.exists():
-            kept = files.read_bytes(self.log, files.LARGEST_LOG).splitlines(keepends=True)[:lines]
-            atomic.write_bytes(self.log, b"".join(kept))
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The lines of its log."""
+        text = files.read_text(self.log, files.LARGEST_LOG)
+        return [json.loads(line) for line in text.splitlines()]
 
-    def last_log_line(self) -> dict[str, Any]:
-        """The line of the last epoch."""
-        last: dict[str, Any] = json.loads(
-            files.read_bytes(self.log, files.LARGEST_LOG).splitlines()[-1]
-        )
-        return last
+    def _locked_file(self) -> int:
+        """The lock's file, opened and locked; refused where another process holds it."""
+        lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        until = time.monotonic() + PATIENCE
+        while not _locks(lock, fcntl.LOCK_EX):
+            if not _locks(lock, fcntl.LOCK_SH) or time.monotonic() > until:
+                os.close(lock)
+                raise UserError(f"{self.path}: {LOCKED}")
+            fcntl.flock(lock, fcntl.LOCK_UN)  # only those who ask hold it: `is_locked`
+            time.sleep(random.uniform(0, PAUSE))
+        return lock
+
+    def _is_ours(self) -> bool:
+        """Whether the file that is locked is still the one that others would open."""
+        if self._lock is None:
+            return False
+        try:
+            return os.path.samestat(os.stat(self.path / LOCK), os.fstat(self._lock))
+        except FileNotFoundError:
+            return False
 
 
 def _locks(descriptor: int, kind: int) -> bool:

@@ -92,7 +92,7 @@ class Follower:
     def resume(self, state: State) -> None:
         """Take over the state of rank 0."""
         facts = json.loads(self._ranks.tell(b""))
-        state.restore(Saved(safetensors.torch.load(self._ranks.tell(b"")), facts), NOBODY)
+        state.restore(Saved(safetensors.torch.load(self._ranks.tell(b"")), facts))
 
     def end_step(self, state: State) -> None:
         """Compare where a checkpoint is due within the epoch."""

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from engine.runs.background import BackgroundWriter
 from engine.runs.best_weights import BestWeights
 from engine.runs.checkpoint import Saved
 from engine.runs.counters import Counters
-from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, LockLost, RunFolder
 from engine.runs.initial_weights import InitialWeights
+from engine.runs.log import Log
 from engine.runs.progress import Progress
 from engine.runs.saving import Saving
 from engine.runs.state import State
@@ -61,6 +61,7 @@ class Run:
         self._progress = Progress(config.train.epochs, *steps, sets.train.samples_of_all, quiet)
         self._board = Board(None)
         self._writer = BackgroundWriter(threaded=False)
+        self._log = Log(self.folder.log)
         best = config.checkpoint.best
         self._best = BestWeights(self.folder.best_weights) if best else None
         self._state: State | None = None
@@ -92,7 +93,8 @@ class Run:
                 error = RunFailed(f"{error}; last good checkpoint: {good}")
             if error is not None and self._state is not None:
                 text = str(error) if isinstance(error, RunFailed) else repr(error)
-                self._write_record(FAILED, error=text)
+                with contextlib.suppress(LockLost):  # then it is another's folder
+                    self._write_record(FAILED, error=text)
             if isinstance(error, RunFailed):
                 raise error from None
         finally:
@@ -126,7 +128,9 @@ class Run:
 
     def continues(self) -> bool:
         """Whether there is a checkpoint, which `resume` restores."""
-        self._saved = checkpoint.newest_valid(self.folder.checkpoints, self._damaged.append)
+        self._saved = checkpoint.newest_valid(
+            self.folder.checkpoints, self._damaged.append, self._identity
+        )
         return self._saved is not None
 
     def resume(self, state: State) -> None:
@@ -146,7 +150,7 @@ class Run:
                 "its checkpoints are missing; start over with: --fresh"
             )
         if saved is not None:
-            state.restore(saved, self._identity)
+            state.restore(saved)
             self._saved_step = state.counters.step
             done = state.counters
             steps = state.steps_of_epoch(done.epoch)
@@ -157,7 +161,8 @@ class Run:
         if self._best is not None:
             tensors = {} if saved is None else saved.tensors
             self._best.restore(tensors, state.counters.best_epoch)
-        self.folder.truncate_log(state.counters.epoch)
+        lines = [] if saved is None else saved.facts.get("log")
+        self._log.restore(lines, state.counters.epoch, self._progress.warn)
         atomic.write_json(self.folder.config, self._record["config"])
         atomic.write_json(self.folder.environment, environment.describe(self.machine))
         if self._config.run.tensorboard:
@@ -200,11 +205,12 @@ class Run:
         epochs = self._config.train.epochs
         self._progress.epoch(console.epoch_line(line, epochs), console.short_line(line))
         due, best = self._saving.after_epoch(counters, state.epochs, evaluated)
+        append = self._log.add(line)
         save = self._saver(state, due=due, best=best) if due or best else None
-        text = json.dumps(line, allow_nan=False)
 
         def write() -> None:  # in one task, so that files always change in the same order
-            atomic.append_line(self.folder.log, text)
+            self.folder.keep()
+            append()
             if save is not None:
                 save()
 
@@ -228,7 +234,9 @@ class Run:
         `viewed` with test-time augmentation where there is some.
         """
         self._writer.wait()
-        last = self.folder.last_log_line()
+        self.folder.keep()
+        state.refuse_infinite()
+        last = self._log.last()
         result = {key: last[key] for key in last if key.endswith(("_loss", "_accuracy"))}
         if tested is not None:  # with a validation split this is the one time that it is read
             result |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
@@ -252,9 +260,11 @@ class Run:
         self._writer.wait()  # so that there is one copy at a time
         tensors, facts = state.snapshot(self._identity)
         counters = copy.deepcopy(state.counters)
+        facts["log"] = self._log.lines
 
         def write() -> None:
             content = dict(tensors())
+            self.folder.keep()
             if self._best is not None:
                 if best:
                     self._best.keep(content)
@@ -292,6 +302,7 @@ class Run:
     ) -> dict[str, Any]:
         """Write the record with `counters`, by default those of now."""
         assert self._state is not None
+        self.folder.keep()
         counters = self._state.counters if counters is None else counters
         record = records.updated(self._record, status, counters, self._work)
         record |= {"saved_step": self._saved_step} | more

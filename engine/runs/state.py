@@ -217,6 +217,7 @@ class State:
         """
         tensors = {f"{NETWORK}{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"step.{k}": v for k, v in self.step.tensors().items()}
+        step = self._counters.step
         facts = {
             "run": run,
             "precision": self._machine.precision,
@@ -227,7 +228,8 @@ class State:
             if compared:
                 self.compare()
             return lambda: tensors, facts
-        flags = self.step.failure_flags() | {"differ": self._differ(compared)}
+        flags = self.step.failure_flags()
+        flags |= {"differ": self._differ(compared), "infinite": self._infinite()}
         copying = self._recorder.to_host(tensors | {f"flags.{k}": v for k, v in flags.items()})
 
         def wait() -> Mapping[str, Tensor]:
@@ -235,6 +237,7 @@ class State:
             results = {name: copies.pop(f"flags.{name}") for name in flags}
             self._refuse(first_bad_step_in(results))
             self._refuse_replicas(results["differ"])
+            self._refuse_values(results["infinite"], step)
             return copies
 
         return wait, facts
@@ -247,10 +250,18 @@ class State:
             self.evaluations.close()
 
     def compare(self) -> None:
-        """Refuse to go on where the ranks have different states; a GPU is not waited for."""
+        """Refuse a state that is not finite, or another than that of the other ranks.
+
+        A GPU with graphs is not waited for: rank 0 will refuse, once its copy has arrived.
+        """
         differ = self._differ(True)
         if self._recorder is None:
-            self._refuse_replicas(differ)  # else rank 0 will, once its copy has arrived
+            self._refuse_replicas(differ)
+            self.refuse_infinite()
+
+    def refuse_infinite(self) -> None:
+        """Raise `RunFailed` where the last update made infinity or nan; waits for the device."""
+        self._refuse_values(self._infinite(), self._counters.step)
 
     def _differ(self, compared: bool) -> Tensor:
         """Whether the ranks have different weights or other state: 0 if not, on the device.
@@ -268,6 +279,22 @@ class State:
         ranks.sum_(differ)
         return differ
 
+    def _infinite(self) -> Tensor:
+        """Whether any value of the state is infinite or nan: 0 if not, on the device."""
+        state = (*self.network.state_dict().values(), *self.step.tensors().values())
+        values = [each.detach() for each in state if each.is_floating_point() and each.numel()]
+        zeros = torch._foreach_norm(torch._foreach_mul(values, 0.0))  # nan, of an infinite value
+        norms = torch.stack([each.to(self._machine.device, torch.float64) for each in zeros])
+        return (~torch.isfinite(norms)).sum()
+
+    def _refuse_values(self, infinite: Tensor, step: int) -> None:
+        if int(infinite):
+            last = max(0, step - 1)
+            epoch, rate = last // self._steps_per_epoch + 1, self.rates(last).lr
+            raise RunFailed(
+                f"the weights are not finite after step {step:,} (epoch {epoch}, lr {rate:.4g})"
+            )
+
     def _refuse_replicas(self, differ: Tensor) -> None:
         if self._ranks.count > 1 and int(differ):
             raise RunFailed(
@@ -275,14 +302,13 @@ class State:
                 "machines computes wrong, or has another software"
             )
 
-    def restore(self, saved: Saved, run: str) -> None:
-        """Continue from a checkpoint, which must be one of the run with fingerprint `run`."""
-        if saved.facts["run"] != run:
-            raise UserError("the checkpoints found are of another run; delete them with: --fresh")
+    def restore(self, saved: Saved) -> None:
+        """Continue from a checkpoint of this run."""
         if saved.facts["precision"] != self._machine.precision:
             raise UserError(
                 f"the checkpoints found were computed in {saved.facts['precision']}, this machine "
-                f"would continue in {self._machine.precision}; delete them with: --fresh"
+                f"would continue in {self._machine.precision}; continue with: "
+                f"--runtime.precision {saved.facts['precision']}"
             )
         parts: dict[str, dict[str, Any]] = {"network": {}, "step": {}, "best": {}}
         for key, value in saved.tensors.items():

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from engine import atomic, train
+from engine import atomic, output, train
 from engine.config.schema import Config
 from engine.errors import FAILED, OK, RESUMABLE, UserError, run_command
 from engine.signals import Stop
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         return show_plan(args)
     if "summary" in args.flags:
         return show_results(args, Records(args.root))
-    with Stop() as stop:
+    with Stop() as stop, output.dropping("stdout"):
         return run(args, stop)
 
 

@@ -1,8 +1,13 @@
-"""The SQLite file of a queue: opened and checked; a damaged one is kept and begun anew."""
+"""The SQLite file of a queue: opened and checked; a damaged one is kept and begun anew.
+
+That loses nothing: what is done is known from the records. Attempts that failed are counted anew.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +16,7 @@ from engine.errors import UserError
 
 FORMAT = 2  # SQLite's user_version
 SECONDS_FOR_A_LOCK = 60.0
+OTHER_TABLES = re.compile("no such|duplicate column|already exists")  # in SQLite's messages
 COLUMNS = "fingerprint, state, attempts, owner, orphaned, error"
 
 FIRST = """
@@ -50,24 +56,27 @@ def open_database(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection
         base = sqlite3.connect(path, timeout=SECONDS_FOR_A_LOCK, isolation_level=None)
     except sqlite3.Error as error:
         raise UserError(f"{path}: cannot be opened ({error})") from None
+    base.text_factory = readable
     try:
-        if base.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("its pages do not fit together")
+        if base.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("its pages or indexes do not fit together")
         (version,) = base.execute("PRAGMA user_version").fetchone()
-        if version == 0 and not base.execute("SELECT name FROM sqlite_master").fetchall():
+        schema = _schema(base)
+        if version == 0 and not schema:
             base.executescript(f"BEGIN; {FIRST} {SECOND} PRAGMA user_version = {FORMAT}; COMMIT")
-        elif version == 1:
+        elif version == 1 and schema != _expected():
             base.executescript(f"BEGIN; {SECOND} PRAGMA user_version = {FORMAT}; COMMIT")
-        elif version != FORMAT:
+        elif version > FORMAT:
             base.close()
             raise UserError(
                 f"{path}: a queue of format {version}; this version reads 1 and {FORMAT}. The "
                 "records do not depend on it: move it away to begin a new one"
             )
-        base.execute(f"SELECT {COLUMNS} FROM runs LIMIT 1")
+        if _schema(base) != _expected():
+            raise sqlite3.DatabaseError("its tables are not those of a queue")
     except sqlite3.DatabaseError as error:
         base.close()
-        if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+        if isinstance(error, sqlite3.OperationalError) and not OTHER_TABLES.search(str(error)):
             raise UserError(f"{path}: cannot be used ({error})") from None
         kept = _keep_aside(path)
         warn(
@@ -76,6 +85,34 @@ def open_database(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection
         )
         return open_database(path, warn)
     return base
+
+
+def one_row(cursor: sqlite3.Cursor, rows: int = 1) -> None:
+    """Raise if a change did not find the `rows` that were just read: an index is damaged."""
+    if cursor.rowcount != rows:
+        raise sqlite3.DatabaseError(f"damaged ({cursor.rowcount} rows changed instead of {rows})")
+
+
+def readable(content: bytes) -> str:
+    """Text of a database, which may be damaged: then it is no state, owner or fingerprint."""
+    return content.decode(errors="replace")
+
+
+def _schema(base: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """Its tables, indexes and whatever else it has, and the columns of its tables."""
+    parts = base.execute("SELECT type, name, tbl_name FROM sqlite_master").fetchall()
+    for kind, name, _ in list(parts):
+        if kind == "table":
+            query = "SELECT ?1, name, type, pk FROM pragma_table_info(?1)"
+            parts += base.execute(query, (name,)).fetchall()
+    return sorted(parts, key=str)
+
+
+@functools.cache
+def _expected() -> list[tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as base:
+        base.executescript(f"{FIRST} {SECOND}")
+        return _schema(base)
 
 
 def _keep_aside(path: Path) -> Path:

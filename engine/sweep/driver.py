@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.errors import FAILED, OK, RESUMABLE
+from engine.errors import FAILED, OK, RESUMABLE, UserError
 from engine.runs.directory import RunFolder
 from engine.signals import Stop
 from engine.sweep.executor import Executor, Job, JobEnd, Outcome
@@ -15,7 +15,7 @@ from engine.sweep.live import LiveView
 from engine.sweep.planned import PlannedRun
 from engine.sweep.queue import Queue
 from engine.sweep.queue_rows import FAILED as FAILED_ONCE
-from engine.sweep.queue_rows import QUEUED, RUNNING, SET_ASIDE, QueueRow
+from engine.sweep.queue_rows import FILE, QUEUED, RUNNING, SET_ASIDE, QueueRow
 from engine.sweep.records import Records
 
 POLL_SECONDS = 0.05
@@ -55,9 +55,11 @@ class Driver:
         self._submitted: dict[int, _Submitted] = {}  # by ticket
         self._not_before: dict[str, float] = {}  # of runs of other processes
         self._found_busy: set[str] = set()
+        self._found_done: set[str] = set()
         self._look_at = clock() + LOOK_SECONDS
         self._claim_at = 0.0
         self._cancelled = False
+        self._enrolled_again = False
 
     def run(self) -> int:
         """Work until all is done or stopped; returns the exit code."""
@@ -71,7 +73,7 @@ class Driver:
             if not self._submitted:
                 if self._stop.requested:
                     return RESUMABLE
-                if not self._left():
+                if not self._left() and not self._put_back():
                     break
                 seconds = WAIT_SECONDS
             ends = self._executor.ended(seconds)
@@ -80,7 +82,22 @@ class Driver:
                 with self._queue.together():
                     for ticket, end in ends:
                         self._note_end(self._submitted.pop(ticket), end)
-        return FAILED if self._queue.any_in(SET_ASIDE) else OK
+        return FAILED if self._without_result() else OK
+
+    def _put_back(self) -> bool:
+        """Queue again, once, the runs that the queue takes for done and that have no result."""
+        self._records.refresh()
+        aside = {f for f, row in self._queue.rows().items() if row.state == SET_ASIDE}
+        if self._enrolled_again or not self._without_result() - aside:
+            return False
+        self._enrolled_again = True
+        names = {fingerprint: run.name for fingerprint, run in self._runs.items()}
+        self._queue.enrol(names, names.keys() - self._without_result(), retry=False)
+        return True
+
+    def _without_result(self) -> set[str]:
+        """The runs without a finished record."""
+        return {each for each in self._runs if self._records.finished(each) is None}
 
     def _left(self) -> bool:
         """Whether any run is still to be done, by this process or another."""
@@ -119,6 +136,12 @@ class Driver:
         self._records.look(folder)
         record = self._records.of(run.fingerprint) or {}
         if self._records.finished(run.fingerprint) is not None:
+            if run.fingerprint in self._found_done:
+                raise UserError(
+                    f"{self._queue.folder / FILE}: damaged (it offers {run.name} again and again, "
+                    "which is done); run the same command again: it continues from the records"
+                )
+            self._found_done.add(run.fingerprint)
             self._queue.done(run.fingerprint)
             self._live.done_elsewhere(run)
             return

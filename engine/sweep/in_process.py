@@ -9,6 +9,7 @@ import time
 import traceback
 from typing import Protocol
 
+from engine import output
 from engine.config.schema import Config
 from engine.errors import FAILED, RESUMABLE, run_command
 from engine.signals import Stop
@@ -74,13 +75,13 @@ class InProcess:
         since = begin_log(job.log)
         with (
             open(job.log, "a", encoding="utf-8", buffering=1) as log,
-            contextlib.redirect_stdout(log),
+            contextlib.redirect_stdout(output.forgiving(log)),
             contextlib.redirect_stderr(log),
         ):
             code = self._exit_code(job)
         self._free()
-        output = last_lines(job.log, since)
-        return JobEnd(outcome_of(code, output), output, host_of(None))
+        last = last_lines(job.log, since)
+        return JobEnd(outcome_of(code, last), last, host_of(None))
 
     def _free(self) -> None:
         """A run's network and data are in reference cycles, which would keep their memory long.

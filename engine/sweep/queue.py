@@ -12,9 +12,11 @@ import contextlib
 import fcntl
 import math
 import os
+import re
 import secrets
 import socket
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import replace
@@ -22,7 +24,7 @@ from pathlib import Path
 
 from engine import atomic
 from engine.errors import with_path
-from engine.sweep.database import COLUMNS, as_user_error, open_database
+from engine.sweep.database import COLUMNS, as_user_error, one_row, open_database
 from engine.sweep.queue_rows import (
     DONE,
     FAILED,
@@ -30,11 +32,14 @@ from engine.sweep.queue_rows import (
     QUEUED,
     RUNNING,
     SET_ASIDE,
+    STATES,
     QueueRow,
     read_rows,
+    row_of,
 )
 
 WORKERS, LOCK = "workers", "lock"
+OWNER = re.compile(r"[\w.-]{1,255}-\d{1,10}-[0-9a-f]{8}")  # host, process, draw: a file's name
 LOST, ORPHANED = "lost", "orphaned"  # outcomes of executions
 MOST_LOSSES = 3  # each third one counts as a failure
 OWNERS_SECONDS = 1.0  # between looks at the owners of runs, while others are free
@@ -51,7 +56,8 @@ class Queue:
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
         self.folder = folder
         self._warn = warn
-        self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        host = re.sub(r"[^\w.-]", "_", socket.gethostname())
+        self._owner = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._lock: int | None = None
         self._base: sqlite3.Connection | None = None
         self._owners_seen = -math.inf
@@ -94,6 +100,11 @@ class Queue:
         their attempts again.
         """
         with self.together() as base:
+            base.execute(  # no row of another state would ever be claimed
+                f"UPDATE runs SET state = ?, owner = '' "
+                f"WHERE state NOT IN ({', '.join('?' * len(STATES))})",
+                (QUEUED, *STATES),
+            )
             rows = read_rows(base)
             positions = dict(base.execute("SELECT fingerprint, position FROM runs"))
             now = time.time()
@@ -117,11 +128,13 @@ class Queue:
                 "VALUES (?, ?, ?, ?, ?)",
                 new,
             )
-            base.executemany("UPDATE runs SET position = ? WHERE fingerprint = ?", moved)
-            base.executemany(
-                "UPDATE runs SET state = ?, attempts = ?, changed = ? WHERE fingerprint = ?",
-                changed,
-            )
+            for update, values in (
+                ("position = ?", moved),
+                ("state = ?, attempts = ?, changed = ?", changed),
+            ):
+                if values:
+                    update = f"UPDATE runs SET {update} WHERE fingerprint = ?"
+                    one_row(base.executemany(update, values), len(values))
 
     def claim(self, most: int = 1, but: Collection[str] = ()) -> list[tuple[str, QueueRow]]:
         """Take up to `most` runs that are free, `but` not these; those that failed come last."""
@@ -206,32 +219,36 @@ class Queue:
         query = f"SELECT {COLUMNS} {OF_STATE} ORDER BY position LIMIT ?"
         for state in (QUEUED, FAILED):
             rows = base.execute(query, (state, most - len(free) + len(but)))
-            free += [(each, QueueRow(*rest)) for each, *rest in rows if each not in but]
+            free += [(each, row_of(*rest)) for each, *rest in rows if each not in but]
         return free[:most]
 
     def _take_over(self, base: sqlite3.Connection) -> None:
         """Free the runs of processes that died."""
         self._owners_seen = time.monotonic()
-        query = (
-            "SELECT DISTINCT owner FROM runs INDEXED BY running_by_owner WHERE state = 'running'"
-        )
-        for (owner,) in base.execute(query).fetchall():
-            if owner == self._owner or self._lives(owner):
-                continue
-            base.execute(
-                "UPDATE runs SET state = ?, owner = '', orphaned = orphaned + 1, changed = ? "
-                "WHERE state = 'running' AND owner = ?",
-                (QUEUED, time.time(), owner),
-            )
-            base.execute(
-                "UPDATE executions SET ended = ?, outcome = ? WHERE ended IS NULL AND owner = ?",
-                (time.time(), ORPHANED, owner),
-            )
+        dead: dict[str, bool] = {self._owner: False}
+        query = "SELECT rowid, owner FROM runs INDEXED BY running_by_owner WHERE state = 'running'"
+        for row, owner in base.execute(query).fetchall():
+            if owner not in dead:
+                dead[owner] = not self._lives(owner)
+                if dead[owner]:
+                    base.execute(
+                        "UPDATE executions SET ended = ?, outcome = ? "
+                        "WHERE ended IS NULL AND owner = ?",
+                        (time.time(), ORPHANED, owner),
+                    )
+            if dead[owner]:
+                update = (
+                    "UPDATE runs SET state = ?, owner = '', orphaned = orphaned + 1, changed = ? "
+                    "WHERE rowid = ? AND state = 'running'"
+                )
+                one_row(base.execute(update, (QUEUED, time.time(), row)))
 
     def _row(self, base: sqlite3.Connection, fingerprint: str) -> QueueRow:
         query = f"SELECT {COLUMNS} FROM runs WHERE fingerprint = ?"
-        _, *rest = base.execute(query, (fingerprint,)).fetchone()
-        return QueueRow(*rest)
+        found = base.execute(query, (fingerprint,)).fetchone()
+        if found is None:
+            raise sqlite3.DatabaseError("damaged (the row of a run is gone)")
+        return row_of(*found[1:])
 
     def _end(
         self, fingerprint: str, state: str, outcome: str, host: str, **more: int | str
@@ -249,14 +266,20 @@ class Queue:
     ) -> None:
         values = {"state": state, "changed": time.time()} | more
         columns = ", ".join(f"{name} = ?" for name in values)  # names from this module alone
-        base.execute(
-            f"UPDATE runs SET {columns} WHERE fingerprint = ?", (*values.values(), fingerprint)
-        )
+        update = f"UPDATE runs SET {columns} WHERE fingerprint = ?"
+        one_row(base.execute(update, (*values.values(), fingerprint)))
 
-    def _lives(self, owner: str) -> bool:
+    def _lives(self, owner: object) -> bool:
+        """Whether the process of this name lives; the file of a dead one is deleted.
+
+        What is no such name, as in a queue that was edited, is nobody's and names no file.
+        """
+        if not isinstance(owner, str) or OWNER.fullmatch(owner) is None:
+            return False
         path = self.folder / WORKERS / owner
-        if atomic.is_locked(path):
-            return True
         with contextlib.suppress(OSError):
-            path.unlink()
+            if stat.S_ISREG(path.lstat().st_mode):
+                if atomic.is_locked(path):
+                    return True
+                path.unlink()
         return False

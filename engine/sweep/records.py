@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,8 @@ class Records:
             values = (record.get("fingerprint"), record.get("status"))
             if not all(value and isinstance(value, str) for value in values):
                 raise UserError(f"{path}: not readable as a record: no fingerprint or no status")
+            if record["status"] == FINISHED and not _has_result(record):
+                raise UserError(f"{path}: says that it is finished, and has no result")
         except (OSError, UserError) as error:
             self.broken[path] = str(error)
             return None
@@ -111,6 +114,19 @@ class Records:
         if isinstance(config, dict):
             kept["config"] = self._configs.setdefault(_network_of(config), config)
         return kept
+
+
+def _has_result(record: Record) -> bool:
+    """Whether a finished record holds what a finished run has written."""
+    accuracy, digest = record.get("test_accuracy"), record.get("weights_sha256")
+    return (
+        isinstance(accuracy, float | int)
+        and not isinstance(accuracy, bool)
+        and 0 <= accuracy <= 1
+        and type(record.get("epochs")) is int
+        and isinstance(digest, str)
+        and re.fullmatch("[0-9a-f]{64}", digest) is not None
+    )
 
 
 def _network_of(config: dict[str, Any]) -> str:

@@ -117,13 +117,13 @@ def test_after_a_rank_is_killed_training_goes_on_and_nothing_is_recorded_twice(
     one = exact_flags(files, tmp_path / "one", EPOCHS, 8)
     assert run_command(train.main, one) == 0
     whole = RunFolder(tmp_path / "one" / "run")
-    assert lines[-1]["sample_trace"] == whole.last_log_line()["sample_trace"]
+    assert lines[-1]["sample_trace"] == whole.log_lines()[-1]["sample_trace"]
     assert RunFolder(tmp_path / "run").finished_record()["steps"] == lines[-1]["step"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("target", ["rank 1", "launch", "launch killed"])
+@pytest.mark.parametrize("target", ["rank 1", "launch", "launch killed", "its terminal closed"])
 def test_a_signal_anywhere_saves_the_step_and_ends_with_75(
     files: Files, tmp_path: Path, target: str
 ) -> None:
@@ -134,6 +134,10 @@ def test_a_signal_anywhere_saves_the_step_and_ends_with_75(
         ranks = _ranks(process)
         if target == "rank 1":
             os.kill(ranks["1"], signal.SIGUSR1)
+        elif target == "its terminal closed":
+            for _ in range(3):
+                process.send_signal(signal.SIGHUP)
+                time.sleep(0.1)
         else:
             process.send_signal(signal.SIGKILL if target == "launch killed" else signal.SIGUSR1)
         code = process.wait(SECONDS)

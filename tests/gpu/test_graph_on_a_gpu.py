@@ -199,7 +199,7 @@ def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
     tensors, facts = first.snapshot("a run")
     saved = Saved({name: t.cpu().contiguous() for name, t in tensors().items()}, facts)
     second = State(config, ways[1 + graphed_first], sets)
-    second.restore(saved, "a run")
+    second.restore(saved)
     rest: list[float] = []
     _train(second, rest)
     assert rest == pytest.approx(whole[3:], abs=TOLERANCE["fp32"])

@@ -11,9 +11,8 @@ import pytest
 
 from engine import train
 from engine.errors import run_command
-from engine.signals import SIGNALS
 from tests.support.data import Files
-from tests.support.processes import python, run, start
+from tests.support.processes import SIGNALS, python, run, start
 from tests.support.runs import exact_flags
 
 
@@ -51,6 +50,39 @@ def test_a_signal_during_the_imports_stops_before_the_first_step(
     assert process.returncode == 75, output
     assert "stopped after step 0" in output
     assert run_command(train.main, flags) == 0
+
+
+STOPPING = (
+    "import signal, sys, time; from engine.signals import Stop\n"
+    "signal.signal(signal.SIGHUP, signal.Handlers(int(sys.argv[1])))\n"
+    "with Stop() as stop:\n    print('ready', flush=True)\n"
+    "    while not stop.requested: time.sleep(0.01)\n"
+    "    print('stopping', flush=True)\n    time.sleep(0.5)\n    print('saved', flush=True)"
+)
+
+
+def test_a_closed_terminal_may_say_so_several_times() -> None:
+    with start(*python("-c", STOPPING, str(int(signal.SIG_DFL)))) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "stopping\n"
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+            time.sleep(0.02)
+        assert process.stdout.readline() == "saved\n"
+        assert process.wait(10) == 0
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
+    with start(*python("-c", STOPPING, str(int(signal.SIG_IGN)))) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20)[0] == "stopping\nsaved\n"
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

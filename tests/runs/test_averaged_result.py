@@ -31,7 +31,8 @@ def _train(files: Files, root: Path, *more: str) -> RunFolder:
 
 
 def _saved(folder: RunFolder) -> dict[str, Tensor]:
-    last = checkpoint.newest_valid(folder.checkpoints, lambda line: None)
+    record = folder.finished_record()
+    last = checkpoint.newest_valid(folder.checkpoints, lambda line: None, record["fingerprint"])
     assert last is not None
     return last.tensors
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from engine.errors import UserError
 from engine.runs import checkpoint
+from tests.support.paths import ROOT
 
 
 def _tensors(value: float) -> dict[str, torch.Tensor]:
@@ -22,17 +24,25 @@ def _tensors(value: float) -> dict[str, torch.Tensor]:
     return {"weights": weights, "steps": torch.tensor(3)}
 
 
+def _facts(step: int, **more: Any) -> dict[str, Any]:
+    return {"run": "ours", "step": step, **more}
+
+
 def _ignore(line: str) -> None:
     del line
 
 
+def _newest(folder: Path, warn: Callable[[str], None] = _ignore) -> checkpoint.Saved | None:
+    return checkpoint.newest_valid(folder, warn, "ours")
+
+
 def test_the_newest_is_read_back_to_the_bit(tmp_path: Path) -> None:
-    assert checkpoint.newest_valid(tmp_path, _ignore) is None
+    assert _newest(tmp_path) is None
     for step in (9, 10, 100):
-        checkpoint.save(tmp_path, step, _tensors(step / 7), {"step": step, "rate": 0.1})
-    saved = checkpoint.newest_valid(tmp_path, _ignore)
+        checkpoint.save(tmp_path, step, _tensors(step / 7), _facts(step, rate=0.1))
+    saved = _newest(tmp_path)
     assert saved is not None
-    assert saved.facts == {"step": 100, "rate": 0.1}
+    assert saved.facts == _facts(100, rate=0.1)
     assert torch.equal(saved.tensors["weights"], _tensors(100 / 7)["weights"])
     assert checkpoint.newest_step(tmp_path) == 100
 
@@ -46,8 +56,8 @@ def test_damage_costs_one_interval_and_is_reported(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, place: float, cut: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("checkpoints")
-    checkpoint.save(folder, 1, _tensors(1), {"step": 1})
-    newest = checkpoint.save(folder, 2, _tensors(2), {"step": 2}).with_suffix(suffix)
+    checkpoint.save(folder, 1, _tensors(1), _facts(1))
+    newest = checkpoint.save(folder, 2, _tensors(2), _facts(2)).with_suffix(suffix)
     content = bytearray(newest.read_bytes())
     offset = int(place * len(content))
     if cut:
@@ -56,19 +66,19 @@ def test_damage_costs_one_interval_and_is_reported(
         content[offset] ^= 1
     newest.write_bytes(content)
     warnings: list[str] = []
-    saved = checkpoint.newest_valid(folder, warnings.append)
+    saved = _newest(folder, warnings.append)
     assert saved is not None
-    if saved.facts != {"step": 2}:  # a flipped space between JSON tokens changes nothing
-        assert saved.facts == {"step": 1}
+    if saved.facts != _facts(2):  # a flipped space between JSON tokens changes nothing
+        assert saved.facts == _facts(1)
         assert "step-00000002" in warnings[0]
         assert len(list(folder.glob("*.bad"))) == 2
 
 
 def test_without_any_valid_checkpoint_a_run_is_refused_every_time(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1}).write_text("{}")
+    checkpoint.save(tmp_path, 1, _tensors(1), _facts(1)).write_text("{}")
     for _ in range(2):
         with pytest.raises(UserError, match="--fresh"):
-            checkpoint.newest_valid(tmp_path, _ignore)
+            _newest(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
@@ -76,7 +86,7 @@ def test_an_unreadable_checkpoint_is_not_treated_as_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, _tensors(step), {"step": step})
+        checkpoint.save(tmp_path, step, _tensors(step), _facts(step))
     before = sorted(p.name for p in tmp_path.iterdir())
 
     def refusing(path: Path, *more: object, real: Any, **named: object) -> object:
@@ -88,37 +98,97 @@ def test_an_unreadable_checkpoint_is_not_treated_as_damaged(
         patched = functools.partialmethod(refusing, real=getattr(Path, name))
         monkeypatch.setattr(Path, name, patched)
     with pytest.raises(UserError, match="cannot be read"):
-        checkpoint.newest_valid(tmp_path, _ignore)
+        _newest(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
-def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(UserError, match="format 2; this version reads 1"):
-        checkpoint.newest_valid(tmp_path, _ignore)
-    assert path.exists()
+def _of_format_2(path: Path) -> None:
+    """As a newer version could have written it."""
+    content = json.loads(path.read_text()) | {"format": 2}
+    head = {"format": 2, "step": content["step"]}
+    content["sha256"]["head"] = checkpoint._digest(head)
+    path.write_text(json.dumps(content))
+
+
+def _with_format_2(path: Path) -> None:
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+
+
+def _without_head(path: Path) -> None:
+    """As this version's first checkpoints were; then its format flipped."""
+    content = json.loads(path.read_text())
+    del content["sha256"]["head"]
+    path.write_text(json.dumps(content | {"format": 3}))
+
+
+def _of_another_run(path: Path) -> None:
+    tensors, step = _tensors(9), json.loads(path.read_text())["step"]
+    checkpoint.save(path.parent, step, tensors, {"run": "theirs", "step": step})
+
+
+def _under_another_name(path: Path) -> None:
+    for part in (path, path.with_suffix(".safetensors")):
+        part.rename(part.with_name(part.name.replace("02", "03")))
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix"),
+    [
+        (_of_format_2, "foreign"),
+        (_with_format_2, "bad"),
+        (_without_head, "bad"),
+        (_of_another_run, "foreign"),
+        (_under_another_name, "bad"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_costs_one_interval(
+    tmp_path: Path, change: Callable[[Path], None], suffix: str
+) -> None:
+    checkpoint.save(tmp_path, 1, _tensors(1), _facts(1))
+    change(checkpoint.save(tmp_path, 2, _tensors(2), _facts(2)))
+    warnings: list[str] = []
+    saved = _newest(tmp_path, warnings.append)
+    assert saved is not None and saved.facts == _facts(1)
+    assert len(warnings) == 1 and f"renamed to *.{suffix}" in warnings[0]
+    checkpoint.save(tmp_path, 3, _tensors(3), _facts(3))
+    checkpoint.prune(tmp_path, keep=1)  # the one that was set aside does not count
+    saved = _newest(tmp_path)
+    assert saved is not None and saved.facts == _facts(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [(_of_format_2, "format 2; this version reads 1"), (_of_another_run, "of another run")],
+)
+def test_without_one_that_fits_a_run_is_refused_and_nothing_is_renamed(
+    tmp_path: Path, change: Callable[[Path], None], problem: str
+) -> None:
+    path = checkpoint.save(tmp_path, 1, _tensors(1), _facts(1))
+    change(path)
+    with pytest.raises(UserError, match=problem) as error:
+        _newest(tmp_path)
+    assert path.exists() and "--fresh" not in str(error.value)
 
 
 def test_a_checkpoint_without_its_tensors_is_renamed(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
-    checkpoint.save(tmp_path, 2, _tensors(2), {"step": 2}).with_suffix(".safetensors").unlink()
-    saved = checkpoint.newest_valid(tmp_path, _ignore)
+    checkpoint.save(tmp_path, 1, _tensors(1), _facts(1))
+    checkpoint.save(tmp_path, 2, _tensors(2), _facts(2)).with_suffix(".safetensors").unlink()
+    saved = _newest(tmp_path)
     assert saved is not None
-    assert saved.facts == {"step": 1}
+    assert saved.facts == _facts(1)
 
 
 def test_tensors_without_their_json_are_ignored(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
-    checkpoint.save(tmp_path, 2, _tensors(2), {"step": 2}).unlink()
-    saved = checkpoint.newest_valid(tmp_path, _ignore)
+    checkpoint.save(tmp_path, 1, _tensors(1), _facts(1))
+    checkpoint.save(tmp_path, 2, _tensors(2), _facts(2)).unlink()
+    saved = _newest(tmp_path)
     assert saved is not None
-    assert saved.facts == {"step": 1}
+    assert saved.facts == _facts(1)
 
 
 def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
     for step in range(1, 6):
-        checkpoint.save(tmp_path, step, _tensors(step), {"step": step})
+        checkpoint.save(tmp_path, step, _tensors(step), _facts(step))
         (tmp_path / f"step-{step:08d}.safetensors.partial").write_bytes(b"killed while writing")
         checkpoint.prune(tmp_path, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -127,7 +197,7 @@ def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_a_pickle_is_not_opened(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, _tensors(1), {"step": 1})
+    path = checkpoint.save(tmp_path, 1, _tensors(1), _facts(1))
     evil = tmp_path / "evil"
     payload = f"cos\nsystem\n(S'touch {evil}'\ntR.".encode()
     path.with_suffix(".safetensors").write_bytes(payload)
@@ -135,5 +205,14 @@ def test_a_checkpoint_that_is_a_pickle_is_not_opened(tmp_path: Path) -> None:
     content["sha256"]["tensors"] = checkpoint._sha256(payload)
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="damaged"):
-        checkpoint.newest_valid(tmp_path, _ignore)
+        _newest(tmp_path)
     assert not evil.exists()
+
+
+def test_a_checkpoint_of_the_version_before_is_read(tmp_path: Path) -> None:
+    for path in (ROOT / "tests" / "golden" / "checkpoint_1").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    saved = _newest(tmp_path, pytest.fail)
+    assert saved is not None and saved.facts["counters"]["step"] == 3
+    expected = torch.arange(54.0).reshape(2, 3, 3, 3) / 7
+    assert torch.equal(saved.tensors["network.weights"], expected)

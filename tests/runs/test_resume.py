@@ -22,9 +22,8 @@ from engine.errors import run_command
 from engine.model import whiten
 from engine.runs.directory import RunFolder
 from engine.runs.state import State
-from engine.signals import SIGNALS
 from tests.support.data import TRAIN_IMAGES, Files
-from tests.support.processes import WarmProcess, start_warm
+from tests.support.processes import SIGNALS, WarmProcess, start_warm
 from tests.support.runs import exact_flags, outcome
 
 HOUSE = (  # the parts of configs/house94.yaml, short enough that each acts

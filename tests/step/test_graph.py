@@ -80,6 +80,18 @@ def _all(state: State) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in tensors().items()}
 
 
+def test_a_snapshot_of_a_state_that_is_not_finite_is_refused_when_its_copy_arrives(
+    files: Files, recorder: FakeRecorder
+) -> None:
+    config = _config(files)
+    state = _train(State(config, _machine(), open_sets(config, CPU)), [], STEPS)
+    with torch.no_grad():
+        next(state.network.parameters())[0, 0, 0, 0] = -torch.inf
+    tensors, _ = state.snapshot("a run")  # which waits for nothing
+    with pytest.raises(RunFailed, match="the weights are not finite after step 5 "):
+        tensors()
+
+
 def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     equal = all(torch.equal(one[name], other[name]) for name in one)
     return one.keys() == other.keys() and equal
@@ -217,7 +229,7 @@ def test_checkpoints_of_recorded_and_eager_steps_continue_each_other(
             saved = Saved({k: v.clone().contiguous() for k, v in tensors().items()}, facts)
             patch.setattr(replay, "recorder_for", ways[not graphed_first])
             second = State(config, _machine(), sets)
-            second.restore(saved, "a run")
+            second.restore(saved)
             assert _same(_all(_train(second, losses)), expected), f"stopped after {stop}"
             assert losses == whole, f"stopped after {stop}"
 

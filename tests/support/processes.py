@@ -18,8 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from engine import signals
 from tests.support.paths import ROOT
 
+SIGNALS = [  # that ask a command to stop: all but SIGHUP where `nohup` runs the tests
+    number for number in signals.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+]
 Words = str | Path
 SECONDS = 120  # a stuck process must fail its test, not hang it
 

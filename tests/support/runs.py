@@ -52,7 +52,7 @@ def outcome(root: Path) -> dict[str, Any]:
     for content in (record, *lines):
         del content["seconds"], content["images_per_second"]
     record["config"]["run"] = None
-    last = checkpoint.newest_valid(run.checkpoints, lambda line: None)
+    last = checkpoint.newest_valid(run.checkpoints, lambda line: None, record["fingerprint"])
     assert last is not None
     state = checkpoint.pack(last.tensors)
     content = {"record": record, "log": lines, "weights": run.weights.read_bytes(), "state": state}

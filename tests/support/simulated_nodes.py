@@ -163,6 +163,6 @@ class SimulatedNodes:
     def _write(self, training: _Training, status: str) -> None:
         record = {
             "fingerprint": training.fingerprint, "status": status, "epochs": 1, "seconds": 60.0,
-            "saved_step": round(self.now) + 1, "test_accuracy": 0.5,
+            "saved_step": round(self.now) + 1, "test_accuracy": 0.5, "weights_sha256": "0" * 64,
         }  # fmt: skip
         (training.folder / "record.json").write_text(json.dumps(record))

@@ -21,7 +21,7 @@ from engine.config.schema import Checkpoint, Config, Data, Model, Run, Runtime, 
 from engine.sweep import live
 from engine.sweep.executor import Job, Outcome
 from engine.sweep.processes import Processes, devices_of
-from tests.support.processes import WarmProcess, start_warm
+from tests.support.processes import WarmProcess, python, start, start_warm
 from tests.support.sweeps import Sweep
 
 LONG = """
@@ -151,6 +151,42 @@ def test_after_kills_of_a_run_and_of_all_processes_no_run_is_trained_twice(sweep
         _wait(sweep, process, 1 + turn)
         _killed(sweep, process)  # and all at once
     _finish(sweep, "--jobs", "2")
+
+
+def test_a_sweep_whose_output_nobody_reads_ends_as_any_other(sweep: Sweep) -> None:
+    sweep.write('  - {id: "1", title: One, axes: {optim.lr: [0.1, 1.0e+39]}}', epochs=1)
+    read, sink = os.pipe()
+    os.close(read)
+    process = start_warm("sweep", *sweep.arguments("--retries", "0"), stdout=sink, stderr=sink)
+    os.close(sink)
+    assert process.wait() == 1, "one run fails, as it should"
+    statuses = [record["status"] for record in sweep.records().values()]
+    assert sorted(statuses) == ["failed", "finished"]
+    assert sweep() == 1, "and is set aside"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("jobs", ["0", "2"])
+def test_a_sweep_whose_terminal_is_closed_saves_its_runs(sweep: Sweep, jobs: str) -> None:
+    sweep.write(LONG, epochs=200)
+    code = (
+        "import os, pty, sys\n"
+        "pid, terminal = pty.fork()\n"
+        "if pid == 0:\n    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
+        "sys.stdin.readline()\n"
+        "os.close(terminal)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)\n"
+    )
+    command = ("-m", "engine.sweep", *sweep.arguments(*SELDOM, "--jobs", jobs))
+    process = start(*python("-c", code, *command), stdin=subprocess.PIPE)
+    while not _has_begun(sweep, 1):
+        assert process.poll() is None
+        time.sleep(0.02)
+    out, err = process.communicate("close\n", 100)
+    assert out == "75\n", err
+    for record in sweep.records().values():
+        assert record["status"] == "interrupted" and record["saved_step"] == record["steps"]
 
 
 def test_a_run_that_is_cancelled_saves_a_checkpoint(sweep: Sweep, tmp_path: Path) -> None:

@@ -127,7 +127,16 @@ DAMAGES = {
     "its first page overwritten": lambda path: _overwrite(path, 0),
     "a page in the middle overwritten": lambda path: _overwrite(path, 4096),
     "cut in half": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "another table": lambda path: _without_table(path),
+    "another table": lambda path: _changed(path, "DROP TABLE runs"),
+    "another column": lambda path: _changed(path, "ALTER TABLE runs RENAME owner TO possessor"),
+    "an index that is gone": lambda path: _changed(path, "DROP INDEX runs_by_state"),
+    "a trigger": lambda path: _changed(
+        path, "CREATE TRIGGER t AFTER UPDATE ON runs BEGIN DELETE FROM runs; END"
+    ),
+    "a table of format 1 by its number": lambda path: _changed(
+        path, "DROP INDEX open_executions", "PRAGMA user_version = 1"
+    ),
+    "an entry of an index": lambda path: _flipped(path, b"queued", of_index=True),
 }
 
 
@@ -137,10 +146,24 @@ def _overwrite(path: Path, first: int) -> None:
     path.write_bytes(content)
 
 
-def _without_table(path: Path) -> None:
+def _changed(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path)) as base:
-        base.execute("DROP TABLE runs")
+        for statement in statements:
+            base.execute(statement)
         base.commit()
+
+
+def _flipped(path: Path, text: bytes, *, of_index: bool) -> None:
+    """Flip one bit of `text` where it is first, in a page of an index or else of a table."""
+    content = bytearray(path.read_bytes())
+    kinds = {True: (0x02, 0x0A), False: (0x05, 0x0D)}[of_index]
+    for page in range(4096, len(content), 4096):
+        place = content.find(text, page, page + 4096)
+        if content[page] in kinds and place >= 0:
+            content[place] ^= 1
+            path.write_bytes(content)
+            return
+    raise AssertionError(f"no {text!r}")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -223,3 +246,107 @@ def test_each_third_loss_of_a_run_counts_as_a_failure(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / queue_rows.FILE)) as file:
         executions = file.execute("SELECT outcome, host FROM executions").fetchall()
     assert executions == [(each, "node 3") for each in ["lost", "lost", "failed"] * 2]
+
+
+@pytest.mark.parametrize("state", ["pueued", "", b"queued", "r\udcff"])
+def test_a_run_of_an_unknown_state_is_queued(tmp_path: Path, state: str | bytes) -> None:
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+    value = state if isinstance(state, bytes) else state.encode(errors="surrogateescape")
+    with closing(sqlite3.connect(tmp_path / queue_rows.FILE)) as file:
+        cast = "?" if isinstance(state, bytes) else "CAST(? AS TEXT)"
+        file.execute(f"UPDATE runs SET state = {cast}, owner = 'x' WHERE name = 'run 3'", (value,))
+        file.commit()
+    assert queue_rows.peek(tmp_path)[ORDER[3]].state == QUEUED
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        assert _claims(base) == ORDER
+
+
+VALUES = ["x'ff'", "CAST(x'ff' AS TEXT)", "'text'", "-7", "1e300", "9223372036854775807"]
+
+
+@pytest.mark.parametrize("column", ["name", "attempts", "orphaned", "error", "changed", "position"])
+@pytest.mark.parametrize("value", VALUES)
+def test_impossible_values_in_a_queue_change_no_claim(
+    tmp_path: Path, column: str, value: str
+) -> None:
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        assert base.claim()
+    _changed(tmp_path / queue_rows.FILE, f"UPDATE runs SET {column} = {value}")
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        for fingerprint in ORDER:
+            assert [each for each, _ in base.claim()] == [fingerprint]
+            state = base.failed(fingerprint, "it broke", retries=0).state
+            assert state == SET_ASIDE
+            assert base.rows()[fingerprint].error == "it broke"
+
+
+def test_a_row_of_no_fingerprint_is_nobodys(tmp_path: Path) -> None:
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+    _changed(
+        tmp_path / queue_rows.FILE,
+        "UPDATE runs SET fingerprint = CAST(x'ff' AS TEXT), state = 'running', "
+        "owner = CAST(x'ff' AS TEXT) WHERE name = 'run 5'",
+    )
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        assert _claims(base) == ORDER
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_owner_is_a_file_of_the_queue_and_no_other_file_is_deleted(
+    tmp_path: Path, inside: bool
+) -> None:
+    other = tmp_path / "precious"
+    other.write_text("of somebody")
+    folder = tmp_path / "queue"
+    with Queue(folder, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+    workers = folder / "workers"
+    form = "host-1-0123456{}"  # that of a real one
+    (workers / form.format("a")).symlink_to(other)
+    os.mkfifo(workers / form.format("b"))
+    (workers / form.format("c")).mkdir()
+    (workers / "notes.txt").write_text("kept")
+    outside = [
+        str(other),
+        "../../precious",
+        "../workers/../../precious",
+        "..",
+        ".",
+        "",
+        "notes.txt",
+    ]
+    owners = [form.format(end) for end in "abc"] if inside else outside
+    with closing(sqlite3.connect(folder / queue_rows.FILE)) as file:
+        for fingerprint, owner in zip(ORDER, owners, strict=False):
+            update = "UPDATE runs SET state = 'running', owner = ? WHERE fingerprint = ?"
+            file.execute(update, (owner, fingerprint))
+        file.commit()
+    with Queue(folder, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        assert _claims(base) == ORDER, "nobody has them"
+    assert other.read_text() == "of somebody"
+    assert (workers / "notes.txt").exists()
+    assert sum(1 for _ in workers.iterdir()) == 4
+
+
+def test_a_change_that_finds_no_row_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        ((claimed, _),) = base.claim()
+        _changed(tmp_path / queue_rows.FILE, f"DELETE FROM runs WHERE fingerprint = '{claimed}'")
+        for change in (
+            lambda: base.done(claimed),
+            lambda: base.failed(claimed, "it broke", 0),
+            lambda: base.lost(claimed, "it died", 0),
+        ):
+            with pytest.raises(UserError, match=r"queue.sqlite: damaged .*same command again"):
+                change()
+    with Queue(tmp_path, _silent) as base:
+        base.enrol(RUNS, set(), retry=False)
+        assert sorted(_claims(base)) == ORDER

@@ -17,6 +17,8 @@ from engine.runs.directory import RunFolder
 from engine.runs.state import State
 from engine.sweep import driver
 from engine.sweep.__main__ import main
+from engine.sweep.queue import Queue
+from engine.sweep.queue_rows import QueueRow
 from tests.support.sweeps import Sweep
 
 FAILING = """
@@ -188,6 +190,70 @@ def test_a_damaged_queue_is_replaced_from_the_records(
     assert "4 runs, 2 done before" in err
     assert {name: sweep.stamps()[name] for name in stamps} == stamps
     assert len(sweep.stamps()) == 4
+
+
+@pytest.mark.parametrize("state", ["pueued", "done"])
+def test_a_run_that_the_queue_loses_is_made_before_the_sweep_ends_with_0(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    real, lost = driver.Driver._begin, iter([True])
+
+    def begin(loop: driver.Driver, run: Any, row: Any) -> None:
+        real(loop, run, row)
+        if next(lost, False):  # after the first claim, one that is free
+            with loop._queue.together() as base:
+                base.execute(
+                    "UPDATE runs SET state = ? WHERE rowid = "
+                    "(SELECT max(rowid) FROM runs WHERE state = 'queued')",
+                    (state,),
+                )
+
+    monkeypatch.setattr(driver.Driver, "_begin", begin)
+    assert sweep() == 0
+    assert [record["status"] for record in sweep.records().values()] == ["finished"] * 4
+
+
+def test_a_queue_that_offers_what_is_done_for_ever_is_an_error(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("--only", "1/lr=0.1*") == 0
+    (first, *_), real = sweep.query("SELECT fingerprint FROM runs ORDER BY position"), Queue.claim
+
+    def claim(queue: Queue, *rest: Any) -> list[tuple[str, QueueRow]]:
+        real(queue, *rest)
+        return [(first[0], QueueRow("queued"))]  # as from an index that no change reaches
+
+    monkeypatch.setattr(Queue, "claim", claim)
+    capsys.readouterr()
+    assert sweep() == 2
+    assert "queue.sqlite: damaged (it offers 1/lr=0.1" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert sweep() == 0
+
+
+JUNK = [
+    {},
+    {"test_accuracy": 0.9999},
+    {"test_accuracy": "high", "epochs": 2, "weights_sha256": "0" * 64},
+    {"test_accuracy": 1.01, "epochs": 2, "weights_sha256": "0" * 64},
+    {"test_accuracy": 0.9, "epochs": "2", "weights_sha256": "0" * 64},
+    {"test_accuracy": 0.9, "epochs": 2, "weights_sha256": "../weights"},
+]
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_record_that_only_says_finished_is_no_result(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], junk: dict[str, Any]
+) -> None:
+    sweep.write('  - {id: "1", title: One, settings: {optim: {lr: 0.1}}}', epochs=1)
+    (planned,) = sweep.plan()["runs"]
+    (sweep.root / "junk").mkdir(parents=True)
+    content = {"fingerprint": planned["fingerprint"], "status": "finished"} | junk
+    (sweep.root / "junk" / "record.json").write_text(json.dumps(content))
+    assert sweep("--summary") == 0
+    out, err = capsys.readouterr()
+    assert f"{planned['name']}: to do" in out
+    assert "junk/record.json: says that it is finished, and has no result" in err
 
 
 def test_an_unreadable_record_affects_no_other_run(

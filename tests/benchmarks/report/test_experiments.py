@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.records import plans, runs
 from benchmarks.report.experiments import ExperimentResult, experiment_results
+from engine.runs.directory import RunFolder
 from tests.support.records import plan_entry, record, reported, write_plan, write_run
 
 
@@ -77,10 +78,11 @@ def test_over_budget_and_misprints_are_flagged(tmp_path: Path) -> None:
 
 
 def test_missing_failed_and_running_runs_have_results(tmp_path: Path) -> None:
-    names = ["missing", "failed", "set_aside", "running", "queued", "lost", "broken"]
+    names = ["missing", "failed", "set_aside", "running", "killed", "queued", "lost", "broken"]
     runs = {name: record(seed=seed) for seed, name in enumerate(names)}
     write_run(tmp_path, "failed", runs["failed"] | {"status": "failed", "error": "loss became nan"})
-    write_run(tmp_path, "running", runs["running"] | {"status": "running"})
+    for name in ("running", "killed"):  # of which one has its lock
+        write_run(tmp_path, name, runs[name] | {"status": "running"})
     write_run(tmp_path, "broken", runs["broken"] | {"test_accuracy": None})
     entries = [plan_entry(c, f"4.{i}/{name}/s0") for i, (name, c) in enumerate(runs.items())]
     queue = [
@@ -89,12 +91,14 @@ def test_missing_failed_and_running_runs_have_results(tmp_path: Path) -> None:
         (runs["lost"]["fingerprint"], "done", ""),
     ]
     write_plan(tmp_path, entries, queue=queue)
-    listed = {result.plan.label: result for result in results(tmp_path)}
+    with RunFolder(tmp_path / "running"):
+        listed = {result.plan.label: result for result in results(tmp_path)}
     assert {name: result.verdict for name, result in listed.items()} == {
         "missing": "not run",
         "failed": "failed",
         "set_aside": "failed",
         "running": "running",
+        "killed": "interrupted",
         "queued": "queued",
         "lost": "record missing",
         "broken": "broken",
