@@ -114,7 +114,7 @@ def test_the_dry_run_has_measured_hours_beside_those_estimated_without_them(
     run = run_of("resnet453")
     own = record_of("resnet453", 0.02) | {
         "fingerprint": run.fingerprint, "status": "finished", "seconds": 7200.0,
-        "test_accuracy": 0.9,
+        "test_accuracy": 0.9, "weights_sha256": "0" * 64,
     }  # fmt: skip
     other = record_of("resnet224", 2 * by_rates("resnet224"))
     (tmp_path / "done").mkdir()
