@@ -97,6 +97,11 @@ def predictions(
     )
     path = Path(data or config.data.test)
     store = open_store(path, machine.device, config.data.mode)
+    if data is None and store.beton.sha256 != record["data_digests"]["test"]:
+        raise UserError(
+            f"{path}: another file than the test set of {folder.path} (its SHA-256 differs); "
+            f"evaluate on it nevertheless with: --data {path}"
+        )
     _refuse_other_classes(folder.path, record, store.beton)
     network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
     network.load_state_dict(_weights(folder, record, weights))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -127,8 +128,10 @@ class RunFolder:
             return False
         try:
             return os.path.samestat(os.stat(self.path / LOCK), os.fstat(self._lock))
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # the latter on a network file system
+                return False
+            raise
 
 
 def _locks(descriptor: int, kind: int) -> bool:

@@ -42,6 +42,22 @@ def test_predictions_of_a_hidden_set_are_written_as_id_and_label(
     assert all(0 <= int(row.split(",")[1]) < len(CLASSES) for row in rows)
 
 
+def test_another_file_in_the_place_of_the_test_set_is_never_taken_for_it(
+    tmp_path: Path, call: Call
+) -> None:
+    own = Files(tmp_path / "few_train.beton", tmp_path / "few_test.beton")
+    for path, split in ((own.train, "train"), (own.test, "test")):
+        write_beton(path, *coloured(TEST_IMAGES, seed=1), split=split)
+    root = tmp_path / "runs"
+    assert run_command(train.main, [*SHORT, *own.flags(), "--run.root", str(root)]) == 0
+    run = run_of(tmp_path).path
+    assert call(evaluate.main, run)[0] == 0
+    write_beton(own.test, *coloured(TEST_IMAGES, seed=3), split="test")
+    code, _, err = call(evaluate.main, run)
+    assert code == 2 and f"{own.test}: another file than the test set" in err
+    assert call(evaluate.main, run, "--data", own.test)[0] == 0
+
+
 def test_a_set_of_other_classes_is_refused(finished: RunFolder, tmp_path: Path, call: Call) -> None:
     other, named = tmp_path / "other.beton", tmp_path / "named.beton"
     for path in (other, named):
