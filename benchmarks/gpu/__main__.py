@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     """The command."""
     args = _arguments(argv)
     if args.plan is not None:
-        sys.stdout.write(plan(args.part or PARTS, args))
+        sys.stdout.write(plan(args))
         return OK
     args.output.mkdir(parents=True, exist_ok=True)
     with _work(args) as work:
@@ -72,8 +72,7 @@ class Session:
 
     def run(self) -> None:
         """Every part that is not done yet and fits in the time that is left."""
-        for part in self.args.part or PARTS:
-            known = running.status(self.args.output, part, rehearsal=self.args.rehearse)
+        for part, known in in_order(self.args):
             if known == DONE and not self.args.again:
                 _say(f"{part.name}: already done")
                 continue
@@ -104,19 +103,30 @@ class Session:
         return str(content["status"])
 
 
-def plan(parts: Sequence[Part], args: argparse.Namespace) -> str:
+def in_order(args: argparse.Namespace) -> list[tuple[Part, str | None]]:
+    """The parts by worth, with how they ended before.
+
+    Those that failed or left something out are tried again after all others, but for the smoke.
+    """
+    known = [
+        (part, running.status(args.output, part, rehearsal=args.rehearse))
+        for part in args.part or PARTS
+    ]
+    return sorted(known, key=lambda each: each[1] not in (None, DONE) and not each[0].gate)
+
+
+def plan(args: argparse.Namespace) -> str:
     """The parts that fit in so many minutes, in their order; what is done takes none."""
     left, rows = 60.0 * args.plan, []
-    for number, part in enumerate(parts, 1):
-        known = running.status(args.output, part, rehearsal=args.rehearse)
-        if known == DONE:
-            said = "done"
-        elif left >= part.least:
-            said, left = "fits", left - min(part.seconds, left)
-        else:
+    for part, known in in_order(args):
+        said, after = known or "", ""
+        if known != DONE and left >= part.least:
+            left -= min(part.seconds, left)
+            said, after = "fits", f"{args.plan - left / 60:.0f}"
+        elif known != DONE:
             said = "no time"
-        after = f"{args.plan - left / 60:.0f}" if said == "fits" else ""
-        rows.append((str(number), part.name, f"{part.seconds / 60:.1f}", said, after, part.what))
+        number, minutes = PARTS.index(part) + 1, f"{part.seconds / 60:.1f}"
+        rows.append((str(number), part.name, minutes, said, after, part.what))
     head = ("", "part", "minutes", f"in {args.plan:g}", "until", "")
     note = "\nMinutes are expected ones, of an H200; starting and copying come on top.\n"
     return columns(head, rows, right={0, 2, 4}) + note

@@ -104,11 +104,11 @@ def _feed(name: str, what: str, seconds: float) -> Part:
 def _step(
     name: str, what: str, seconds: float, sections: str, variants: str, *, cold: bool = False
 ) -> Part:
-    cache = "" if cold else " --cache {cache}"
-    only = f"--only {sections}{cache} --variants"
-    tiny = f"{only} {QUICKSTART} --quick --pairs 1 --batch 8 --threads 1"
+    only, kept = f"--only {sections} --variants", "--cache {cache}"
+    flags = f"{only} {variants}" if cold else f"{only} {variants} {kept}"
+    tiny = f"{only} {QUICKSTART} {kept} --quick --pairs 1 --batch 8 --threads 1"
     whole_runs = ("fastargs",) if sections in ("whole", "boundaries") else ()
-    return Part(name, what, seconds, "benchmarks.step", f"{only} {variants}", tiny, whole_runs)
+    return Part(name, what, seconds, "benchmarks.step", flags, tiny, whole_runs)
 
 
 def _accuracies(name: str, what: str, seconds: float, flags: str) -> Part:
@@ -129,7 +129,7 @@ def _final(variant: str, seed: int, seconds: float) -> Part:
 
 
 def _time_to(name: str, what: str, seconds: float) -> Part:
-    usual = "--time-to 94 --minutes {minutes} --records {records}"
+    usual = "--time-to 94 --minutes {minutes} --records {records} --cache {cache}"
     return Part(
         name, what, seconds, "benchmarks.accuracies", f"{usual} --rounds 3 --config {HOUSE}",
         f"{usual} --rehearse --rounds 1 --threads 1 --config configs/quickstart.yaml",

@@ -96,15 +96,17 @@ def _run(part: Part, setup: Setup, result: Path, limit: float) -> dict[str, Any]
         measured = json.loads(_portable(result.read_text(encoding="utf-8"), setup))
     said = _portable(output, setup)[-TAIL:].splitlines()
     words = [Path(word).name if Path(word).is_absolute() else word for word in command]
+    left_out = _left_out(measured)
+    end = OF_EXIT.get(code, FAILED)
     state = {"load_before": load, "card_before": before, "card_after": card.state(setup.device)}
     return _content(part, setup) | {
-        "status": OF_EXIT.get(code, FAILED),
+        "status": INCOMPLETE if end == DONE and left_out else end,
         "exit": code,
         "seconds": round(time.monotonic() - began, 1),
         "cpu_seconds": round(_cpu_seconds() - cpu, 1),
         "command": words,
         "conditions": {**machine.describe(setup.device), **state},
-        "left_out": _left_out(measured),
+        "left_out": left_out,
         "result": measured,  # of a part that was stopped: what it had measured by then
         "said": said,
     }

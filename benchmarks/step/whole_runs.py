@@ -63,7 +63,9 @@ def _epochs(bench: StepBenchmark) -> int:
 def _ours(bench: StepBenchmark, epochs: int) -> None:
     bench.say(f"  {bench.network}: {epochs} epochs in a process of its own")
     flags = ["--train.epochs", str(epochs), "--train.batch_size", str(bench.batch_size)]
-    run = whole_run.run(bench.network, bench.path, bench.device, *flags, seconds=AT_MOST)
+    where = bench.network, bench.path, bench.device
+    cache = bench.cache if bench.quick else None
+    run = whole_run.run(*where, *flags, seconds=AT_MOST, cache=cache)
     bench.results.details["whole_run"] = run
     bench.results.figure("whole_seconds", run["wall_seconds"])
     bench.results.figure("whole_seconds_without_compiling", run["without_compiling_seconds"])

@@ -46,9 +46,9 @@ AT_MOST = 12 * 3600.0  # seconds of a run
 def main(argv: Sequence[str]) -> int:
     """The command."""
     args = _arguments(argv)
-    with _training_set(args) as train, tempfile.TemporaryDirectory(prefix="time-to-") as cache:
+    with _training_set(args) as train, tempfile.TemporaryDirectory(prefix="time-to-") as empty:
         found = contenders(args, train, _machine(args.device))
-        session = Session(args, found, Path(cache))
+        session = Session(args, found, args.cache or Path(empty))
         if args.plan:
             sys.stdout.write(session.plan())
             return OK
@@ -233,6 +233,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="start no run that would end later (default: no limit)",
     )
+    add("--cache", type=Path, metavar="FOLDER", help="keep compiled code (default: it is not kept)")
     add("--plan", action="store_true", help="print what would run, and how long; run nothing")
     add("--rehearse", action="store_true", help="few steps on generated images, to try it all")
     add("--json", type=Path, metavar="FILE", help="write what is recorded to FILE as well")

@@ -118,6 +118,26 @@ def test_what_a_part_left_out_is_said_and_done_by_the_next_call(
     assert _result(tmp_path, "it")["status"] == "done"
 
 
+def test_what_was_left_out_is_tried_again_after_all_that_never_ran(
+    call: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = {"missing": {"fp16": "no kernel"}}
+    first = _part("first", f"json.dump({missing}, open(result, 'w'))")
+    gate = _part("gate", WRITES, gate=True)
+    assert call("--part", "1", parts=(first,)) == 75  # it ended with 0, and is not done
+    capsys.readouterr()
+    assert call("--plan", "9", parts=(first, gate, GOOD)) == 0
+    rows = [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert rows == ["gate", "good", "first"]
+    again = _part("gate", "sys.exit(1)", gate=True)
+    assert call(parts=(first, again, GOOD)) == 1
+    assert not (tmp_path / "out" / "good.json").exists()
+    capsys.readouterr()
+    assert call("--plan", "9", parts=(first, again, GOOD)) == 0
+    rows = [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert rows == ["gate", "good", "first"]
+
+
 def test_after_the_first_part_failed_nothing_else_starts_unless_it_is_named(
     call: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -343,8 +363,9 @@ def test_the_rehearsal_of_a_part_makes_tables_of_the_real_kind(
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_every_part_can_be_rehearsed(tmp_path: Path) -> None:
-    assert run_command(gpu.main, ["--rehearse", "--output", str(tmp_path)]) == 0
+    assert run_command(gpu.main, ["--rehearse", "--output", str(tmp_path)]) in (0, 75)
     for part in PARTS:
         content = json.loads((tmp_path / f"{part.name}.json").read_text())
-        assert content["status"] == "done" and content["rehearsal"], (part.name, content["said"])
+        why = part.name, content["said"]
+        assert content["rehearsal"] and content["status"] in ("done", "left something out"), why
         assert part.name == "tests" or content["result"], part.name
