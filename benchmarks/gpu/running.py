@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from benchmarks.measuring.child import ROOT
 from engine import atomic
 from engine.errors import OK, RESUMABLE
 
+RESULT, UNFINISHED = "result.json", "-unfinished"  # a folder that stays where all is killed
 TAIL = 12_000  # characters of a part's output that are kept
 DONE, FAILED, STOPPED = "done", "failed", "stopped at its limit"
 INCOMPLETE, IMPOSSIBLE = "left something out", "not possible here"
@@ -58,12 +60,14 @@ def run(part: Part, setup: Setup, out: Path, limit: float) -> dict[str, Any]:
     if reason is not None:
         content = _content(part, setup) | {"status": IMPOSSIBLE, "left_out": [reason]}
     else:
-        with tempfile.TemporaryDirectory(prefix="gpu-part-") as folder:
-            result = Path(folder) / "result.json"
-            content = _run(part, setup, result, limit)
-            for extra in sorted(result.parent.iterdir()):
-                if extra != result and extra.is_file():
-                    atomic.write_bytes(out / f"{part.name}-{extra.name}", extra.read_bytes())
+        folder = out / f"{part.name}{UNFINISHED}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        content = _run(part, setup, folder / RESULT, limit)
+        for extra in sorted(folder.iterdir()):
+            if extra.name != RESULT and extra.is_file():
+                atomic.write_bytes(out / f"{part.name}-{extra.name}", extra.read_bytes())
+        shutil.rmtree(folder)
     atomic.write_json(out / f"{part.name}.json", content)
     return content
 

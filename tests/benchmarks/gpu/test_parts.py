@@ -169,6 +169,23 @@ def test_accuracies_are_of_cifar10_alone(tmp_path: Path) -> None:
     assert "accuracies mean nothing" in source.as_json()["drawn"]
 
 
+def test_where_everything_is_killed_what_was_measured_by_then_stays(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    real = running._watched
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "_watched", killed)
+        assert call() == 130
+    kept = tmp_path / "out" / f"good{running.UNFINISHED}"
+    assert json.loads((kept / running.RESULT).read_text()) == {"x": 1}
+    assert call() == 0  # from its beginning
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.json"]
+
+
 def test_other_files_of_a_part_are_kept_beside_its_result(call: Any, tmp_path: Path) -> None:
     code = "open(os.path.join(os.path.dirname(result), 'trace.json.gz'), 'w').write('x')"
     assert call(parts=(_part("it", f"{code}; {WRITES}"),)) == 0
