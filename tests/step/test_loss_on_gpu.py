@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,19 @@ from torch import Tensor
 from engine.config.schema import Optim
 from engine.data.loader import Batch
 from engine.model import ResNet, Variant
-from engine.model.norm import count_together
+from engine.model.norm import count_together, share
 from engine.optim.schedules import Rates
 from engine.step import loss_on_gpu
 from engine.step.device import Machine, Savings
 from engine.step.loss_on_gpu import Flags, Loss
+from engine.step.ranks import ALONE, Ranks
 from engine.step.totals import Mix, Totals
 from engine.step.training import TrainingStep
 from tests.support import loss_reference
 from tests.support.operations import Operations
 from tests.support.pretend_gpu import compiled_for_a_gpu
 from tests.support.processes import python, succeed
+from tests.support.ranks import in_threads, ranks_of
 
 pytest.importorskip("triton", reason="Triton is not installed")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -166,12 +169,15 @@ def test_they_compile_for_a_gpu_once_for_all_batches(
     }
 
 
-def _step(savings: Savings) -> TrainingStep:
+def _step(savings: Savings, ranks: Ranks = ALONE) -> TrainingStep:
     torch.manual_seed(0)
     network = ResNet(Variant((2, 2), (8, 16)))
+    if ranks.count > 1:
+        share(network, ranks)
     if savings.count_together:
         count_together(network)
-    return TrainingStep(network, Optim(), Machine(CPU, "fp32", False, savings=savings))
+    machine = Machine(CPU, "fp32", False, savings=savings)
+    return TrainingStep(network, Optim(), machine, ranks=ranks)
 
 
 def test_the_end_of_a_step_takes_few_operations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +200,27 @@ def test_the_end_of_a_step_takes_few_operations(monkeypatch: pytest.MonkeyPatch)
     norms = 10
     assert gone["aten.add_.Tensor"] == norms + 2  # their counts, and the sums
     assert sum(gone.values()) > norms + 30
+
+
+def test_several_ranks_have_the_same_bits_with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss_reference.install(monkeypatch)
+    torch.manual_seed(1)
+    images, labels = torch.randn(7, 3, 32, 32), torch.randint(10, (7,))
+    results = []
+    for savings in (Savings(), Savings(loss_kernel=True, count_together=True)):
+        ranks = ranks_of(2)
+
+        def train(rank: Ranks, step: TrainingStep) -> list[Tensor]:
+            part = slice(rank.number, None, rank.count)
+            for number in range(3):
+                batch = Batch(images[part], labels[part])
+                step(batch, Rates(0.1, 0.9), number, images=len(labels))
+            return [*step.network.state_dict().values(), step.totals.loss, step.totals.correct]
+
+        works = [partial(train, rank, _step(savings, rank)) for rank in ranks]
+        results += in_threads(works, ranks)
+    for other in results[1:]:
+        assert all(map(torch.equal, results[0], other))
 
 
 @pytest.mark.slow
