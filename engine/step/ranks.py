@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.errors import FAILED, SYSTEM_ERRORS, USER_ERROR, RunFailed, UserError, leave
 from engine.model import norm
@@ -150,6 +150,28 @@ class Group:
             self._store.add(LEFT, 1)
             if self.number == 0:
                 _within(LAST, lambda: self._store.add(LEFT, 0) >= self.count)
+
+
+def summed(
+    parameters: list[nn.Parameter], loss: Tensor, correct: Tensor, ranks: Ranks
+) -> tuple[Tensor, Tensor]:
+    """Loss and right answers of all ranks, added up at once with the gradients, which they replace.
+
+    They lie in one tensor: one operation is faster than one per parameter.
+    """
+    used = [(p, p.grad) for p in parameters if p.grad is not None]
+    sizes = [gradient.numel() for _, gradient in used]
+    flat = loss.new_empty(sum(sizes) + 2)
+    parts = [
+        part.as_strided(gradient.shape, gradient.stride())  # in its own memory format
+        for part, (_, gradient) in zip(torch.split(flat, [*sizes, 2]), used, strict=False)
+    ]
+    torch._foreach_copy_(parts, [gradient for _, gradient in used])
+    flat[-2:].copy_(torch.stack((loss, correct.to(loss.dtype))))
+    ranks.sum_(flat)
+    for (parameter, _), part in zip(used, parts, strict=True):
+        parameter.grad = part
+    return flat[-2], flat[-1].to(correct.dtype)
 
 
 def started() -> bool:

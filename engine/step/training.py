@@ -22,7 +22,7 @@ from engine.step import compiled, loss_on_gpu
 from engine.step.device import Machine
 from engine.step.loss_scale import LossScale
 from engine.step.mixing import Mixing, mixed
-from engine.step.ranks import ALONE, Ranks
+from engine.step.ranks import ALONE, Ranks, summed
 from engine.step.resizing import resized
 from engine.step.totals import Mix, Totals, correct_of, loss_of
 from engine.step.trace import OPTIMIZER
@@ -244,28 +244,6 @@ class _Kept(Protocol):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the result of `tensors`."""
-
-
-def summed(
-    parameters: list[nn.Parameter], loss: Tensor, correct: Tensor, ranks: Ranks
-) -> tuple[Tensor, Tensor]:
-    """Loss and right answers of all ranks, added up at once with the gradients, which they replace.
-
-    They lie in one tensor: one operation is faster than one per parameter.
-    """
-    used = [(p, p.grad) for p in parameters if p.grad is not None]
-    sizes = [gradient.numel() for _, gradient in used]
-    flat = loss.new_empty(sum(sizes) + 2)
-    parts = [
-        part.as_strided(gradient.shape, gradient.stride())  # in its own memory format
-        for part, (_, gradient) in zip(torch.split(flat, [*sizes, 2]), used, strict=False)
-    ]
-    torch._foreach_copy_(parts, [gradient for _, gradient in used])
-    flat[-2:].copy_(torch.stack((loss, correct.to(loss.dtype))))
-    ranks.sum_(flat)
-    for (parameter, _), part in zip(used, parts, strict=True):
-        parameter.grad = part
-    return flat[-2], flat[-1].to(correct.dtype)
 
 
 def first_bad_step_in(flags: Mapping[str, Tensor]) -> tuple[int, float] | None:

@@ -19,7 +19,7 @@ from engine.errors import RunFailed, run_command
 from engine.runs.checkpoint import Saved
 from engine.runs.state import State
 from engine.step import device, replay
-from engine.step.device import Machine
+from engine.step.device import NO_SAVINGS, Machine, Savings
 from engine.step.evaluation import evaluate
 from engine.step.replay import WARM_UPS, CudaRecorder
 from tests.support.data import TRAIN_IMAGES, Files
@@ -110,6 +110,30 @@ def test_recorded_epochs_agree_with_eager_ones(
         state = _train(State(config, machine, open_sets(config, machine.device)), losses)
         assert state.counters.step == EPOCHS * STEPS
     assert result[True] == pytest.approx(result[False], abs=TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_saves_time_agrees_with_what_it_replaces(files: Files, precision: str) -> None:
+    runtime = Runtime(compile=False, precision=precision, autotune=False)
+    length = Train(epochs=EPOCHS, batch_size=BATCH, seed=3, label_smoothing=0.1)
+    config = _config(files, runtime=runtime, train=length, augment=Augment(mixup=0.5))
+    results = []
+    for savings in (
+        NO_SAVINGS,
+        Savings(stem_channels=8, loss_kernel=True, count_together=True, copy_at_once=True),
+    ):
+        losses: list[float] = []
+        machine = _machine(config, savings=savings)
+        state = _train(State(config, machine, open_sets(config, machine.device)), losses)
+        tensors = {name: each.clone() for name, each in state.snapshot("a run")[0]().items()}
+        for name, each in state.network.state_dict().items():
+            assert torch.equal(each.cpu(), tensors[f"network.{name}"])
+            if name.endswith("num_batches_tracked"):
+                assert int(each) == EPOCHS * STEPS
+        results.append((losses, {name: each.shape for name, each in tensors.items()}))
+    (plain, layout), (saving, same) = results
+    assert saving == pytest.approx(plain, abs=TOLERANCE[precision])
+    assert same == layout
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
