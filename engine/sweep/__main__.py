@@ -34,7 +34,7 @@ from engine.sweep.estimate import Speeds
 from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess
 from engine.sweep.live import LiveView
-from engine.sweep.machine import measured_rates
+from engine.sweep.machine import measured_rates, precisions_of
 from engine.sweep.mps import VISIBLE, Mps
 from engine.sweep.planned import PlannedRun, different
 from engine.sweep.processes import Processes, devices_of
@@ -56,14 +56,14 @@ def main(argv: Sequence[str]) -> int:
 
 def run(args: Arguments, stop: Stop) -> int:
     """Train every run that is not finished; returns the exit code."""
-    here, rates = args.flags.get("on") is None, {}
-    if here:
+    rates: dict[str, Rates] = {}
+    if args.flags.get("on") is None:
         device.select(args.settings.runtime)  # one that is not there is refused before all else
         rates = {} if "quiet" in args.flags else measured_rates(args)  # while nothing is training
     records = Records(args.root)
     args = args.with_results(records)
     retry = "retry-failed" in args.flags
-    with Queue(args.folder, warn) as claims, place_of(args, stop) as executor:
+    with Queue(args.folder, warn) as claims, place_of(args, stop, rates) as executor:
         while True:
             code = run_ready(args, stop, claims, records, executor, rates, retry=retry)
             records.refresh()
@@ -116,8 +116,11 @@ def waiting(args: Arguments) -> list[PlannedRun]:
 
 
 @contextlib.contextmanager
-def place_of(args: Arguments, stop: Stop) -> Iterator[Executor]:
-    """Where the runs are executed: on this machine, or on those of a Ray cluster."""
+def place_of(args: Arguments, stop: Stop, rates: dict[str, Rates]) -> Iterator[Executor]:
+    """Where the runs are executed: on this machine, or on those of a Ray cluster.
+
+    The rates of such machines, which are not known before, are added to `rates`.
+    """
     address = args.flags.get("on")
     if address is None:
         with sharing(args) as mps:
@@ -135,6 +138,8 @@ def place_of(args: Arguments, stop: Stop) -> Iterator[Executor]:
         folder=args.folder,
         data={path: args.data.file(path, 0).sha256 for path in dict.fromkeys(paths)},
         sample=largest(args.runs),
+        precisions=[] if "quiet" in args.flags else precisions_of(args),
+        rates=rates,
         note=warn,
     ) as executor:
         yield executor

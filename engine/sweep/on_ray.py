@@ -27,9 +27,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 import engine
 from engine.config.schema import Config
 from engine.errors import UserError
+from engine.step.device import cache_folder
+from engine.step.rates import Rates
 from engine.sweep.agent import Agent
 from engine.sweep.arguments import AUTO
 from engine.sweep.executor import Job, JobEnd, Outcome
+from engine.sweep.machine import rates_here
 from engine.sweep.packing import jobs_here
 from engine.sweep.shared_files import (
     DataCopy,
@@ -53,6 +56,7 @@ class Greeting:
     host: str
     slots: int
     problem: str = ""
+    rates: Mapping[str, Rates] = field(default_factory=dict)  # of its machine, by precision
 
 
 class Place:
@@ -61,11 +65,20 @@ class Place:
     def __init__(self, jobs: int, cores: int) -> None:
         self._jobs, self._cores = jobs, cores
         self._agent: Agent | None = None
+        self._rates: dict[str, Rates] = {}
 
     def hello(
-        self, version: str, probe: Probe, data: Sequence[tuple[DataCopy, list[Any]]], sample: Config
+        self,
+        version: str,
+        probe: Probe,
+        data: Sequence[tuple[DataCopy, list[Any]]],
+        sample: Config,
+        precisions: Sequence[str],
     ) -> Greeting:
-        """Check the machine and make it ready; each file's content is in a list, by reference."""
+        """Check the machine and make it ready; each file's content is in a list, by reference.
+
+        Its rates in these `precisions` are measured, unless `runtime.cache` has them.
+        """
         context = ray.get_runtime_context()
         gpus = ray.get_gpu_ids()
         host = f"{os.uname().nodename}, node {context.get_node_id()[:8]}"
@@ -81,9 +94,12 @@ class Place:
                 copy.path: path_here(copy, lambda ref=ref: ray.get(ref))  # type: ignore[misc]
                 for copy, (ref,) in data
             }
-            jobs = jobs_here(sample, self._cores) if self._jobs == AUTO else self._jobs
+            cache = cache_folder(sample)
+            jobs = jobs_here(sample, self._cores, cache) if self._jobs == AUTO else self._jobs
             self._agent = Agent(min(jobs, MOST_JOBS), self._cores, paths)
-        return Greeting(host, self._agent.slots)
+            threads = max(1, self._cores // self._agent.slots)
+            self._rates = rates_here(sample.runtime, precisions, threads, cache)
+        return Greeting(host, self._agent.slots, rates=self._rates)
 
     def run(self, job: Job) -> JobEnd:
         """Run a job to its end."""
@@ -110,7 +126,10 @@ class _Actor:
 
 
 class OnRay:
-    """An executor; while entered, connected to the cluster at `address`, empty: one made here."""
+    """An executor; while entered, connected to the cluster at `address`, empty: one made here.
+
+    `rates` are filled with those of the first machine that is ready, for each of the `precisions`.
+    """
 
     def __init__(
         self,
@@ -121,10 +140,14 @@ class OnRay:
         folder: Path,
         data: Mapping[str, str],
         sample: Config,
+        precisions: Sequence[str],
+        rates: dict[str, Rates],
         note: Callable[[str], None],
     ) -> None:
         self._address, self._count, self._jobs = address, agents, jobs
-        self._folder, self._data, self._sample, self._note = folder, data, sample, note
+        self._folder, self._data, self._note = folder, data, note
+        self._sample = with_absolute_paths(Job("", sample, folder)).config
+        self._precisions, self._rates = list(precisions), rates
         self._actors: list[_Actor] = []
         self._events: queue.SimpleQueue[tuple[_Actor, int | None, Any]] = queue.SimpleQueue()
         self._retries: list[tuple[float, _Actor]] = []
@@ -219,7 +242,7 @@ class OnRay:
             self._greet(self._actors[-1])
 
     def _greet(self, actor: _Actor) -> None:
-        said = (engine.__version__, self._probe, self._files, self._sample)
+        said = (engine.__version__, self._probe, self._files, self._sample, self._precisions)
         self._watch(actor, None, actor.handle.hello.remote(*said))
 
     def _watch(self, actor: _Actor, ticket: int | None, reference: Any) -> None:
@@ -232,6 +255,8 @@ class OnRay:
     def _greeted(self, actor: _Actor, result: Any) -> None:
         if isinstance(result, Greeting) and not result.problem:
             actor.greeting, actor.host = result, result.host
+            if not self._rates:
+                self._rates.update(result.rates)
             return
         if isinstance(result, RayActorError):  # not there yet, or not any more
             self._retries.append((time.monotonic() + RETRY_SECONDS, actor))
