@@ -27,17 +27,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from engine import atomic
-from engine.config.schema import Runtime, from_dict
+from engine.config.schema import Runtime
 from engine.data.beton import Beton
 from engine.data.sets import class_names, evaluation_loader
 from engine.data.stores import open_store
 from engine.data.subsets import tested_ids
 from engine.errors import OK, UserError, run_command
 from engine.escaping import escaped
-from engine.model import ResNet, resolve
 from engine.parser import Parser
-from engine.runs import checkpoint, console
+from engine.runs import agreement, console, trained
 from engine.runs.directory import RunFolder
+from engine.runs.trained import Trained
 from engine.step import device
 from engine.step.evaluation import forward_passes
 from engine.step.views import FLIP, NONE, SIX, WORDS
@@ -62,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     if labelled.any():
         result = {"run": str(Path(args.run)), "data": str(outputs.path), "tta": args.tta}
         result |= _measure(logits[labelled], labels[labelled], outputs.classes)
+        _compare(folder, outputs.recorded, result)
         print(json.dumps(result, indent=2) if args.json else _text(result))
     return OK
 
@@ -76,6 +77,7 @@ class Predictions:
     classes: list[str]
     path: Path  # of the file
     beton: Beton
+    recorded: float | None  # their accuracy in the run's record, if they are its test images
 
 
 def predictions(
@@ -90,36 +92,48 @@ def predictions(
     `weights` are those of the last epoch, or the best on validation images that the run kept.
     With `tta` the logits are the mean over several views of each image.
     """
-    record = folder.finished_record()
-    config = from_dict(record["config"])
+    run = trained.read(folder, weights)
+    config = run.config
     machine = device.prepare(
-        Runtime(device=device_name, precision=record["precision"], exact=config.runtime.exact)
+        Runtime(device=device_name, precision=run.precision, exact=config.runtime.exact)
     )
-    path = Path(data or config.data.test)
+    path = Path(data) if data else run.test_set()
     store = open_store(path, machine.device, config.data.mode)
-    if data is None and store.beton.sha256 != record["data_digests"]["test"]:
+    own = store.beton.sha256 == run.test_digest
+    if not data and not own:
         raise UserError(
-            f"{path}: another file than the test set of {folder.path} (its SHA-256 differs); "
+            f"{path}: another file than the test set of {run.folder.path} (its SHA-256 differs); "
             f"evaluate on it nevertheless with: --data {path}"
         )
-    _refuse_other_classes(folder.path, record, store.beton)
-    network = ResNet(resolve(config.model), len(record["classes"]), side=record["image_side"])
-    network.load_state_dict(_weights(folder, record, weights))
-    network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _refuse_other_images(run, store.beton, own=own)
+    run.network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     limit = 0 if data else config.data.limit  # limits the run's own test set only
-    loader = evaluation_loader(
-        store,
-        config.train.evaluate_batch_size,
-        tuple(record["mean"]),
-        tuple(record["std"]),
-        tested_ids(store.beton, limit),
-    )
+    batch = config.train.evaluate_batch_size
+    limited = tested_ids(store.beton, limit)
+    loader = evaluation_loader(store, batch, run.mean, run.std, limited)
     logits, labels = (
         torch.cat(parts).cpu()
-        for parts in zip(*forward_passes(network, loader, machine, tta), strict=True)
+        for parts in zip(*forward_passes(run.network, loader, machine, tta), strict=True)
     )
-    ids = loader.ids(0).tolist()
-    return Predictions(ids, logits, labels, record["classes"], path, store.beton)
+    same = own and limit == config.data.limit
+    return Predictions(
+        ids=loader.ids(0).tolist(),
+        logits=logits,
+        labels=labels,
+        classes=list(run.classes),
+        path=path,
+        beton=store.beton,
+        recorded=run.accuracies.get(f"{weights} {tta}") if same else None,
+    )
+
+
+def _compare(folder: RunFolder, recorded: float | None, result: dict[str, Any]) -> None:
+    """Warn where a run's record says something else of the same images."""
+    if recorded is None:
+        return
+    wrong = agreement.contradicts(recorded, result["accuracy"], result["images"])
+    if wrong:
+        print(f"warning: {escaped(str(folder.path))}: {wrong}", file=sys.stderr)
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -147,28 +161,22 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _weights(folder: RunFolder, record: dict[str, Any], which: str) -> checkpoint.Tensors:
-    if which == "last":
-        return checkpoint.load_weights(folder.weights, record["weights_sha256"])
-    if "best_weights_sha256" not in record:
-        raise UserError(f"{folder.path}: kept no best weights; it was not run with checkpoint.best")
-    return checkpoint.load_weights(folder.best_weights, record["best_weights_sha256"])
-
-
-def _refuse_other_classes(run: Path, record: dict[str, Any], beton: Beton) -> None:
-    known, names, path = record["classes"], list(class_names(beton)), beton.path
-    height, width, side = beton.height, beton.width, record["image_side"]
+def _refuse_other_images(run: Trained, beton: Beton, *, own: bool) -> None:
+    known, names, path = list(run.classes), list(class_names(beton)), beton.path
+    trained_on = f"{run.folder.path} was trained on"
     classes = max(len(names), int(beton.labels.max()) + 1)
-    if classes > len(known):
-        raise UserError(f"{path}: holds {classes} classes, but {run} was trained on {len(known)}")
-    # Numbers stand for missing names, and unlabelled sets may have no classes at all.
+    # Sets without labels may have no classes, and the run's own was compared when it was trained.
+    if classes > len(known) or (0 < classes < len(known) and not own):
+        raise UserError(f"{path}: holds {classes} classes, but {trained_on} {len(known)}")
+    # Numbers stand for missing names.
     if _are_names(names) and _are_names(known) and names != known:
         raise UserError(
-            f"{path}: its classes are {', '.join(names[:3])} ..., but {run} was trained on "
+            f"{path}: its classes are {', '.join(names[:3])} ..., but {trained_on} "
             f"{', '.join(known[:3])} ..."
         )
+    height, width, side = beton.height, beton.width, run.side
     if (height, width) != (side, side):
-        raise UserError(f"{path}: images of {height}x{width}; {run} was trained on {side}x{side}")
+        raise UserError(f"{path}: images of {height}x{width}; {trained_on} {side}x{side}")
 
 
 def _are_names(classes: list[str]) -> bool:

@@ -26,10 +26,9 @@ class Epochs(Sequence[Mapping[str, Any]]):
         """Append an epoch, each of its values checked."""
         self.numbers.append(epoch)
         for key, column in self._columns.items():
-            value = line.get(key)
-            if type(value) is not float or not math.isfinite(value):
-                known = number(value)
-                value = math.nan if known is None else known
+            value = number(line.get(key))
+            if value is None or (key.endswith("_accuracy") and not 0 <= value <= 1):
+                value = math.nan
             column.append(value)
 
     def column(self, key: str) -> array[float]:

@@ -23,8 +23,10 @@ from benchmarks.records.untrusted import (
     read_text,
     shortened,
 )
+from engine import seal
 from engine.errors import UserError
-from engine.runs.directory import RunFolder
+from engine.runs.agreement import differences
+from engine.runs.directory import OWN_DIGEST, RunFolder
 
 FORMAT = 1  # of the records that this version reads completely
 STATUSES = ("finished", "running", "interrupted", "failed")
@@ -34,6 +36,7 @@ RUN_FILES = (
     "record.json", "config.json", "log.jsonl", "environment.json", "lock", "checkpoints",
 )  # fmt: skip
 WINDOW = 20  # epochs of the moving average that some of the reports quote
+MOST_EPOCHS = 10**7  # of a run whose log is read
 
 WORDS = ("variant", "precision", "device", "fingerprint", "error")
 COUNTS = (
@@ -125,7 +128,7 @@ def read_run(path: Path) -> RunRecord:
             f"record.json: format {shortened(record.get('format', 'unknown'))}, expected {FORMAT}: "
             "what it lacks is left empty"
         )
-    epochs = _epochs(path / "log.jsonl", problems)
+    epochs, last = _epochs(path / "log.jsonl", problems)
     values = _values(record, problems)
     values |= _derived(values, record, config, epochs)
     if status == "finished" and values["test_accuracy"] is None:
@@ -133,6 +136,10 @@ def read_run(path: Path) -> RunRecord:
         status = BROKEN
     if status == "running" and not RunFolder(path).locked():  # killed: nobody could say so
         status = "interrupted"
+    contradictions = _contradictions(record, last)
+    if contradictions:
+        problems += contradictions
+        status = BROKEN
     return RunRecord(
         path=path,
         folder=printable(path.name or str(path)),
@@ -144,6 +151,21 @@ def read_run(path: Path) -> RunRecord:
         environment=read_object(path / "environment.json", problems),
         epochs=epochs,
     )
+
+
+def contradicted(run: RunRecord, problem: str) -> RunRecord:
+    """The run without a result: something else than its files says that it is not true."""
+    return replace(run, status=BROKEN, problems=(*run.problems, problem))
+
+
+def _contradictions(record: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
+    """In what a record is not what was written, as its digest shows, or a finished one's log."""
+    if seal.is_broken(record, OWN_DIGEST):
+        return ["record.json: changed or damaged (its own digest does not match)"]
+    if record.get("status") != "finished":
+        return []
+    differing = differences(record, last)
+    return [shortened(f"{each}; one of the two was changed", 200) for each in differing]
 
 
 def _is_run(path: Path) -> bool:
@@ -168,7 +190,7 @@ def _values(record: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
         elif value is not None and key in SHARES and not 0 <= value <= 1:
             expected = "a share from 0 to 1"
         elif value is not None and key in COUNTS:
-            if value == int(value) and 0 <= value < 2**63:
+            if value == int(value) and 0 <= value < 2**53:
                 values[key] = int(value)
             else:
                 expected = "a whole number from 0 up"
@@ -197,7 +219,7 @@ def _derived(
     factors = [flops, values["train_images"], values["epochs"]]
     work = number(record.get("training_flops"))  # since runs may change it from step to step
     if work is None and None not in factors:
-        work = math.prod(map(float, factors))
+        work = number(math.prod(map(float, factors)))
     return {
         "data": printable(Path(file).stem.removesuffix("_train"))
         if isinstance(file, str)
@@ -218,21 +240,23 @@ def moving_average(accuracies: Sequence[float]) -> float | None:
     return max(math.fsum(window) / WINDOW for window in windows)
 
 
-def _epochs(path: Path, problems: list[str]) -> Epochs:
-    """The readable lines of a run's log."""
+def _epochs(path: Path, problems: list[str]) -> tuple[Epochs, Mapping[str, Any]]:
+    """The readable lines of a run's log, and the last of them."""
     text = read_text(path, problems)
     epochs = Epochs()
     wrong = 0
+    last: Mapping[str, Any] = {}
     for line in (text or "").splitlines():
         entry = mapping(parse_json(line))
         epoch = number(entry.get("epoch"))
-        if epoch is None or epoch != int(epoch):
+        if epoch is None or epoch != int(epoch) or not 0 < epoch <= MOST_EPOCHS:
             wrong += 1
             continue
         epochs.add(int(epoch), entry)
+        last = entry
     if wrong:
         problems.append(f"log.jsonl: {wrong} of {wrong + len(epochs)} lines are not readable")
-    return epochs
+    return epochs, last
 
 
 def _dotted(config: Mapping[str, Any]) -> dict[str, Any]:

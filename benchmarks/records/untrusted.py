@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,10 @@ from engine import files
 from engine.errors import UserError
 
 UNPRINTABLE = ("Cc", "Cs", "Cf", "Zl", "Zp", "Cn")
+MOST = 1e30  # of a number
+DEEPEST = 30  # levels of lists and objects
+LONE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON has one
 
 
 def printable(text: object) -> str:
@@ -33,14 +37,12 @@ def shortened(value: object, most: int = 60) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
+    """A number that can be reckoned with, or None: sums and ratios of others are not finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    try:
-        converted = float(value)
-    except OverflowError:
+    if not abs(value) <= MOST:  # nan is not
         return None
-    return converted if math.isfinite(converted) else None
+    return float(value) if abs(value) >= 1 / MOST else 0.0
 
 
 def numbers(values: Any) -> list[float]:
@@ -85,11 +87,26 @@ def read_object(
 
 
 def parse_json(text: str) -> Any:
-    """The value, or None if `text` is not JSON."""
+    """The value, or None if `text` is not JSON, or nested deeper than any file of ours."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        nested = text.count("[") + text.count("{") > DEEPEST
+        return _clean(value, DEEPEST) if nested or SURROGATE.search(text) else value
     except (ValueError, RecursionError):
         return None
+
+
+def _clean(value: Any, depth: int) -> Any:
+    """`value` with lone surrogates replaced, which cannot be written; raises if nested deeper."""
+    if not depth:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return LONE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, list):
+        return [_clean(each, depth - 1) for each in value]
+    if isinstance(value, dict):
+        return {_clean(key, depth): _clean(each, depth - 1) for key, each in value.items()}
+    return value
 
 
 def read_text(path: Path, problems: list[str], *, name: str = "") -> str | None:

@@ -25,6 +25,7 @@ from benchmarks.report.plots.learning_curves import learning_curves
 from benchmarks.report.plots.style import Plot, style
 from benchmarks.report.speed import MachineResults
 from benchmarks.report.time_to import MachineTimes
+from engine.runs.agreement import contradicts
 
 ABLATED = ("000", "001", "003")  # the reports that vary one setting after another
 
@@ -90,6 +91,15 @@ def read(
     """Read the runs, sweeps and benchmarks, analyse the networks' errors, draw the plots."""
     records, planned = runs.read(root), plans.read(root)
     problems = list(planned.problems)
+    machines = speed.read(benchmarks, problems)
+    times = time_to.read(benchmarks, problems)
+    count = len(machines)
+    notify(
+        f"{len(records)} runs, {len(planned.entries)} planned, benchmarks of {count} "
+        f"{'machine' if count == 1 else 'machines'}"
+    )
+    analyses = analyse_all(records, cache, allowance, notify)
+    records = [_held_against(run, analyses[run.folder]) for run in records]
     groups = run_groups(records, planned)
     report = Report(
         root=root,
@@ -98,21 +108,24 @@ def read(
         results=experiment_results(records, planned),
         groups=groups,
         boards=leaderboards(records, groups, planned),
-        machines=speed.read(benchmarks, problems),
-        times=time_to.read(benchmarks, problems),
+        machines=machines,
+        times=times,
         problems=problems,
         chance=at_chance(groups),
+        analyses=analyses,
     )
-    machines = len(report.machines)
-    notify(
-        f"{len(records)} runs, {len(planned.entries)} planned, benchmarks of {machines} "
-        f"{'machine' if machines == 1 else 'machines'}"
-    )
-    report.analyses = analyse_all(records, cache, allowance, notify)
     notify("drawing the plots")
     with style():
         _draw(report)
     return report
+
+
+def _held_against(run: RunRecord, analysis: ErrorAnalysis | str) -> RunRecord:
+    """The run, without its result where its own weights predict another."""
+    if isinstance(analysis, str) or not run.finished:
+        return run
+    wrong = contradicts(run["test_accuracy"], analysis.accuracy, analysis.images)
+    return runs.contradicted(run, wrong) if wrong else run
 
 
 class Names:

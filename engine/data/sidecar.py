@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import category
 
-from engine import atomic, files
+from engine import atomic, files, seal
 from engine.errors import UserError
 
 FORMAT = 1
@@ -59,8 +59,7 @@ def write(beton: Path, sidecar: Sidecar) -> None:
 
 def text_of(sidecar: Sidecar) -> str:
     """The text of a sidecar: readable JSON with a digest of itself."""
-    content = dataclasses.asdict(sidecar)
-    content[OWN_DIGEST] = _own_digest(content)
+    content = seal.sealed(dataclasses.asdict(sidecar), OWN_DIGEST)
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
@@ -109,8 +108,7 @@ def _parse(content: Any) -> Sidecar:
     missing = {field.name for field in dataclasses.fields(Sidecar)} - content.keys()
     if missing:
         raise KeyError(f"without {', '.join(sorted(missing))}")
-    digest = content.pop(OWN_DIGEST, None)
-    if digest is not None and digest != _own_digest(content):
+    if seal.is_broken(content, OWN_DIGEST):
         raise ValueError("its own digest does not match; it was changed or damaged")
     for name, valid in _CHECKS.items():
         if not valid(content[name]):
@@ -122,11 +120,6 @@ def _parse(content: Any) -> Sidecar:
         value = content[field.name]
         values[field.name] = tuple(value) if isinstance(value, list) else value
     return Sidecar(**values)
-
-
-def _own_digest(content: dict[str, Any]) -> str:
-    plain = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def _whole(value: Any) -> bool:

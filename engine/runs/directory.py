@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import atomic, files
+from engine import atomic, files, seal
 from engine.errors import UserError, with_path
 
 LOCK = "lock"
 LOCKED = "already running in another process"
 PATIENCE, PAUSE = 30.0, 0.01  # seconds; those who only ask share the lock for an instant
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
+OWN_DIGEST = "record_sha256"  # of everything else in the record
 
 
 class LockLost(UserError):
@@ -69,6 +70,17 @@ class RunFolder:
     def locked(self) -> bool:
         """Whether a process is using the folder."""
         return atomic.is_locked(self.path / LOCK)
+
+    def from_here(self, path: str, root: str) -> Path:
+        """A relative path of the run's settings, also in another folder than where it was trained.
+
+        That is the folder to which `root`, its `run.root`, was relative.
+        """
+        parts, above = Path(os.path.normpath(root)).parts, self.path.resolve().parent.parts
+        start = len(above) - len(parts)
+        if Path(path).exists() or above[start:] != parts:
+            return Path(path)
+        return Path(*above[:start], path)
 
     def clear(self) -> None:
         """Delete everything that the run wrote (`--fresh`); other files stay.
@@ -153,4 +165,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object")
+    try:
+        changed = seal.is_broken(content, OWN_DIGEST)
+    except RecursionError:
+        changed = True
+    if changed:
+        raise UserError(
+            f"{path}: changed or damaged (its own digest does not match); remove it, and the same "
+            "command of engine.train writes it again"
+        )
     return content

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine import atomic
+from engine import atomic, seal
 from engine.config.fingerprint import fingerprint
 from engine.config.schema import Config
 from engine.data.sets import DataSets
@@ -22,7 +22,15 @@ from engine.runs.background import BackgroundWriter
 from engine.runs.best_weights import BestWeights
 from engine.runs.checkpoint import Saved
 from engine.runs.counters import Counters
-from engine.runs.directory import FAILED, FINISHED, INTERRUPTED, RUNNING, LockLost, RunFolder
+from engine.runs.directory import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    OWN_DIGEST,
+    RUNNING,
+    LockLost,
+    RunFolder,
+)
 from engine.runs.initial_weights import InitialWeights
 from engine.runs.log import Log
 from engine.runs.progress import Progress
@@ -305,6 +313,6 @@ class Run:
         self.folder.keep()
         counters = self._state.counters if counters is None else counters
         record = records.updated(self._record, status, counters, self._work)
-        record |= {"saved_step": self._saved_step} | more
+        record = seal.sealed(record | {"saved_step": self._saved_step} | more, OWN_DIGEST)
         atomic.write_json(self.folder.record, record)
         return record

@@ -7,12 +7,22 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine import evaluate, train
+from engine.data import sidecar
 from engine.errors import run_command
 from engine.runs.directory import RunFolder
-from tests.support.data import CLASSES, TEST_IMAGES, Files, coloured, rewrite_sidecar, write_beton
+from tests.support.data import (
+    CLASSES,
+    TEST_IMAGES,
+    Files,
+    coloured,
+    rewrite_sidecar,
+    stock_write,
+    write_beton,
+)
 from tests.support.runs import SHORT, Call, Command, record_of, run_of
 
 
@@ -74,10 +84,10 @@ def test_a_set_of_other_classes_is_refused(finished: RunFolder, tmp_path: Path, 
 
 def test_numbers_stand_for_missing_names(finished: RunFolder, tmp_path: Path, call: Call) -> None:
     images, labels = coloured(8, 0)
-    few, many, out = (tmp_path / name for name in ("few.beton", "many.beton", "out.csv"))
-    write_beton(few, images, labels % 3, split="mine")
-    rewrite_sidecar(few, few, classes=["0", "1", "2"], class_counts=[4, 2, 2])
-    assert call(evaluate.main, finished.path, "--data", few)[0] == 0
+    same, many, out = (tmp_path / name for name in ("same.beton", "many.beton", "out.csv"))
+    write_beton(same, images, labels, split="mine")
+    rewrite_sidecar(same, same, classes=list("0123"))
+    assert call(evaluate.main, finished.path, "--data", same)[0] == 0
     write_beton(many, images, labels * 0 - 1, split="hidden")
     rewrite_sidecar(many, many, classes=list("abcde"), class_counts=[0] * 5)
     code, _, err = call(evaluate.main, finished.path, "--data", many, "--predictions", out)
@@ -163,3 +173,56 @@ def test_views_are_averaged_where_it_is_asked_for(
     assert "mean of two views" in texts["flip"]
     assert "mean of six views" in texts["six"]
     assert call(evaluate.main, finished.path, "--tta", "ten")[0] == 2
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+@pytest.mark.parametrize("with_sidecar", [True, False])
+def test_another_number_of_classes_is_refused_also_where_numbers_name_them(
+    finished: RunFolder, tmp_path: Path, call: Call, classes: int, with_sidecar: bool
+) -> None:
+    path = tmp_path / "other.beton"
+    images, labels = coloured(10, 0)
+    write_beton(path, images, labels, split="mine")
+    names = [str(number) for number in range(classes)]
+    labels = np.arange(10) % classes
+    stock_write(path, images, labels, write_mode="raw")
+    counts = {"class_counts": np.bincount(labels).tolist(), "sha256": sidecar.digest_of(path)}
+    rewrite_sidecar(path, path, classes=names, **counts)
+    if not with_sidecar:
+        sidecar.path_of(path).unlink()
+    code, _, err = call(evaluate.main, finished.path, "--data", path)
+    assert code == 2
+    assert f"holds {classes} classes, but {finished.path} was trained on 4" in err
+
+
+def test_the_run_is_evaluated_from_any_folder_on_its_own_test_set(
+    files: Files, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    (there / "data").mkdir(parents=True)
+    elsewhere.mkdir()
+    for path in (files.train, files.test):
+        for part in (path, sidecar.path_of(path)):
+            shutil.copy(part, there / "data" / part.name)
+    relative = Files(Path("data") / files.train.name, Path("data") / files.test.name)
+    monkeypatch.chdir(there)
+    assert call(train.main, *SHORT, *relative.flags(), "--run.root", "runs/a")[0] == 0
+    (run,) = (there / "runs" / "a").glob("[!.]*")
+    flags = ["--device", "cpu", "--json"]
+    here = json.loads(call(evaluate.main, run, *flags)[1])
+    monkeypatch.chdir(elsewhere)
+    for path in (run, os.path.relpath(run)):
+        result = json.loads(call(evaluate.main, path, *flags)[1])
+        assert (result["accuracy"], result["images"]) == (here["accuracy"], TEST_IMAGES)
+    (elsewhere / "data").mkdir()
+    shutil.copy(files.train, elsewhere / relative.test)  # another file of the same name
+    code, _, err = call(evaluate.main, run)
+    assert code == 2 and f"{relative.test}: another file than the test set of {run}" in err
+    (elsewhere / relative.test).unlink()
+    (there / relative.test).unlink()
+    code, _, err = call(evaluate.main, run)
+    assert code == 2
+    assert (
+        err == f"error: {there / relative.test}: no such file, the test set of {run}; name "
+        "one with: --data\n"
+    )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import evaluate, train
+from engine import evaluate, seal, train
 from engine.errors import USER_ERROR, run_command
-from engine.runs.directory import INTERRUPTED, RunFolder
+from engine.runs.directory import INTERRUPTED, OWN_DIGEST, RunFolder
 from tests.support.data import Files
 from tests.support.runs import SHORT, Call, run_of
 
@@ -44,7 +44,7 @@ def test_a_file_of_an_unfinished_run_that_is_none_is_refused_by_name(
     run = RunFolder(tmp_path / "runs" / "run")
     shutil.copytree(trained[0].path, run.path)
     record = json.loads(run.record.read_text())
-    run.record.write_text(json.dumps(record | {"status": INTERRUPTED}))
+    run.record.write_text(json.dumps(seal.sealed(record | {"status": INTERRUPTED}, OWN_DIGEST)))
     (path,) = run.path.glob(name)
     path.unlink()
     MAKE[kind](path)

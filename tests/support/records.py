@@ -104,6 +104,11 @@ def log(content: dict[str, Any]) -> list[dict[str, Any]]:
                 "seconds": content["seconds"] * epoch / epochs,
             }
         )
+    finished = content["status"] == "finished"
+    if finished and lines:
+        for key in lines[-1]:
+            if key.endswith(("_loss", "_accuracy")) and key in content:
+                lines[-1][key] = content[key]
     return lines
 
 

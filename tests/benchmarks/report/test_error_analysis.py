@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -13,8 +14,9 @@ import pytest
 from benchmarks.records import runs
 from benchmarks.report import error_analysis
 from benchmarks.report.error_analysis import Allowance, ErrorAnalysis, analyse
-from engine import train
+from engine import seal, train
 from engine.errors import run_command
+from engine.runs.directory import OWN_DIGEST
 from tests.support.pages import check_page
 
 
@@ -64,8 +66,9 @@ def test_a_result_is_kept_and_a_damaged_copy_is_computed_again(
 def test_missing_weights_or_data_are_the_reason_given(folder: Path) -> None:
     path = folder / "record.json"
     content = json.loads(path.read_text())
+    del content[OWN_DIGEST]
     path.write_text(json.dumps(content | {"data_digests": {"train": "0", "test": "0"}}))
-    assert "is not the file that the run was tested on" in str(analysis_of(folder))
+    assert "another file than the test set of" in str(analysis_of(folder))
     content["config"]["data"]["test"] = "gone.beton"
     path.write_text(json.dumps(content))
     assert analysis_of(folder) == "the test set gone.beton is not there"
@@ -98,3 +101,25 @@ def test_an_analysis_that_would_take_too_long_does_not_begin(folder: Path) -> No
     half = Allowance(8.0, spent=4.0, rate=flops / 6)
     assert "about 6 s, and 4 s were left after other runs" in str(analyse(run, cache, half))
     assert isinstance(analyse(run, cache, Allowance(8.0)), ErrorAnalysis)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("test_accuracy", "record.json says 99.99 %"),
+        ("train_loss", "train_loss is 0.9999 in record"),
+    ],
+)
+def test_a_result_that_the_weights_do_not_reach_is_none(
+    folder: Path, report_of: Callable[..., str], tmp_path: Path, key: str, reason: str
+) -> None:
+    """Whoever edits the record can edit its digest as well, but not the weights."""
+    path = folder / "record.json"
+    content = json.loads(path.read_text()) | {key: 0.9999}
+    path.write_text(json.dumps(seal.sealed(content, OWN_DIGEST)))
+    text = report_of("--predictions", "all")
+    check_page(text)
+    assert reason in text
+    with open(tmp_path / "report" / "runs.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["status"] == "broken" and reason in row["problem"]
