@@ -75,8 +75,9 @@ class InProcess:
         since = begin_log(job.log)
         with (
             open(job.log, "a", encoding="utf-8", buffering=1) as log,
-            contextlib.redirect_stdout(output.forgiving(log)),
-            contextlib.redirect_stderr(log),
+            output.forgiving(log) as unread,
+            contextlib.redirect_stdout(unread),
+            contextlib.redirect_stderr(unread),
         ):
             code = self._exit_code(job)
         self._free()

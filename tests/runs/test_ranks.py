@@ -45,7 +45,7 @@ def test_two_processes_write_one_run_of_the_same_samples(files: Files, tmp_path:
     assert "test accuracy" in outs[0] and outs[1] == "", "one rank reports"
     assert run_command(train.main, flags[0]) == 0
     one, two = (RunFolder(tmp_path / name / "run") for name in ("one", "two"))
-    assert two.log_lines()[-1]["sample_trace"] == one.last_log_line()["sample_trace"]
+    assert two.log_lines()[-1]["sample_trace"] == one.log_lines()[-1]["sample_trace"]
     ours, theirs = one.finished_record(), two.finished_record()
     assert theirs["ranks"] == 2 and "ranks" not in ours
     for key in ("fingerprint", "train_images", "test_images", "steps", "training_flops"):
@@ -77,7 +77,7 @@ def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on_to_the_same_bits(
 
     assert run_command(train.main, _flags(files, tmp_path / "one")) == 0
     one, two = (RunFolder(tmp_path / name / "run") for name in ("one", "whole"))
-    assert one.log_lines()[-1]["sample_trace"] == two.last_log_line()["sample_trace"]
+    assert one.log_lines()[-1]["sample_trace"] == two.log_lines()[-1]["sample_trace"]
     assert one.finished_record()["fingerprint"] == two.finished_record()["fingerprint"]
     assert one.finished_record()["train_images"] == two.finished_record()["train_images"]
 
