@@ -24,7 +24,7 @@ from engine.columns import columns
 from engine.errors import FAILED, OK, RESUMABLE, RunFailed, run_command
 
 PROGRAM = "python -m benchmarks.gpu.resume"
-EPOCHS, QUICK_EPOCHS = 3, 20  # epochs of tens of milliseconds, and still one to be interrupted in
+EPOCHS, QUICK_EPOCHS = 3, 12  # epochs of tens of milliseconds, and still one to be interrupted in
 AT_MOST = 150.0  # seconds of a run, or until its first epoch
 POLL, INTO = 0.02, 0.3  # seconds: between looks at the log, and into the second epoch
 SIGNALS = {"killed": signal.SIGKILL, "stopped": signal.SIGTERM}

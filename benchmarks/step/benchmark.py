@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,6 +20,7 @@ from benchmarks.step.turns import StepTurns
 from engine.config.schema import Runtime
 from engine.step.device import has_bf16_units
 
+Row = TypeVar("Row")
 SIZES = (128, 256, 512, 1024)  # batches of the sections that compare several
 QUICKSTART_EPOCHS = 3  # of configs/quickstart.yaml; all others are trained for 200
 
@@ -45,6 +46,10 @@ class StepBenchmark(Benchmark):
         size = batch_size or self.batch_size
         workload = Workload(variant, size, self.path, self.device, self.threads)
         return replace(workload, epochs=QUICKSTART_EPOCHS) if variant == QUICKSTART else workload
+
+    def some(self, variations: Mapping[str, Row]) -> dict[str, Row]:
+        """All of them, or the first two where it must be quick."""
+        return dict(list(variations.items())[: 2 if self.quick else None])
 
     def ours(self, workload: Workload, runtime: Runtime | None = None, **settings: Any) -> Ours:
         """The engine's step with its compiled code below the benchmark's own folder."""

@@ -70,7 +70,7 @@ def batches(bench: StepBenchmark) -> None:
 
 def modes(bench: StepBenchmark) -> None:
     """Ours with parts of the step switched off, at the first batch size."""
-    for name, runtime in MODES.items():
+    for name, runtime in bench.some(MODES).items():
         if bench.device == "cpu":
             runtime = replace(runtime, graph=False)
         _variation(bench, "ours by mode", name, runtime)
@@ -78,26 +78,26 @@ def modes(bench: StepBenchmark) -> None:
 
 def precisions(bench: StepBenchmark) -> None:
     """Ours in every precision, compiled and graphed."""
-    for name in PRECISIONS:
+    for name in PRECISIONS if not bench.quick else PRECISIONS[::2]:
         runtime = Runtime(precision="fp32" if name == "tf32" else name, tf32=name == "tf32")
         _variation(bench, "ours by precision", name, runtime)
 
 
 def inputs(bench: StepBenchmark) -> None:
     """Ours with each kind of input and in exact mode, compiled and graphed."""
-    for name, settings in INPUTS.items():
+    for name, settings in bench.some(INPUTS).items():
         _variation(bench, "ours by input", name, Runtime(), settings=settings)
 
 
 def switches(bench: StepBenchmark) -> None:
     """Ours with the engine's switches for a GPU the other way, one at a time."""
-    for name, settings in SWITCHES.items():
+    for name, settings in bench.some(SWITCHES).items():
         _variation(bench, "ours by switch", name, Runtime(), settings=settings)
 
 
 def tuning(bench: StepBenchmark) -> None:
     """Ours with longer searches for the fastest kernels."""
-    for name, settings in TUNING.items():
+    for name, settings in bench.some(TUNING).items():
         _variation(bench, "ours by search", name, Runtime(), settings=settings)
 
 

@@ -35,7 +35,7 @@ def whole(bench: StepBenchmark) -> None:
 def boundaries(bench: StepBenchmark) -> None:
     """Short runs by what an epoch's time was spent on, with the switches for its end each way."""
     epochs = str(QUICK_EPOCHS if bench.quick else SHORT_EPOCHS)
-    for name, flags in BOUNDARIES.items():
+    for name, flags in bench.some(BOUNDARIES).items():
         with bench.missing_if_it_fails(f"boundaries: {name}"):
             bench.say(f"  {bench.network}: {epochs} epochs, {name}")
             words = ["--train.epochs", epochs, *shlex.split(flags)]

@@ -13,10 +13,12 @@ from benchmarks.step import gpu, layer, page, whole_runs
 from benchmarks.step.benchmark import StepBenchmark
 from benchmarks.step.goals import KEYS, QUICKSTART
 from benchmarks.step.peers import reports_loop
-from benchmarks.step.peers.ours import Ours
-from engine.config.schema import Runtime
+from benchmarks.step.peers.ours import Ours, with_settings
+from engine import train
+from engine.config.schema import Config, Runtime
 from engine.step import profile, rates
 from tests.support.data import Files
+from tests.support.runs import Call
 
 EAGER = Runtime(compile=False, precision="fp32")
 
@@ -69,8 +71,6 @@ def test_the_sections_of_a_gpu_fill_their_tables(
     monkeypatch.setattr(gpu, "PRECISIONS", ("fp32",))
     monkeypatch.setattr("benchmarks.step.turns.HOST_ROUNDS", 2)
     monkeypatch.setattr(layer, "SIDE", 6)
-    for table in ("INPUTS", "SWITCHES", "TUNING"):
-        monkeypatch.setattr(gpu, table, dict(list(getattr(gpu, table).items())[:2]))
     monkeypatch.setattr(
         bench,
         "ours",
@@ -134,9 +134,28 @@ def test_short_runs_show_what_the_end_of_an_epoch_takes_with_each_switch(
     monkeypatch.setattr(whole_runs.whole_run, "run", run)
     whole_runs.boundaries(bench)
     rows = bench.results.details["tables"]["an epoch of short runs"]
-    assert [row["what"] for row in rows] == list(whole_runs.BOUNDARIES)
+    assert [row["what"] for row in rows] == list(whole_runs.BOUNDARIES)[:2]  # quick
     assert rows[0]["checkpoint, ms"] == pytest.approx(100.0)
+    bench.quick = False
+    whole_runs.boundaries(bench)
+    assert len(flags) == 2 + len(whole_runs.BOUNDARIES)
     assert "--runtime.copy_at_once" in flags[-1] and "--runtime.copy_at_once" not in flags[0]
+
+
+@pytest.mark.parametrize("name", ["INPUTS", "SWITCHES", "TUNING"])
+def test_every_variation_of_ours_is_a_setting_of_the_engine(name: str) -> None:
+    table: dict[str, dict[str, Any]] = getattr(gpu, name)
+    plain = Config()
+    changed = [with_settings(plain, settings) for settings in table.values() if settings]
+    assert changed and all(config != plain for config in changed)
+
+
+@pytest.mark.parametrize("flags", whole_runs.BOUNDARIES.values())
+def test_every_variation_of_a_short_run_is_one_of_the_engine(
+    flags: str, files: Files, call: Call
+) -> None:
+    words = ["--model.name", "resnet11", *files.flags(), *flags.split(), "--print-config"]
+    assert call(train.main, *words)[0] == 0
 
 
 @pytest.mark.parametrize(
