@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from engine.escaping import escaped
 
@@ -47,7 +48,8 @@ class CtrlC:
     """Ctrl-C raises at once, can be deferred, and is not lost in code that swallows exceptions.
 
     FFCV and the libraries it imports do so in places: `check` raises again what was lost there.
-    After `defer`, files are being renamed and it is too late to stop.
+    After `defer`, files are being renamed and it is too late to stop. What Python cannot raise any
+    more, of an object that Ctrl-C left half made, is not printed.
     """
 
     def __init__(self) -> None:
@@ -55,10 +57,13 @@ class CtrlC:
 
     def __enter__(self) -> CtrlC:
         self._before = signal.signal(signal.SIGINT, self._handle)
+        self._report, sys.unraisablehook = sys.unraisablehook, self._unraisable
         return self
 
     def __exit__(self, *error: object) -> None:
         signal.signal(signal.SIGINT, self._before)
+        if not self.pressed:  # else half-made objects are still to be freed
+            sys.unraisablehook = self._report
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if Ctrl-C has been pressed."""
@@ -69,6 +74,10 @@ class CtrlC:
         """Raise if Ctrl-C has been pressed; from now on it has no effect."""
         self.deferred = True
         self.check()
+
+    def _unraisable(self, what: Any) -> None:
+        if not self.pressed:
+            self._report(what)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.pressed = True

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from writers import pickle_check
+
 
 class NotABatch(ValueError):
     """The pickle is not one of CIFAR's; the message says what is wrong."""
@@ -21,6 +23,8 @@ class NotABatch(ValueError):
 def load(content: bytes) -> dict[bytes, Any]:
     """The dictionary of a batch; its array of images as `numpy.ndarray`, its strings as bytes."""
     try:
+        if wrong := pickle_check.problem(content):
+            raise NotABatch(wrong)
         value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except NotABatch:
         raise

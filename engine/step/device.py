@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import shutil
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +214,14 @@ def _savings(runtime: Runtime, compiled: bool) -> Savings:
 
 
 def _set_threads(runtime: Runtime, device: torch.device, ranks: Ranks) -> None:
-    threads = runtime.threads or max(1, len(os.sched_getaffinity(0)) // ranks.local[1])
+    cores = len(os.sched_getaffinity(0))
+    threads = runtime.threads or max(1, cores // ranks.local[1])
+    if threads > cores:
+        print(
+            f"warning: runtime.threads {threads}: there are {cores} cores here; threads that wait "
+            "for each other make steps slower, many of them without end",
+            file=sys.stderr,
+        )
     if runtime.exact and device.type == "cpu":
         threads = 1  # the order of the sums in a weight gradient follows the threads
     torch.set_num_threads(threads)

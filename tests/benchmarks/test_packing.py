@@ -22,7 +22,6 @@ WORK = budget.flops(resolve(Model(name="resnet11"))).training
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_gains_are_printed_written_and_kept(files: Files, tmp_path: Path, call: Call) -> None:
     output, cache = tmp_path / "packing.json", tmp_path / "cache"
     words = ("--networks", "resnet11", "--turns", "1", "--seconds", "0.01", "--json", output)
@@ -37,7 +36,6 @@ def test_gains_are_printed_written_and_kept(files: Files, tmp_path: Path, call: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_runs_at_once_are_started_measured_and_stopped(
     files: Files, tmp_path: Path, call: Call
 ) -> None:

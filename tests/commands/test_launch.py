@@ -89,7 +89,6 @@ def _saved(root: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("rank", "when"),
     [pytest.param("0", "step", marks=pytest.mark.long), ("1", "step"), ("0", "checkpoint")],
@@ -122,7 +121,6 @@ def test_after_a_rank_is_killed_training_goes_on_and_nothing_is_recorded_twice(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("target", ["rank 1", "launch", "launch killed", "its terminal closed"])
 def test_a_signal_anywhere_saves_the_step_and_ends_with_75(
     files: Files, tmp_path: Path, target: str
@@ -150,7 +148,6 @@ def test_a_signal_anywhere_saves_the_step_and_ends_with_75(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_mistake_in_the_data_is_no_reason_to_start_again(files: Files, tmp_path: Path) -> None:
     log = tmp_path / "log"
     flags = [*exact_flags(files, tmp_path, 2, 8)]

@@ -173,7 +173,6 @@ def test_the_loader_makes_the_same_pixels_on_the_cpu(device: str, files: Files) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)  # it is about 40 tests
 @pytest.mark.skipif(INTERPRETED, reason="this is its process")
 def test_tritons_interpreter_gives_the_same(tmp_path: Path) -> None:
     environment = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)}

@@ -292,7 +292,6 @@ def test_the_kernel_compiles_for_a_gpu_without_fused_operations(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.skipif(INTERPRETED, reason="this is its process")
 def test_tritons_interpreter_gives_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")

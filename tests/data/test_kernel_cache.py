@@ -120,7 +120,6 @@ def test_code_of_another_processor_is_kept_too(compiled: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_processor_without_wide_vectors_gives_the_same_batches(tmp_path: Path) -> None:
     environment = {
         "NUMBA_CPU_NAME": "generic",

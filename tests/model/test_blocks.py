@@ -71,7 +71,6 @@ print("trained")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_narrow_networks_survive_onednns_strided_1x1_convolution() -> None:
     """With a strided convolution this process hangs, or dies of a signal, in some 50 steps."""
     passive = {"OMP_WAIT_POLICY": "passive"}  # its two threads, on a loaded machine

@@ -77,7 +77,6 @@ def test_eager_equals_traced_as_on_a_gpu(kind: str) -> None:
 
 @inductor
 @pytest.mark.slow
-@pytest.mark.timeout(180)  # a cold compiler on a busy machine
 @pytest.mark.parametrize("kind", ["stem se", "preactivation all", "house"])
 def test_eager_equals_compiled(kind: str) -> None:
     torch.manual_seed(2)

@@ -112,7 +112,6 @@ def folder(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [name for name in FENCED if FENCED[name]])
 def test_every_command_of_a_page_runs(page: str, folder: Path) -> None:
     for command in FENCED[page]:

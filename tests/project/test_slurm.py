@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 from tests.support.processes import run, start
 
 SCRIPTS = ROOT / "tools" / "slurm"
-SECONDS = 20
+SECONDS = 200
 
 # What a stand-in was called with goes to `calls`; one that waits ends with END on a signal.
 CALL = '#!/bin/bash\necho "$(basename "$0") $*" >>"$CALLS"\n'

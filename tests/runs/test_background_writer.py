@@ -64,7 +64,6 @@ def test_an_error_is_raised_once_by_the_next_call(call: str) -> None:
     writer.wait()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("every", [6, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_recorded_run_that_dies_at_any_durable_operation_continues_to_the_same_bytes(
     files: Files, tmp_path: Path, recorder: FakeRecorder, every: int

@@ -115,7 +115,6 @@ def test_a_run_from_weights_stopped_after_every_step_ends_with_the_same_files(
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("first", "every"), [(0, 9), *(pytest.param(n, 3, marks=SLOW) for n in range(3))]
 )

@@ -21,7 +21,6 @@ from tests.support.runs import exact_flags, outcome
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", [0, pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW)])
 def test_a_run_that_dies_at_any_durable_operation_continues_to_the_same_bytes(
     files: Files, tmp_path: Path, part: int
@@ -30,7 +29,6 @@ def test_a_run_that_dies_at_any_durable_operation_continues_to_the_same_bytes(
     die_and_continue(files, tmp_path, itertools.count(part, 3))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("number", "every"),
     [(errno.ENOSPC, 5), *(pytest.param(n, 2, marks=SLOW) for n in (errno.ENOSPC, errno.EIO))],

@@ -53,7 +53,6 @@ def test_two_processes_write_one_run_of_the_same_samples(files: Files, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on_to_the_same_bits(
     files: Files, tmp_path: Path
 ) -> None:
@@ -91,7 +90,6 @@ def test_a_mistake_ends_all_ranks_and_is_reported_once(files: Files, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_loss_that_is_not_finite_and_best_weights_on_two_ranks(
     files: Files, tmp_path: Path
 ) -> None:

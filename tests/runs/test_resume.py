@@ -139,7 +139,6 @@ def _wait_for(process: WarmProcess, text: str) -> None:
     raise AssertionError(f"the process ended without printing {text!r}: {''.join(lines)}")
 
 
-@pytest.mark.timeout(300)
 def test_ten_real_signals_at_random_moments_change_nothing(files: Files, tmp_path: Path) -> None:
     seldom = ["--checkpoint.every_epochs", "5"]
     whole, parts = _two_roots(files, tmp_path, 16, *seldom)

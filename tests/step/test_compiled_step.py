@@ -184,7 +184,6 @@ def train_in_one_process(
 
 @needs_a_compiler
 @pytest.mark.slow
-@pytest.mark.timeout(240)  # of which two processes wait for g++
 def test_seeds_rates_schedules_and_lengths_share_one_compilation(
     files: Files, tmp_path: Path
 ) -> None:

@@ -25,7 +25,6 @@ def test_thirty_steps_give_the_golden_losses(name: str, files: Files) -> None:
     assert losses == golden(name)
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("capability", "names"),  # without Lookahead: it adds no sums, whose order is what differs
     [

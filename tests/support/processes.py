@@ -25,7 +25,7 @@ SIGNALS = [  # that ask a command to stop: all but SIGHUP where `nohup` runs the
     number for number in signals.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
 ]
 Words = str | Path
-SECONDS = 120  # a stuck process must fail its test, not hang it
+SECONDS = 240  # a stuck process must fail its test, not hang it
 
 
 def python(*words: Words) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.support.processes import WarmProcess, start_warm
 
-SECONDS = 60  # a rank that waits for others in vain must fail its test
+SECONDS = 240  # a rank that waits for others in vain must fail its test
 
 Result = TypeVar("Result")
 

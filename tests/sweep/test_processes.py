@@ -87,7 +87,6 @@ def _wait(sweep: Sweep, process: WarmProcess, runs: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.timeout(120)
 def test_two_sweeps_started_at_once_share_the_runs(sweep: Sweep) -> None:
     axis = ", ".join(str(number / 100) for number in range(1, 7))
     sweep.write(f'  - {{id: "1", title: Many, axes: {{optim.lr: [{axis}]}}}}', epochs=3)
@@ -127,7 +126,6 @@ def _finish(sweep: Sweep, *more: str) -> None:
         )
 
 
-@pytest.mark.timeout(120)
 def test_after_a_kill_no_run_is_trained_twice(sweep: Sweep) -> None:
     sweep.write(LONG, epochs=EPOCHS)
     process = _start(sweep)
@@ -139,7 +137,6 @@ def test_after_a_kill_no_run_is_trained_twice(sweep: Sweep) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_after_kills_of_a_run_and_of_all_processes_no_run_is_trained_twice(sweep: Sweep) -> None:
     sweep.write(LONG, epochs=EPOCHS)
     for turn in range(2):
@@ -166,7 +163,6 @@ def test_a_sweep_whose_output_nobody_reads_ends_as_any_other(sweep: Sweep) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("jobs", ["0", "2"])
 def test_a_sweep_whose_terminal_is_closed_saves_its_runs(sweep: Sweep, jobs: str) -> None:
     sweep.write(LONG, epochs=200)

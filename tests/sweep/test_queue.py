@@ -98,7 +98,7 @@ def test_of_four_processes_each_run_goes_to_one(tmp_path: Path) -> None:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    claimed = [worker.communicate(timeout=50)[0].split() for worker in workers]
+    claimed = [worker.communicate(timeout=200)[0].split() for worker in workers]
     assert sorted(each for some in claimed for each in some) == ORDER
     assert sum(bool(some) for some in claimed) > 1, "one process had all runs: no proof"
 
@@ -116,7 +116,7 @@ def test_the_claim_of_a_killed_process_is_taken_over_and_of_a_living_one_is_not(
         assert holder.stdout.readline().strip() == ORDER[0]
         assert not base.claim()
         os.kill(holder.pid, signal.SIGKILL)
-        holder.communicate(timeout=20)
+        holder.communicate(timeout=200)
         ((claimed, row),) = base.claim()
         assert claimed == ORDER[0]
         assert row.orphaned == 1, "the next executor isolates it"

@@ -315,3 +315,33 @@ def test_the_published_digests_and_addresses_are_torchvisions():
         expected = [*theirs.train_list, *theirs.test_list]
         expected.append([theirs.meta["filename"], theirs.meta["md5"]])
         assert layout.files == {name: f"md5:{md5}" for name, md5 in expected}
+
+
+def nested_tuples(levels: int) -> bytes:
+    """Each holds the one before twice: 2 ** levels values in a few bytes."""
+    pairs = b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(levels))
+    return b"\x80\x02}" + b"(K\x01q\x00K\x01\x86q\x00" + pairs + b"K\x01u."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        nested_tuples(60),
+        b"\x80\x02]q\x00" + b"h\x00a" * 3 + b".",
+        b"\x80\x02K\x01r\xff\xff\xff\x7f.",
+        b"p2147483647\n.",
+        b"\x80\x02K\x0122.",
+        b"N0" * 1_100_000 + b".",
+    ],
+    ids=["tuples", "list", "LONG_BINPUT", "PUT", "DUP", "long"],
+)
+def test_a_pickle_that_grows_without_end_is_refused_before_it_does(content: bytes) -> None:
+    with pytest.raises(unpickle.NotABatch):
+        unpickle.load(content)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_batches_of_newer_protocols_are_read(protocol: int) -> None:
+    pixels = np.zeros((3, 3072), np.uint8)
+    batch = {b"data": pixels, b"labels": [1, 2, 1], b"filenames": [b"a", b"b", b"a"]}
+    assert unpickle.load(pickle.dumps(batch, protocol))[b"labels"] == [1, 2, 1]

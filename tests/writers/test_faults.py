@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import WarmProcess, run, run_warm, start_warm
+from tests.support.processes import WarmProcess, python, run, run_warm, start_warm
 from tests.support.written import contents, write_synthetic
 from writers import disk_array
 
@@ -127,3 +127,18 @@ def test_a_folder_without_permission_is_a_named_error(folder, good, capsys):
     folder.chmod(0o700)
     assert "permission denied" in capsys.readouterr().err
     assert contents(folder) == good
+
+
+def test_ctrl_c_inside_a_library_leaves_no_traceback() -> None:
+    """It came between two lines of multiprocessing, which FFCV's allocator uses."""
+    code = (
+        "import os, signal, types; from multiprocessing import Value, util\n"
+        "from writers.console import CtrlC\n"
+        "class Counter:\n"
+        "    def __next__(self): os.kill(os.getpid(), signal.SIGINT); return 1\n"
+        "util._finalizer_counter = Counter()\n"
+        "try:\n    with CtrlC(): Value('Q', 0)\n"
+        "except KeyboardInterrupt: print('stopped')\n"
+    )
+    done = run(*python("-c", code))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")

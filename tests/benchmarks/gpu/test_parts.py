@@ -365,7 +365,6 @@ def test_ffcv_and_fastargs_are_not_needed_but_by_the_parts_that_measure_them() -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_the_rehearsal_of_a_part_makes_tables_of_the_real_kind(
     files: Files, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(
         CHROMIUM is None, reason="no chromium on this machine; tools/browser.sh brings it"
     ),
-    pytest.mark.timeout(180),  # the first test starts a browser, trains and draws
+    pytest.mark.timeout(300),  # the first test starts a browser, trains and draws
 ]
 
 

@@ -79,7 +79,6 @@ def test_a_trainer_that_cannot_be_made_says_why(workload: Workload, tmp_path: Pa
         PeerProcess("plain", lost, cache="", seconds=0.001)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "trainer", [InThisProcess, pytest.param(PeerProcess, marks=pytest.mark.slow)]
 )
