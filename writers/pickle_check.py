@@ -32,7 +32,7 @@ def problem(content: bytes) -> str:
             kept += 1
             if before in CONTAINERS:
                 containers.add(number)
-        elif name == "DUP" or (name in FETCH and int(argument) in containers):
+        elif name == "DUP" or (name in FETCH and int(argument or 0) in containers):
             return "a pickle that uses a list, a tuple or a dictionary twice"
         before = name
     return ""
