@@ -38,8 +38,7 @@ def boundaries(bench: StepBenchmark) -> None:
     for name, flags in bench.some(BOUNDARIES).items():
         with bench.missing_if_it_fails(f"boundaries: {name}"):
             bench.say(f"  {bench.network}: {epochs} epochs, {name}")
-            words = ["--train.epochs", epochs, *shlex.split(flags)]
-            words += ["--train.batch_size", str(bench.batch_size)]
+            words = ["--train.epochs", epochs, *_usual(bench), *shlex.split(flags)]
             cache = bench.cache / "boundaries"
             run = whole_run.run(
                 bench.network, bench.path, bench.device, *words, seconds=AT_MOST, cache=cache
@@ -60,9 +59,14 @@ def _epochs(bench: StepBenchmark) -> int:
     return QUICK_EPOCHS if bench.quick else EPOCHS
 
 
+def _usual(bench: StepBenchmark) -> list[str]:
+    batch, threads = str(bench.batch_size), str(bench.threads)
+    return ["--train.batch_size", batch, "--runtime.threads", threads]
+
+
 def _ours(bench: StepBenchmark, epochs: int) -> None:
     bench.say(f"  {bench.network}: {epochs} epochs in a process of its own")
-    flags = ["--train.epochs", str(epochs), "--train.batch_size", str(bench.batch_size)]
+    flags = ["--train.epochs", str(epochs), *_usual(bench)]
     where = bench.network, bench.path, bench.device
     cache = bench.cache if bench.quick else None
     run = whole_run.run(*where, *flags, seconds=AT_MOST, cache=cache)
