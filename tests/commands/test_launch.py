@@ -21,7 +21,7 @@ from tests.support.processes import python, start
 from tests.support.runs import Call, exact_flags
 
 EPOCHS = 12  # of 10 steps
-SECONDS = 100
+SECONDS = 250
 
 
 @pytest.mark.parametrize(

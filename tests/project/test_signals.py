@@ -31,6 +31,7 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
         assert process.wait(60) == 128 + signal.SIGINT
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "number",
     [

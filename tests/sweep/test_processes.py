@@ -162,24 +162,28 @@ def test_a_sweep_whose_output_nobody_reads_ends_as_any_other(sweep: Sweep) -> No
     assert sweep() == 1, "and is set aside"
 
 
+TERMINAL = """
+import os, pty, select, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+while 0 not in select.select([0, terminal], [], [])[0]:
+    os.read(terminal, 65536)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["0", "2"])
 def test_a_sweep_whose_terminal_is_closed_saves_its_runs(sweep: Sweep, jobs: str) -> None:
-    sweep.write(LONG, epochs=200)
-    code = (
-        "import os, pty, sys\n"
-        "pid, terminal = pty.fork()\n"
-        "if pid == 0:\n    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
-        "sys.stdin.readline()\n"
-        "os.close(terminal)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)\n"
-    )
+    sweep.write(LONG, epochs=1000)
     command = ("-m", "engine.sweep", *sweep.arguments(*SELDOM, "--jobs", jobs))
-    process = start(*python("-c", code, *command), stdin=subprocess.PIPE)
+    process = start(*python("-c", TERMINAL, *command), stdin=subprocess.PIPE)
     while not _has_begun(sweep, 1):
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    out, err = process.communicate("close\n", 100)
+    out, err = process.communicate("close\n", 300)
     assert out == "75\n", err
     for record in sweep.records().values():
         assert record["status"] == "interrupted" and record["saved_step"] == record["steps"]
