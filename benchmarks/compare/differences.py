@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from benchmarks.records.conditions import conditions_of, refuse_mixture, setting_key, settings_of
 from benchmarks.records.runs import RunRecord
-from benchmarks.records.untrusted import printable
+from benchmarks.records.untrusted import numbers, printable
 from engine import files
 from engine.errors import RunFailed, UserError
 from engine.statistics import Difference, Summary, summary, welch
@@ -227,7 +227,7 @@ def _rates(path: Path) -> Iterator[tuple[str, list[float]]]:
                 for key, side in zip(names, ("first", "second"), strict=True):
                     rates.setdefault(key, []).extend(pair[side])
         for name, values in rates.items():
-            yield printable(name), [float(value) for value in values]
+            yield printable(name), numbers(values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: not the JSON of benchmarks.loader or benchmarks.step") from None
 

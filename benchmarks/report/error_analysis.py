@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import functools
 import io
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records.runs import RunRecord
-from benchmarks.records.untrusted import mapping, number, printable
-from engine import atomic, files
+from benchmarks.records.untrusted import mapping, number, printable, read_object
+from engine import atomic
 from engine.errors import UserError
 from engine.runs.directory import RunFolder
 
@@ -229,18 +228,35 @@ def _png(image: Any) -> str:
 
 def _read(path: Path) -> ErrorAnalysis | None:
     """The result of an earlier report; a damaged file is computed again."""
+    content = read_object(path, [])
     try:
-        content = json.loads(files.read_text(path))
         if content["format"] != FORMAT:
             return None
+        classes = tuple(map(printable, content["classes"]))
+        confusion = tuple(tuple(map(_count, row)) for row in content["confusion"])
+        if {len(classes)} != {len(confusion), *map(len, confusion)}:
+            raise ValueError("another number of rows or columns than of classes")
         worst = tuple(
-            WorstImage(int(image), str(truth), str(predicted), float(probability), _base64(png))
-            for image, truth, predicted, probability, png in content["mistakes"]
+            WorstImage(
+                _count(image), printable(truth), printable(predicted), _share(share), _base64(png)
+            )
+            for image, truth, predicted, share, png in content["mistakes"][:WORST]
         )
-        confusion = tuple(tuple(int(n) for n in row) for row in content["confusion"])
-        return ErrorAnalysis(tuple(map(str, content["classes"])), confusion, worst)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ErrorAnalysis(classes, confusion, worst)
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError("not a count")
+    return value
+
+
+def _share(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError("not a share")
+    return float(value)
 
 
 def _base64(text: str) -> str:

@@ -14,7 +14,7 @@ from benchmarks import tables
 from benchmarks.records import runs
 from benchmarks.report import formats
 from engine.errors import UserError
-from tests.support.records import record, write_run
+from tests.support.records import log, record, write_run
 
 
 def test_a_real_run_is_one_row_with_its_settings_and_one_row_per_epoch(
@@ -181,3 +181,22 @@ def test_a_last_epoch_that_is_a_part_counts_as_one(
     (run,) = runs.read(write_run(tmp_path, "one", content))
     assert run.passes == planned
     assert formats.training(run).startswith(words)
+
+
+def test_values_that_cannot_be_reckoned_with_are_left_out(tmp_path: Path) -> None:
+    content = record(epochs=3) | {"seconds": 1e308, "best_test_accuracy": -1e308, "steps": 2**63}
+    content["config"]["train"]["note"] = "\ud800"
+    lines = log(content)
+    lines[0] |= {"train_accuracy": -1e308, "lr": 1e308, "seconds": 5e-324}
+    lines[1]["epoch"] = lines[2]["step"] = 2**63
+    write_run(tmp_path, "one", content, lines)
+    (run,) = runs.read(tmp_path)
+    assert run.finished
+    assert (run["seconds"], run["best_test_accuracy"], run["steps"]) == (None, None, None)
+    assert run.config["train.note"] == "\ufffd"
+    assert list(run.epochs.numbers) == [1, 3]
+    first = run.epochs[0]
+    assert (first["train_accuracy"], first["lr"], first["seconds"]) == (None, None, 0.0)
+    deep = '{"a":' * 40 + "1" + "}" * 40
+    (tmp_path / "one" / "record.json").write_text(deep)
+    assert runs.read(tmp_path)[0].status == "broken"

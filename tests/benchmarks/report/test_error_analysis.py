@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -123,3 +124,40 @@ def test_a_result_that_the_weights_do_not_reach_is_none(
     with open(tmp_path / "report" / "runs.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["status"] == "broken" and reason in row["problem"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("confusion", [[1, 2], [3, 4]]),
+        ("confusion", [[1]] * 4),
+        ("confusion", [[-1] * 4] * 4),
+        ("confusion", [[1e308] * 4] * 4),
+        ("confusion", 3),
+        ("classes", ["a"] * 5),
+        ("classes", None),
+        ("mistakes", [[1, "a", "b", 1e308, ""]]),
+        ("mistakes", [["x", "a", "b", 0.5, ""]]),
+        ("mistakes", [[1, "a", "b", 0.5, "<script>"]]),
+        ("mistakes", [[]]),
+    ],
+)
+def test_a_kept_result_of_another_shape_is_computed_again(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    png = "aGFsbG8="
+    content = {
+        "format": 1,
+        "classes": ["a\x1b[2J", "b", "c", "d"],
+        "confusion": [[1, 0, 0, 0]] * 4,
+        "mistakes": [[3, "a", "b", 0.5, png]],
+    }
+    path = tmp_path / "kept.json"
+    path.write_text(json.dumps(content))
+    kept = error_analysis._read(path)
+    assert kept is not None and kept.classes[0] == "a\ufffd[2J" and kept.images == 4
+    path.write_text(json.dumps(content | {key: value}))
+    assert error_analysis._read(path) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert error_analysis._read(path) is None
