@@ -17,16 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "architecture.svg"
 PACKAGES = ("engine", "writers", "benchmarks")
-BASE = (
-    "errors",
-    "signals",
-    "escaping",
-    "atomic",
-    "files",
-    "columns",
-    "statistics",
+BASE = (  # of engine
+    "errors", "signals", "escaping", "atomic", "files", "seal", "output", "columns", "statistics",
     "parser",
-)  # of engine
+)  # fmt: skip
 COMMANDS = ("train", "launch", "rank", "evaluate", "show")
 TEXTS = {
     "engine base": "Errors and exit codes, signals, atomic files, statistics, text tables.",
