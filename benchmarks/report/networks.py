@@ -27,6 +27,12 @@ class Network:
     symbol: Markup
 
 
+MEANINGLESS = (  # what settings of a wrong type or size can raise
+    UserError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+
 def networks(runs: Sequence[RunRecord]) -> dict[str, Network]:
     """By folder, the networks of the runs whose records describe one."""
     drawn: dict[str, Network] = {}  # by drawing
@@ -45,7 +51,7 @@ def _drawing(run: RunRecord) -> str:
     try:
         variant = resolve(from_dict(dict(run.record["config"])).model)
         return drawing(variant, len(classes), side, run.name)
-    except (UserError, ArithmeticError, KeyError, LookupError, TypeError, ValueError):
+    except MEANINGLESS:
         return ""  # of another version, or damaged: the run's settings are shown all the same
 
 

@@ -171,7 +171,7 @@ def trained_network(
             "batch_size": batch_size,
             "image_side": int(record["image_side"]),
         }
-    except (AttributeError, KeyError, TypeError, ValueError, UserError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UserError):
         return None  # broken, or written by another version
     usable = 0 < rate < math.inf and work > 0
     return TrainedNetwork(variant, work, rate, conditions) if usable else None

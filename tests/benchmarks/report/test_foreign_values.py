@@ -16,6 +16,7 @@ from benchmarks import tables
 from benchmarks.compare import __main__ as compare
 from benchmarks.report import __main__ as report
 from engine.errors import run_command
+from engine.explore import speed
 from tests.support.pages import check_page
 from tests.support.paths import ROOT
 from tests.support.records import log, plan_entry, record, reported, write_plan, write_run
@@ -96,6 +97,20 @@ def _check(good: Path, target: Path, data: st.DataObject, capsys: Any, count: in
     capsys.readouterr()
 
 
+def test_a_configuration_that_is_none_costs_only_the_drawing(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(good / "runs", tmp_path / "runs")
+    for number, section in enumerate((1e30, None, [3])):
+        path = tmp_path / "runs" / f"run{number}" / "record.json"
+        content = json.loads(path.read_text())
+        content["config"]["data"] = section
+        path.write_text(json.dumps(content))
+    flags = ["--out", str(tmp_path / "report"), "--benchmarks", "nowhere"]
+    assert run_command(report.main, [str(tmp_path / "runs"), *flags]) == 0
+    assert speed.trained_network(content | {"config": {}, "flops": {"training": 10**400}}) is None
+
+
 ANY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
@@ -107,7 +122,7 @@ def test_many_hostile_values_at_once_never_cost_the_report(
     _check(good, tmp_path / "copy", data, capsys, count=12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=150, **ANY)  # type: ignore[arg-type]
 @given(data=st.data())
 def test_one_hostile_value_never_costs_the_report(
