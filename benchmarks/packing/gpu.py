@@ -28,8 +28,8 @@ from engine.config.schema import Config, Model
 from engine.errors import RunFailed, UserError
 from engine.model import budget, resolve
 from engine.sweep.executor import Job
-from engine.sweep.mps import Mps
-from engine.sweep.packing import MPS, SLICES, key_on_gpu
+from engine.sweep.mps import MPS, SLICES, Mps
+from engine.sweep.packing import key_on_gpu
 from engine.sweep.processes import Processes
 
 NETWORKS = ("resnet11", "resnet1111", "resnet453")

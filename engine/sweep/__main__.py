@@ -35,7 +35,7 @@ from engine.sweep.executor import Executor
 from engine.sweep.in_process import InProcess
 from engine.sweep.live import LiveView
 from engine.sweep.machine import measured_rates, precisions_of
-from engine.sweep.mps import VISIBLE, Mps
+from engine.sweep.mps import SLICES, VISIBLE, Mps
 from engine.sweep.planned import PlannedRun, different
 from engine.sweep.processes import Processes, devices_of
 from engine.sweep.queue import Queue
@@ -148,7 +148,7 @@ def place_of(args: Arguments, stop: Stop, rates: dict[str, Rates]) -> Iterator[E
 @contextlib.contextmanager
 def sharing(args: Arguments) -> Iterator[Mps | None]:
     """What lets processes run on a GPU at the same time, where `--share` asks for it."""
-    if args.flags.get("share", packing.SLICES) == packing.SLICES:
+    if args.flags.get("share", SLICES) == SLICES:
         yield None
         return
     if device.is_cpu(args.settings.runtime):
@@ -166,7 +166,7 @@ def executor_of(args: Arguments, stop: Stop, mps: Mps | None) -> Executor:
     )
     if jobs == arguments.AUTO:
         cache = Path(args.settings.runtime.cache or args.root / ".cache")
-        share = args.flags.get("share", packing.SLICES)
+        share = args.flags.get("share", SLICES)
         jobs = packing.jobs_here(largest(args.runs), cores, cache, share)
     if jobs == 0:
         return InProcess(train.train, stop, Processes(folder, [None], 1, cores))

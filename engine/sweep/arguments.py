@@ -17,8 +17,7 @@ from engine.config.wording import did_you_mean, shown
 from engine.errors import UserError
 from engine.sweep.data import DataFiles
 from engine.sweep.files import read_files
-from engine.sweep.mps import MOST
-from engine.sweep.packing import MPS, SLICES
+from engine.sweep.mps import MOST, MPS, SLICES
 from engine.sweep.plan import Overrides, make_plan, selected
 from engine.sweep.planned import Plan, PlannedRun
 from engine.sweep.records import Records

@@ -28,6 +28,7 @@ from engine.sweep.executor import last_lines
 from engine.sweep.mps_keeper import LOGS, PIPES, PROGRAM
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SLICES, MPS = "slices", "mps"  # how processes share a GPU
 MOST = 48  # processes that one daemon serves
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0  # after that the keeper goes on alone

@@ -20,10 +20,9 @@ from engine.data.stores import free_bytes
 from engine.model import budget, resolve
 from engine.step import device
 from engine.step.measurements import known
-from engine.sweep.mps import MOST
+from engine.sweep.mps import MOST, SLICES
 
 WORK = "operations per image: "
-SLICES, MPS = "slices", "mps"  # how processes share a GPU
 PROCESS_BYTES = 3 << 29  # libraries and data of a run, on a CPU
 CONTEXT_BYTES = 2 << 30  # on a GPU: its context, libraries and the data
 TENSORS = 4  # of the size of a convolution's output: it, normalised, activated, its gradient

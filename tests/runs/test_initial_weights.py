@@ -59,8 +59,8 @@ def started(
     states: list[Tensors] = []
     real = State.__init__
 
-    def recording(state: State, *args: Any) -> None:
-        real(state, *args)
+    def recording(state: State, *args: Any, **more: Any) -> None:
+        real(state, *args, **more)
         states.append({name: t.clone() for name, t in state.network.state_dict().items()})
 
     flags = [*exact_flags(files, root, 1, 32), *more]

@@ -192,7 +192,7 @@ def test_the_kernels_of_a_gpu_change_no_bit_but_by_their_own_rounding(
     # and each continues the other's checkpoint
     for machine, tensors in ((machines[0], other), (machines[1], one)):
         fresh = State(config, machine, sets)
-        fresh.restore(Saved(tensors, plain.snapshot("a run")[1]), "a run")
+        fresh.restore(Saved(tensors, plain.snapshot("a run")[1]))
         assert _same(_all(fresh), tensors)
 
 

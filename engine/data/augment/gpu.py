@@ -62,6 +62,8 @@ def augment(
     at step * len(out). Call once before the capture: the first call compiles.
     """
     kernel = _kernel()
+    if images.is_cuda:
+        _make_ready(kernel)
     counted = out if out is not None and step is not None else ids
     batch = counted.shape[:1].numel()
     wrong = _wrong_device(images, kernel) + _wrong_numbers(images, seed, epoch, step, out)
@@ -122,7 +124,13 @@ def augment(
 
 def prepare() -> None:
     """Make ready to launch kernels, before there is any work; else the first launch does it."""
-    _kernel()
+    _make_ready(_kernel())
+
+
+@cache
+def _make_ready(kernel: ModuleType) -> None:
+    if not kernel.INTERPRETED:
+        toolchain.prepare()
 
 
 @cache
@@ -137,8 +145,6 @@ def _kernel() -> ModuleType:
             "with CUDA, or use --device cpu"
         ) from None
     _let_triton_write(gpu_kernel.CACHE)
-    if not gpu_kernel.INTERPRETED:
-        toolchain.prepare()
     return gpu_kernel
 
 
