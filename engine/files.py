@@ -53,3 +53,16 @@ def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
 def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
     """`read_bytes` as text; `ValueError` where it is not UTF-8."""
     return read_bytes(path, most).decode()
+
+
+def listed(folder: Path) -> list[Path]:
+    """The paths in a folder by their names; none where it does not exist.
+
+    `Path.glob` also finds none where reading is refused: then what was not found could be deleted.
+    """
+    try:
+        return sorted(folder / name for name in os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise with_path(error, folder) from None

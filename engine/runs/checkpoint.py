@@ -6,6 +6,7 @@ digests. Tensors without a matching JSON are ignored.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ def newest_valid(folder: Path, warn: Callable[[str], None], run: str) -> Saved |
     silent fresh start would look like a continued run. A file that cannot be read may be intact:
     it stays, and the user is asked to correct that.
     """
-    paths = sorted(folder.glob("step-*.json"), reverse=True)
+    paths = _of_kind(folder, "json")[::-1]
     foreign: dict[Path, str] = {}
     for path in paths:
         try:
@@ -84,7 +85,7 @@ def newest_valid(folder: Path, warn: Callable[[str], None], run: str) -> Saved |
             *(f"{path}: {problem}" for path, problem in foreign.items()),
             f"{folder}: no checkpoint of this run; move these away, or choose another run.name",
         )
-    damaged = sorted(folder.glob("step-*.bad"))
+    damaged = _of_kind(folder, "bad")
     if paths or damaged:
         raise UserError(
             f"{folder}: every checkpoint is damaged ({len(damaged)} files renamed to *.bad); "
@@ -95,14 +96,14 @@ def newest_valid(folder: Path, warn: Callable[[str], None], run: str) -> Saved |
 
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints, and tensors without a JSON."""
-    facts = sorted(folder.glob("step-*.json"), reverse=True)
-    for path in facts[keep:]:
+    facts = _of_kind(folder, "json")
+    for path in facts[:-keep]:
         path.unlink()  # first: tensors without a JSON are ignored
-    kept = {path.stem for path in facts[:keep]}
-    for path in folder.glob("step-*.safetensors"):
+    kept = {path.stem for path in facts[-keep:]}
+    for path in _of_kind(folder, "safetensors"):
         if path.stem not in kept:
             path.unlink()
-    for path in folder.glob("step-*.partial"):  # of a process killed while writing
+    for path in _of_kind(folder, "partial"):  # of a process killed while writing
         path.unlink()
 
 
@@ -150,6 +151,12 @@ def _read(path: Path, run: str) -> Saved:
     if _sha256(raw) != digests["tensors"]:
         raise ValueError("its tensors do not match their digest")
     return Saved(safetensors.torch.load(raw), facts)
+
+
+def _of_kind(folder: Path, suffix: str) -> list[Path]:
+    """The files of checkpoints with this suffix, the newest last."""
+    pattern = f"step-*.{suffix}"
+    return [path for path in files.listed(folder) if fnmatch.fnmatchcase(path.name, pattern)]
 
 
 def _rename(path: Path, suffix: str) -> None:

@@ -88,8 +88,9 @@ class RunFolder:
         The newest checkpoint goes before all that is not one: killed earlier, the run can still be
         continued, and later it cannot be taken for the new one.
         """
-        for path in sorted(self.checkpoints.glob("step-*")):
-            path.unlink()
+        for path in files.listed(self.checkpoints):
+            if path.name.startswith("step-"):
+                path.unlink()
         with contextlib.suppress(OSError):  # not there, a link, or others' files are in it
             self.checkpoints.rmdir()
         written = (self.record, self.weights, self.best_weights, self.log, self.config)

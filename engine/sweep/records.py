@@ -143,7 +143,7 @@ def _folders(root: Path) -> Iterator[tuple[str, str]]:
     try:
         with os.scandir(root) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
         yield name, f"{root}/{name}"

@@ -196,6 +196,27 @@ def test_old_checkpoints_are_pruned(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_that_cannot_be_listed_loses_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, _tensors(step), _facts(step))
+    before = sorted(tmp_path.iterdir())
+
+    def refusing(folder: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    with monkeypatch.context() as patch:
+        for name in ("listdir", "scandir"):
+            patch.setattr(os, name, refusing)
+        with pytest.raises(OSError, match="Permission denied"):
+            checkpoint.prune(tmp_path, keep=1)
+        with pytest.raises(OSError, match="Permission denied"):
+            _newest(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    assert _newest(tmp_path) is not None
+
+
 def test_a_checkpoint_that_is_a_pickle_is_not_opened(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 1, _tensors(1), _facts(1))
     evil = tmp_path / "evil"
