@@ -14,15 +14,17 @@ from engine.sweep.planned import PlannedRun
 from tests.support.paths import ROOT
 
 CHANGED = {  # by run: the sections that it changes
-    "without_muon": {"optim"},
+    "without_muon": {"optim", "schedule"},
     "without_lookahead": {"optim"},
+    "without_average": {"optim"},
+    "rates_to_0": {"schedule"},
     "without_sizes": {"augment"},
     "without_whitening": {"model", "optim"},
     "without_dirac": {"model"},
     "without_label_smoothing": {"train"},
     "random_flips": {"augment"},
-    "bias_rates_by_4": {"optim"},
-    "bias_rates_by_64": {"optim"},
+    "bias_rates_times_4": {"optim"},
+    "bias_rates_by_16": {"optim"},
 }
 LEARNING = ("augment", "model", "train", "optim", "schedule")
 
