@@ -27,11 +27,20 @@ with contextlib.suppress(ImportError):  # the tests on a GPU do without it
         settings.load_profile("same")
 
 
+COMPILED = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # folders of compiled code
+
+
 @pytest.fixture(autouse=True)
 def _torch_as_before() -> object:
     """Commands set torch's switches for their process; a test must not leave them behind."""
     torch.set_num_threads(1)
+    folders = {name: os.environ.get(name) for name in COMPILED}
     yield
+    for name, folder in folders.items():
+        if folder is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = folder
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(1)
 
