@@ -131,10 +131,10 @@ def test_compiled_code_is_never_recorded_by_itself_on_a_gpu(
 
     for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.setenv(variable, "restored after this test")
-    monkeypatch.setattr(config, "coordinate_descent_tuning", False)
-    monkeypatch.setattr(config.triton, "cudagraphs", True)  # as TORCHINDUCTOR_CUDAGRAPHS=1 does
-    compiled.forward(network(0), Machine(torch.device("cuda", 0), "bf16", True))
-    assert not config.triton.cudagraphs
+    as_by_variable = {"triton.cudagraphs": True, "coordinate_descent_tuning": False}
+    with config.patch(as_by_variable):  # type: ignore[no-untyped-call]  TORCHINDUCTOR_CUDAGRAPHS=1
+        compiled.forward(network(0), Machine(torch.device("cuda", 0), "bf16", True))
+        assert not config.triton.cudagraphs
 
 
 def test_a_machine_without_a_compiler_trains_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
