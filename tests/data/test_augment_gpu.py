@@ -22,7 +22,7 @@ from engine.data.loader import Loader
 from engine.data.transform import FLIPS, IDENTITY, PADDING_MODES, Transform
 from tests.support import augment
 from tests.support.data import Files
-from tests.support.processes import python, succeed
+from tests.support.processes import interpreted
 
 pytest.importorskip("triton", reason="Triton is not installed")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -175,7 +175,5 @@ def test_the_loader_makes_the_same_pixels_on_the_cpu(device: str, files: Files) 
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="this is its process")
 def test_tritons_interpreter_gives_the_same(tmp_path: Path) -> None:
-    environment = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)}
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    output = succeed(*python(*words), environment=environment, seconds=170)
+    output = interpreted(__file__, tmp_path)
     assert re.search(r"\b[3-9]\d passed", output)

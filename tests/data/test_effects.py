@@ -30,7 +30,7 @@ from engine.data.transform import NO_EFFECTS, Effects, Transform
 from engine.errors import UserError
 from tests.support.augment import batch, pixels, store
 from tests.support.data import Files
-from tests.support.processes import python, succeed
+from tests.support.processes import interpreted
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -295,7 +295,5 @@ def test_the_kernel_compiles_for_a_gpu_without_fused_operations(
 @pytest.mark.skipif(INTERPRETED, reason="this is its process")
 def test_tritons_interpreter_gives_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    environment = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)}
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "kernel_of_the_gpu", __file__]
-    output = succeed(*python(*words), environment=environment, seconds=170)
+    output = interpreted(__file__, tmp_path, "-k", "kernel_of_the_gpu")
     assert f"{len(CASES)} passed" in output

@@ -29,7 +29,7 @@ from engine.step.training import TrainingStep
 from tests.support import loss_reference
 from tests.support.operations import Operations
 from tests.support.pretend_gpu import compiled_for_a_gpu
-from tests.support.processes import python, succeed
+from tests.support.processes import interpreted
 from tests.support.ranks import in_threads, ranks_of
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -226,7 +226,5 @@ def test_several_ranks_have_the_same_bits_with_kernels(monkeypatch: pytest.Monke
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="this is its process")
 def test_tritons_interpreter_gives_the_same(tmp_path: Path) -> None:
-    environment = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)}
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    output = succeed(*python(*words), environment=environment, seconds=170)
+    output = interpreted(__file__, tmp_path)
     assert re.search(r"\b3[5-9] passed", output)

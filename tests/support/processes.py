@@ -60,6 +60,13 @@ def succeed(*command: Words, **options: Any) -> str:
     return done.stdout
 
 
+def interpreted(tests: Words, cache: Path, *words: Words) -> str:
+    """What pytest prints of a file of tests in a process where Triton interprets its kernels."""
+    environment = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(cache)}
+    command = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *words, tests)
+    return succeed(*command, environment=environment, seconds=170)
+
+
 def start(
     *command: Words,
     cwd: Path = ROOT,
