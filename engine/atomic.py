@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine import files
 from engine.errors import UserError, with_path
 
 
@@ -115,7 +114,8 @@ def _regular(target: Path) -> Path:
     except OSError as error:
         raise with_path(error, target) from None
     if not stat.S_ISREG(mode):
-        raise UserError(f"{target}: {files.kind_of(mode)}, where a file is to be written")
+        what = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise UserError(f"{target}: {what}, where a file is to be written")
     return target
 
 

@@ -33,12 +33,8 @@ def opened(path: Path) -> BinaryIO:
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    raise UserError(f"{path}: not a regular file, but {kind_of(mode)}")
-
-
-def kind_of(mode: int) -> str:
-    """What a path of this mode is that is no regular file."""
-    return "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+    what = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+    raise UserError(f"{path}: not a regular file, but {what}")
 
 
 def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
